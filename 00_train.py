@@ -1,0 +1,59 @@
+"""Train a system on the normal clips of every machine type: python 00_train.py -d"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import clips
+import common as com
+import keras_model
+import settings
+
+
+def main() -> int:
+    """Check everything, then train what is not trained yet."""
+    args = settings.command_line_chk(__doc__)
+    units = settings.units(args, settings.yaml_load(args.config, args.set))
+    todo, bad, problems = [], [], settings.Together()
+    for param in units:
+        com.setup_log(Path(param["result_directory"]))
+        for machine_type in clips.select_machines(param, args.mode, args.machine):
+            with problems:
+                frames, unusable = com.read_clips(
+                    param, args.mode, machine_type, ("train",), args.jobs
+                )
+                bad += unusable
+                stem = keras_model.model_stem(param, machine_type, args.mode)
+                found = keras_model.find_model(param, machine_type, args.mode)
+                if args.force or not found:
+                    todo.append((param, machine_type, stem, frames))
+                    continue
+                if not keras_model.is_official(found):
+                    keras_model.check_trained(found, param, frames.clips)
+                com.logger.info("%s: there is a model already, %s", machine_type, found)
+    problems.stop()
+    com.report_bad_clips(bad, Path(units[0]["model_directory"]), args.skip_bad)
+    for number, (param, machine_type, stem, frames) in enumerate(todo, start=1):
+        com.setup_log(Path(param["result_directory"]))
+        com.logger.info("[%d/%d] %s: %d clips", number, len(todo), machine_type, len(frames.clips))
+        train(param, machine_type, stem, frames)
+    return 0
+
+
+def train(param: dict[str, Any], machine_type: str, stem: Path, frames: com.Frames) -> None:
+    """Train a system on one machine type, and save it with its thresholds and its history."""
+    keras_model.clear_session()
+    sections = [clip.section for clip in frames.clips]
+    system = keras_model.get_model(param, sections)
+    history = system.train(frames, f"{param['system']} {machine_type}")
+    scores = system.score(frames)
+    thresholds = com.fit_thresholds(scores, sections, param, machine_type)
+    com.save_history(stem.with_name(stem.name.replace("model_", "history_", 1)), history)
+    keras_model.save_model(stem, system, param, frames.clips, scores, thresholds)
+    com.logger.info("%s: model -> %s", machine_type, stem)
+
+
+if __name__ == "__main__":
+    sys.exit(settings.guarded(main))

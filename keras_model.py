@@ -1,0 +1,375 @@
+"""The systems by name, and trained ones on disk.
+
+A trained system is three files: `model_<machine type>.weights.h5`, the `.json` beside it with
+everything else it needs to score, and `.npz` with its training scores and arrays.
+An official `model_<machine type>.hdf5` (Keras 2.8) is a trained system too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import os
+import sys
+import tempfile
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from clips import Clip
+from common import Frames, save_json, whole_file
+from settings import BadInput, __version__
+
+if TYPE_CHECKING:
+    from models.base import System
+
+SYSTEMS = {"ae": "models.dense_ae.DenseAE"}
+
+# What a trained network depends on: another value means another model.
+SHAPING = ("system", "feature", "fit", "network", "seed")
+NOT_SHAPING = {"fit": ("verbose",)}
+
+
+class Trained(NamedTuple):
+    """A trained system and the scores its thresholds are fitted to.
+
+    scores : (n_training_clips,) anomaly scores of its training clips; empty where they are unknown
+    sections : (n_training_clips,) the section of each
+    """
+
+    system: System
+    scores: np.ndarray
+    sections: list[str]
+
+
+def get_model(param: dict[str, Any], sections: Sequence[str]) -> System:
+    """A new, compiled system, its weights drawn from the seed of the settings.
+
+    Parameters
+    ----------
+    param : the settings of one system, resolved; "system" names it
+    sections : the names of the sections it is to be trained on
+    """
+    keras = _keras()
+    keras.utils.set_random_seed(param["seed"])
+    module, _, kind = SYSTEMS[param["system"]].rpartition(".")
+    return getattr(importlib.import_module(module), kind)(param, sorted(set(sections)))
+
+
+def clear_session() -> None:
+    """Free what earlier models left in Keras's global state."""
+    _keras().backend.clear_session()
+
+
+def model_stem(param: dict[str, Any], machine_type: str, mode: str) -> Path:
+    """Where the model of a machine type lies, without its endings.
+
+    Models of the development set have the official name; those of the evaluation set end in
+    `_eval`, so that the two never stand in for each other.
+    """
+    ending = "_eval" if mode == "eval" else ""
+    return Path(param["model_directory"]) / f"model_{machine_type}{ending}"
+
+
+def find_model(param: dict[str, Any], machine_type: str, mode: str) -> Path | None:
+    """What there is to score a machine type with: an official `.hdf5`, or the stem of a model.
+
+    Raises BadInput where an official model and one made here bear the same name.
+    """
+    stem = model_stem(param, machine_type, mode)
+    official = Path(param["model_directory"]) / f"model_{machine_type}.hdf5"
+    made_here = _beside(stem, ".json").is_file()
+    if made_here and mode == "dev" and official.is_file():
+        raise BadInput(
+            f"{official}: there is a model made here beside it ({stem}.json); remove one of them"
+        )
+    if made_here:
+        return stem
+    return official if official.is_file() else None
+
+
+def is_official(place: Path) -> bool:
+    """Whether what `find_model` found is an official model file."""
+    return place.suffix == ".hdf5"
+
+
+def shaping(param: dict[str, Any]) -> dict[str, Any]:
+    """The settings that a trained network depends on."""
+    return {
+        key: {
+            name: value
+            for name, value in param[key].items()
+            if name not in NOT_SHAPING.get(key, ())
+        }
+        if isinstance(param[key], dict)
+        else param[key]
+        for key in SHAPING
+        if key in param
+    }
+
+
+def fingerprint(clips: Sequence[Clip]) -> dict[str, Any]:
+    """Which clips: how many, and a digest of their names and sizes."""
+    lines = sorted(f"{clip.name} {clip.path.stat().st_size}" for clip in clips)
+    return {
+        "count": len(clips),
+        "digest": hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16],
+    }
+
+
+def check_trained(stem: Path, param: dict[str, Any], clips: Sequence[Clip]) -> None:
+    """Raise BadInput, saying what differs, where a model was not made so from these clips."""
+    about = _read_about(stem)
+    differs = _differences(about["settings"], shaping(param))
+    if about["training_clips"] != fingerprint(clips):
+        differs.append(
+            f"training clips: {about['training_clips']['count']} then, "
+            f"{len(clips)} now"
+            + (" (others)" if about["training_clips"]["count"] == len(clips) else "")
+        )
+    if differs:
+        raise BadInput(
+            f"{stem}: this model was made with other settings ("
+            + "; ".join(differs)
+            + "); --force trains it again"
+        )
+
+
+def save_model(
+    stem: Path,
+    system: System,
+    param: dict[str, Any],
+    clips: Sequence[Clip],
+    scores: np.ndarray,
+    thresholds: dict[str, Any],
+) -> None:
+    """Write a trained system; the JSON comes last, and without it there is no model."""
+    import keras
+    import tensorflow as tf
+
+    _beside(stem, ".json").unlink(missing_ok=True)
+    with whole_file(_beside(stem, ".weights.h5")) as beside:
+        system.save_weights(beside)
+    with whole_file(_beside(stem, ".npz")) as beside, beside.open("wb") as stream:
+        np.savez(
+            stream,
+            train_scores=scores,
+            train_sections=[clip.section for clip in clips],
+            **system.arrays(),
+        )
+    save_json(
+        _beside(stem, ".json"),
+        {
+            "sections": system.section_names,
+            "settings": shaping(param),
+            "training_clips": fingerprint(clips),
+            "thresholds": thresholds,
+            "versions": {
+                "this": __version__,
+                "tensorflow": tf.__version__,
+                "keras": keras.__version__,
+                "numpy": np.__version__,
+            },
+        },
+    )
+
+
+def usable_model(param: dict[str, Any], machine_type: str, mode: str) -> Path:
+    """What `find_model` finds, checked.
+
+    Raises BadInput where there is no model, or it was made with other settings.
+    """
+    found = find_model(param, machine_type, mode)
+    if found is None:
+        raise BadInput(
+            f"{model_stem(param, machine_type, mode)}: there is no model of "
+            f"{machine_type}; train it first with 00_train.py --{mode}"
+        )
+    if not is_official(found):
+        trained_sections(found, param)
+    return found
+
+
+def trained_sections(stem: Path, param: dict[str, Any]) -> list[str]:
+    """The sections that a model made here was trained on, without loading it.
+
+    Raises BadInput where it was made with other settings.
+    """
+    about = _read_about(stem)
+    differs = _differences(about["settings"], shaping(param))
+    if differs:
+        raise BadInput(
+            f"{stem}: this model was made with other settings ("
+            + "; ".join(differs)
+            + "); use its settings, or train it again with 00_train.py --force"
+        )
+    return about["sections"]
+
+
+def load_model(place: Path, param: dict[str, Any], training: Frames | None = None) -> Trained:
+    """Read a trained system: one made here, or an official one.
+
+    Parameters
+    ----------
+    place : what `find_model` found
+    param : the settings of the system
+    training : the training clips of an official model, whose scores its thresholds are fitted to
+
+    Raises
+    ------
+    BadInput : as `trained_sections`, and where the files are damaged or of another system.
+    """
+    if is_official(place):
+        return _load_official(place, param, training)
+    system = get_model(param, trained_sections(place, param))
+    try:
+        system.load_weights(_beside(place, ".weights.h5"))
+        with np.load(_beside(place, ".npz"), allow_pickle=False) as held:
+            arrays = {key: held[key] for key in held.files}
+        scores, sections = arrays.pop("train_scores"), arrays.pop("train_sections").tolist()
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise BadInput(
+            f"{place}: the model's files are damaged ({str(error).splitlines()[0]}); "
+            "train it again with 00_train.py --force"
+        ) from None
+    system.restore(arrays)
+    return Trained(system, scores, sections)
+
+
+def _load_official(path: Path, param: dict[str, Any], training: Frames | None) -> Trained:
+    # Only numbers are taken from the file: the network is built here.
+    sections = [clip.section for clip in training.clips] if training else []
+    system = get_model(param, sections)
+    try:
+        assign_published(system.published(), read_hdf5(path))
+    except (OSError, KeyError, ValueError) as error:
+        raise BadInput(
+            f"{path}: not a model of the official baseline for the system "
+            f"{param['system']} with these settings ({error})"
+        ) from None
+    return Trained(system, system.score(training) if training else np.empty(0), sections)
+
+
+def read_hdf5(path: Path) -> dict[str, np.ndarray]:
+    """The weights of an official `.hdf5`: "dense_3/kernel" → array.
+
+    Layers are numbered within their kind, in the file's order: a Keras that had built models
+    before would have counted on.
+    """
+    import h5py
+
+    tensors = {}
+    with h5py.File(path, "r") as file:
+        weights = file["model_weights"]
+        counts: dict[str, int] = {}
+        for layer in weights.attrs["layer_names"]:
+            names = [_text(name) for name in weights[_text(layer)].attrs["weight_names"]]
+            if not names:
+                continue
+            kind = _text(layer).rstrip("0123456789").rstrip("_")
+            number = counts.get(kind, 0)
+            counts[kind] = number + 1
+            for name in names:
+                place = f"{kind}_{number}" if number else kind
+                weight = name.rsplit("/", 1)[-1].split(":")[0]
+                tensors[f"{place}/{weight}"] = np.asarray(weights[_text(layer)][name])
+    return tensors
+
+
+def assign_published(
+    wanted: dict[str, tuple[Any, tuple[int, ...] | None]], tensors: dict[str, np.ndarray]
+) -> None:
+    """Give a system the weights of a published one, matched by name.
+
+    Parameters
+    ----------
+    wanted : what `System.published` says
+    tensors : the published tensors by name
+
+    Raises
+    ------
+    ValueError : naming every tensor that is missing, left over or of another shape; nothing is
+        assigned then.
+    """
+    problems = [f"{name} is missing" for name in wanted if name not in tensors]
+    problems += [f"{name} is left over" for name in tensors if name not in wanted]
+    values = {}
+    for name, (variable, axes) in wanted.items():
+        if name not in tensors:
+            continue
+        tensor = tensors[name]
+        value = tensor if axes is None or tensor.ndim != len(axes) else tensor.transpose(axes)
+        if value.shape != tuple(variable.shape):
+            problems.append(f"{name} has the shape {value.shape}, not {tuple(variable.shape)}")
+        values[name] = value
+    if problems:
+        raise ValueError("; ".join(problems))
+    for name, (variable, _) in wanted.items():
+        variable.assign(values[name])
+
+
+def _keras() -> ModuleType:
+    """Keras, imported without TensorFlow's notes on the GPUs that a machine lacks.
+
+    They are printed by its C++ side whatever its log level, so they are caught at the file
+    descriptor; should the import fail, they are shown.
+    """
+    if "keras" in sys.modules:
+        return sys.modules["keras"]
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as notes:
+        os.dup2(notes.fileno(), 2)
+        try:
+            import keras
+            import tensorflow as tf
+
+            tf.config.get_visible_devices()
+            tf.zeros(())
+        except BaseException:
+            notes.seek(0)
+            os.write(kept, notes.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+    return keras
+
+
+def _beside(stem: Path, ending: str) -> Path:
+    return stem.with_name(stem.name + ending)
+
+
+def _text(name: str | bytes) -> str:
+    return name.decode() if isinstance(name, bytes) else name
+
+
+def _read_about(stem: Path) -> dict[str, Any]:
+    path = _beside(stem, ".json")
+    try:
+        about = json.loads(path.read_text(encoding="utf-8"))
+        if {"settings", "sections", "training_clips", "thresholds"} <= set(about):
+            return about
+    except (OSError, ValueError, TypeError):
+        pass
+    raise BadInput(
+        f"{path}: not the description of a model made here; remove it, or train again "
+        "with 00_train.py --force"
+    )
+
+
+def _differences(then: dict[str, Any], now: dict[str, Any], at: str = "") -> list[str]:
+    found = []
+    for key in sorted({*then, *now}):
+        before, after = then.get(key), now.get(key)
+        if isinstance(before, dict) and isinstance(after, dict):
+            found += _differences(before, after, f"{at}{key}.")
+        elif before != after:
+            found.append(f"{at}{key}: {before} then, {after} now")
+    return found

@@ -1,0 +1,198 @@
+"""What every system keeps to: build, train, score; higher scores are more anomalous.
+
+A system is a `keras.Model`. Fed with the start rows of windows, it cuts the windows out of the
+frames inside the compiled step, so that overlapping windows are never stored.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from common import Frames, progress_bar
+
+WINDOW_VALUES_A_BATCH = 2**22  # 16 MiB of float32 windows at a time while scoring
+
+
+class System(keras.Model):
+    """One system for one machine type.
+
+    A subclass builds its networks in `__init__`, and says what a training example is
+    (`example`, with the loss it passes to `compile`; or a `train_step` of its own) and how
+    anomalous a window is (`window_scores`).
+
+    Parameters
+    ----------
+    param : the settings of this system, resolved
+    sections : the names of the sections it is trained on, in order; the classes of a classifier
+    """
+
+    def __init__(self, param: dict[str, Any], sections: list[str]):
+        super().__init__()
+        self.param = param
+        self.section_names = list(sections)
+        self.n_frames = param["feature"]["n_frames"]
+        self.n_mels = param["feature"]["n_mels"]
+        self.on_device = None
+        self.built = True  # the networks are functional models, built as they are made
+
+    def example(self, windows: tf.Tensor, section: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Input and target, from windows (batch, n_frames, n_mels) and section indices (batch,)."""
+        raise NotImplementedError
+
+    def window_scores(self, windows: tf.Tensor, section: tf.Tensor) -> tf.Tensor:
+        """Anomaly scores (batch,), from the same."""
+        raise NotImplementedError
+
+    def optimizer_of_fit(self) -> keras.optimizers.Optimizer:
+        """Adam with the settings of the `fit` block."""
+        fit = self.param["fit"]
+        return keras.optimizers.Adam(fit["lr"], fit["beta_1"], fit["beta_2"], fit["epsilon"])
+
+    def cut(self, frames: tf.Tensor, starts: tf.Tensor) -> tf.Tensor:
+        """The windows at some rows of the frames: (batch,) → (batch, n_frames, n_mels)."""
+        return tf.gather(frames, starts[:, None] + tf.range(self.n_frames, dtype=starts.dtype))
+
+    def train_step(self, data: tuple[tf.Tensor, tf.Tensor]) -> dict[str, Any]:
+        starts, section = data[:2]
+        return super().train_step(self.example(self.cut(self.frames, starts), section))
+
+    def test_step(self, data: tuple[tf.Tensor, tf.Tensor]) -> dict[str, Any]:
+        starts, section = data[:2]
+        return super().test_step(self.example(self.cut(self.frames, starts), section))
+
+    def train(self, frames: Frames, title: str = "train") -> dict[str, list[float]]:
+        """Fit to normal clips, with the settings of the `fit` block.
+
+        As in the official code the last `validation_split` of the windows are held out.
+
+        Returns
+        -------
+        The loss and the metrics of every epoch, by name.
+        """
+        fit, feature = self.param["fit"], self.param["feature"]
+        starts, owner = frames.windows(self.n_frames, feature["n_hop_frames"])
+        section = self.section_index(frames)[owner]
+        n_train = int(len(starts) * (1 - fit["validation_split"]))
+        batch = fit["batch_size"]
+        self.frames = self.resident(frames)
+        held_out = {}
+        if n_train < len(starts):
+            held_out["validation_data"] = _batches(
+                starts[n_train:], section[n_train:], batch, fit["epochs"]
+            )
+            held_out["validation_steps"] = -(-(len(starts) - n_train) // batch)
+        return self.fit(
+            _batches(
+                starts[:n_train],
+                section[:n_train],
+                batch,
+                fit["epochs"],
+                self.param["seed"] if fit["shuffle"] else None,
+            ),
+            steps_per_epoch=-(-n_train // batch),
+            epochs=fit["epochs"],
+            shuffle=False,
+            verbose=2 if fit["verbose"] == 2 else 0,
+            callbacks=[EpochBar(title)] if fit["verbose"] == 1 else None,
+            **held_out,
+        ).history
+
+    def score(self, frames: Frames) -> np.ndarray:
+        """Anomaly scores of clips: (n_clips,) float64, the mean over each clip's windows."""
+        starts, owner = frames.windows(self.n_frames)
+        scores = self.all_window_scores(frames, starts, self.section_index(frames)[owner])
+        first = np.searchsorted(owner, np.arange(len(frames.clips)))
+        return np.add.reduceat(scores, first) / np.bincount(owner)
+
+    def all_window_scores(
+        self, frames: Frames, starts: np.ndarray, section: np.ndarray
+    ) -> np.ndarray:
+        """Anomaly scores of windows: (n_windows,) float64, in batches across clips."""
+        array = self.resident(frames)
+        batch = min(len(starts), max(1, WINDOW_VALUES_A_BATCH // (self.n_frames * self.n_mels)))
+        compiled = tf.function(
+            lambda starts, section: self.window_scores(self.cut(array, starts), section)
+        )
+        scores = np.empty(len(starts))
+        for at in range(0, len(starts), batch):
+            # The last batch is filled up, so that every one runs through the same compiled code.
+            chosen = np.resize(np.arange(at, min(at + batch, len(starts))), batch)
+            found = compiled(tf.constant(starts[chosen]), tf.constant(section[chosen]))
+            scores[at : at + batch] = found.numpy()[: len(starts) - at]
+        return scores
+
+    def resident(self, frames: Frames) -> tf.Tensor:
+        """The frames on the device; asked again for the same ones, the same tensor."""
+        if self.on_device is None or self.on_device[0] is not frames.array:
+            self.on_device = (frames.array, tf.constant(frames.array))
+        return self.on_device[1]
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What was learnt beside the weights, to be saved with them; `restore` takes it back."""
+        return {}
+
+    def restore(self, arrays: dict[str, np.ndarray]) -> None:
+        """Take back what `arrays` gave."""
+
+    def section_index(self, frames: Frames) -> np.ndarray:
+        """The index of each clip's section among those trained on, -1 for others: (n_clips,)."""
+        known = {name: index for index, name in enumerate(self.section_names)}
+        return np.array([known.get(clip.section, -1) for clip in frames.clips], np.int64)
+
+    def published(self) -> dict[str, tuple[keras.Variable, tuple[int, ...] | None]]:
+        """The tensors of the published checkpoint: name → (variable, axes).
+
+        The variable equals the published tensor transposed to the axes, or as it is for None.
+        """
+        raise NotImplementedError
+
+
+def _batches(
+    starts: np.ndarray, section: np.ndarray, batch: int, epochs: int, seed: int | None = None
+) -> tf.data.Dataset:
+    """Start rows and section indices in batches, epoch after epoch.
+
+    With a seed every epoch has an order of its own, which depends on the seed and the number of
+    the epoch alone.
+    """
+    starts, section = tf.constant(starts), tf.constant(section)
+    indices = tf.range(len(starts))
+
+    def epoch(number: tf.Tensor) -> tf.data.Dataset:
+        order = indices
+        if seed is not None:
+            order = tf.random.experimental.stateless_shuffle(
+                indices, seed=tf.stack([tf.constant(seed, tf.int64), number])
+            )
+
+        def cut(at: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            chosen = order[at : at + batch]
+            return tf.gather(starts, chosen), tf.gather(section, chosen)
+
+        return tf.data.Dataset.range(0, len(starts), batch).map(cut)
+
+    return tf.data.Dataset.range(epochs).flat_map(epoch).prefetch(tf.data.AUTOTUNE)
+
+
+class EpochBar(keras.callbacks.Callback):
+    """A progress bar over epochs, with the losses and the time left."""
+
+    def __init__(self, title: str):
+        super().__init__()
+        self.title = title
+
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        self.bar = progress_bar(self.params["epochs"], self.title, "epoch")
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        self.bar.set_postfix(
+            {name: f"{value:.4g}" for name, value in (logs or {}).items()}, refresh=False
+        )
+        self.bar.update()
+
+    def on_train_end(self, logs: dict | None = None) -> None:
+        self.bar.close()

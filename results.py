@@ -1,0 +1,129 @@
+"""What a test run leaves behind: the official CSV files, result.csv and the thresholds used."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import common as com
+import evaluation
+from clips import Clip
+
+THRESHOLD_COLUMNS = (
+    "machine_type",
+    "section",
+    "threshold",
+    "method",
+    "shape",
+    "loc",
+    "scale",
+    "exceeded",
+    "n_clips",
+)
+
+
+def save(
+    param: dict[str, Any],
+    machine_type: str,
+    clips: Sequence[Clip],
+    scores: np.ndarray,
+    thresholds: dict[str, dict[str, Any]],
+) -> list[evaluation.SectionResult]:
+    """Write the score and decision CSVs of a machine type.
+
+    Parameters
+    ----------
+    param : the settings; the files go to `result_directory`
+    clips : the test clips, in the official order
+    scores : (n_clips,) their anomaly scores
+    thresholds : of the sections, as `common.fit_thresholds` returns them; without one for a
+        section its decisions are left out
+
+    Returns
+    -------
+    The metrics of the sections whose clips all have labels.
+    """
+    rows = [(clip, float(score)) for clip, score in zip(clips, scores, strict=True)]
+    judged = []
+    for section, of_section in groupby(sorted(rows, key=_section), key=_section):
+        held = list(of_section)
+        fitted = thresholds.get(section) or thresholds.get(com.ALL_SECTIONS)
+        decided = [int(score > fitted["threshold"]) for _, score in held] if fitted else None
+        _write(Path(param["result_directory"]), machine_type, held, decided)
+        if all(clip.label for clip, _ in held):
+            judged.append(_evaluate(machine_type, section, held, decided, param["max_fpr"]))
+    return judged
+
+
+def conclude(
+    param: dict[str, Any],
+    judged: Sequence[evaluation.SectionResult],
+    thresholds: dict[str, dict[str, dict[str, Any]]],
+) -> None:
+    """Write `thresholds.csv` and, where anything could be evaluated, `result_file`; print it."""
+    directory = Path(param["result_directory"])
+    com.save_csv(
+        directory / "thresholds.csv",
+        [THRESHOLD_COLUMNS]
+        + [
+            (machine_type, section, *(fitted[column] for column in THRESHOLD_COLUMNS[2:]))
+            for machine_type, sections in thresholds.items()
+            for section, fitted in sections.items()
+        ],
+    )
+    if judged:
+        for warning in evaluation.undefined_warnings(judged):
+            com.logger.warning("%s", warning)
+        evaluation.write_result_csv(directory / param["result_file"], judged)
+        com.logger.info("\n%s\n", evaluation.format_table(judged))
+    com.logger.info("results -> %s", directory)
+
+
+def _section(row: tuple[Clip, float]) -> str:
+    return row[0].section
+
+
+def _write(
+    directory: Path, machine_type: str, held: list[tuple[Clip, float]], decided: list[int] | None
+) -> None:
+    for folder in sorted({clip.folder for clip, _ in held}):
+        inside = [clip.folder == folder for clip, _ in held]
+        clip = held[inside.index(True)][0]
+        # The files of 2020 are named by the id alone.
+        ending = clip.section if clip.section.startswith("id") else f"{clip.section}_{folder}"
+        columns = {"anomaly_score": [score for _, score in held], "decision_result": decided}
+        for kind, values in columns.items():
+            path = directory / f"{kind}_{machine_type}_{ending}.csv"
+            if values is None:
+                path.unlink(missing_ok=True)
+                continue
+            com.save_csv(
+                path,
+                [
+                    (clip.name, value)
+                    for (clip, _), value, chosen in zip(held, values, inside, strict=True)
+                    if chosen
+                ],
+            )
+
+
+def _evaluate(
+    machine_type: str,
+    section: str,
+    held: list[tuple[Clip, float]],
+    decided: list[int] | None,
+    max_fpr: float,
+) -> evaluation.SectionResult:
+    domains = [clip.domain for clip, _ in held]
+    metrics = evaluation.section_metrics(
+        [int(clip.label == "anomaly") for clip, _ in held],
+        [score for _, score in held],
+        domains if all(domains) else None,
+        decided,
+        max_fpr,
+    )
+    return evaluation.SectionResult(machine_type, section.partition("_")[2], metrics)
