@@ -145,7 +145,11 @@ def file_load(path: str | Path, channel: str = "first") -> tuple[np.ndarray, int
 
 
 def log_mel(y: np.ndarray, feature: dict[str, Any]) -> np.ndarray:
-    """The official log-mel energies of a clip, in decibels.
+    """The log-mel energies of a clip, in decibels, by librosa.
+
+    With the shared settings these are the official ones (DCASE2022 baseline release): Slaney's mel
+    scale and area normalisation, frames centred and zero-padded, and
+    20 / power * log10(max(mel, float64's epsilon)).
 
     Parameters
     ----------
@@ -154,8 +158,7 @@ def log_mel(y: np.ndarray, feature: dict[str, Any]) -> np.ndarray:
 
     Returns
     -------
-    (1 + n_samples // hop_length, n_mels) float32: librosa's Slaney mel spectrogram with centred,
-    zero-padded frames, as 20 / power * log10 above float64's epsilon (DCASE2022 baseline release).
+    (1 + n_samples // hop_length, n_mels) float32
     """
     import librosa
 
@@ -166,8 +169,14 @@ def log_mel(y: np.ndarray, feature: dict[str, Any]) -> np.ndarray:
         hop_length=feature["hop_length"],
         n_mels=feature["n_mels"],
         power=feature["power"],
+        pad_mode=feature["pad_mode"],
+        htk=feature["mel_scale"] == "htk",
+        norm=None if feature["mel_norm"] == "none" else feature["mel_norm"],
     )
-    return (20.0 / feature["power"] * np.log10(np.maximum(mel, sys.float_info.epsilon))).T
+    levels = 20.0 / feature["power"] * np.log10(np.maximum(mel, feature["floor"]))
+    if feature["top_db"]:
+        levels = np.maximum(levels, levels.max() - feature["top_db"])
+    return np.ascontiguousarray(levels.T, np.float32)
 
 
 def file_to_vectors(path: str | Path, feature: dict[str, Any]) -> np.ndarray:

@@ -118,6 +118,11 @@ SHARED: dict[str, Any] = {
         "n_fft": COUNT,
         "hop_length": COUNT,
         "power": POSITIVE,
+        "mel_scale": _one_of("slaney", "htk"),
+        "mel_norm": _one_of("slaney", "none"),
+        "pad_mode": _one_of("constant", "reflect"),
+        "floor": POSITIVE,
+        "top_db": Check("a number of 0 or more (0: no limit)", _number(float, 0, 1e9)),
     },
     "fit": {
         "lr": POSITIVE,
