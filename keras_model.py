@@ -1,8 +1,8 @@
 """The systems by name, and trained ones on disk.
 
-A trained system is three files: `model_<machine type>.weights.h5`, the `.json` beside it with
-everything else it needs to score, and `.npz` with its training scores and arrays.
-An official `model_<machine type>.hdf5` (Keras 2.8) is a trained system too.
+A trained system is two files: `model_<machine type>.npz` with its weights, training scores and
+other arrays, and the `.json` beside it with everything else it needs to score. An official
+`model_<machine type>.hdf5` (Keras 2.8) is a trained system too.
 """
 
 from __future__ import annotations
@@ -153,13 +153,12 @@ def save_model(
     import tensorflow as tf
 
     _beside(stem, ".json").unlink(missing_ok=True)
-    with whole_file(_beside(stem, ".weights.h5")) as beside:
-        system.save_weights(beside)
     with whole_file(_beside(stem, ".npz")) as beside, beside.open("wb") as stream:
         np.savez(
             stream,
             train_scores=scores,
             train_sections=[clip.section for clip in clips],
+            **{f"weight_{number:04}": value for number, value in enumerate(system.get_weights())},
             **system.arrays(),
         )
     save_json(
@@ -228,13 +227,14 @@ def load_model(place: Path, param: dict[str, Any], training: Frames | None = Non
         return _load_official(place, param, training)
     system = get_model(param, trained_sections(place, param))
     try:
-        system.load_weights(_beside(place, ".weights.h5"))
         with np.load(_beside(place, ".npz"), allow_pickle=False) as held:
             arrays = {key: held[key] for key in held.files}
+        names = sorted(key for key in arrays if key.startswith("weight_"))
+        system.set_weights([arrays.pop(name) for name in names])
         scores, sections = arrays.pop("train_scores"), arrays.pop("train_sections").tolist()
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise BadInput(
-            f"{place}: the model's files are damaged ({str(error).splitlines()[0]}); "
+            f"{place}: the model's files are damaged ({str(error).partition(chr(10))[0]}); "
             "train it again with 00_train.py --force"
         ) from None
     system.restore(arrays)
@@ -332,6 +332,8 @@ def _keras() -> ModuleType:
 
             tf.config.get_visible_devices()
             tf.zeros(())
+            # Every machine type has a network of its own, and TensorFlow warns of each.
+            tf.get_logger().setLevel("ERROR")
         except BaseException:
             notes.seek(0)
             os.write(kept, notes.read())

@@ -114,9 +114,10 @@ class System(keras.Model):
         """Anomaly scores of windows: (n_windows,) float64, in batches across clips."""
         array = self.resident(frames)
         batch = min(len(starts), max(1, WINDOW_VALUES_A_BATCH // (self.n_frames * self.n_mels)))
+        row = tf.TensorSpec((batch,), tf.int64)
         compiled = tf.function(
             lambda starts, section: self.window_scores(self.cut(array, starts), section)
-        )
+        ).get_concrete_function(row, row)
         scores = np.empty(len(starts))
         for at in range(0, len(starts), batch):
             # The last batch is filled up, so that every one runs through the same compiled code.
