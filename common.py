@@ -25,6 +25,7 @@ logger = logging.getLogger("baseline")
 
 CACHE_VERSION = 1  # raise when the same settings would give other frames
 CLIPS_A_TASK = 16
+CLIPS_WORTH_A_PROCESS = 200  # extracting fewer takes less time than starting another process
 WINDOW_KEYS = (
     "n_frames",
     "n_hop_frames",
@@ -295,8 +296,9 @@ def _extract(
             ]
             for at in range(0, len(readable), CLIPS_A_TASK)
         ]
+        worth = -(-len(readable) // CLIPS_WORTH_A_PROCESS)
         parallel = Parallel(
-            n_jobs=max(1, min(jobs or cpu_count(), len(tasks))), return_as="generator_unordered"
+            n_jobs=max(1, min(jobs or cpu_count(), worth)), return_as="generator_unordered"
         )
         with progress_bar(len(readable), f"{title} features", "clip") as bar:
             for n_clips, found in parallel(
