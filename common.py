@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import csv
 import hashlib
@@ -276,15 +277,8 @@ def _extract(
 ) -> dict[str, Any]:
     from joblib import Parallel, cpu_count, delayed
 
-    count = np.zeros(len(clips), np.int64)
-    problems: list[tuple[int, str]] = []
-    readable: list[int] = []
-    for index, clip in enumerate(clips):
-        try:
-            count[index] = 1 + _n_samples(clip.path, makes) // makes["hop_length"]
-            readable.append(index)
-        except ValueError as problem:
-            problems.append((index, str(problem)))
+    count, problems = _read_headers(clips, makes)
+    readable = np.flatnonzero(count).tolist()
     first = np.cumsum(count) - count
     with whole_file(place) as beside:
         shape = (int(count.sum()), makes["n_mels"])
@@ -309,6 +303,29 @@ def _extract(
     return {"count": count.tolist(), "problems": sorted(problems)}
 
 
+def _read_headers(
+    clips: Sequence[Clip], makes: dict[str, Any]
+) -> tuple[np.ndarray, list[tuple[int, str]]]:
+    """How many frames each clip has, 0 for those that cannot be used, and what is wrong there."""
+    count = np.zeros(len(clips), np.int64)
+    channels: dict[int, int] = {}
+    problems = []
+    for index, clip in enumerate(clips):
+        try:
+            n_samples, channels[index] = _header(clip.path, makes["sample_rate"])
+            count[index] = 1 + n_samples // makes["hop_length"]
+        except ValueError as problem:
+            problems.append((index, str(problem)))
+    usual = max(
+        collections.Counter(channels.values()).items(), key=lambda pair: pair[::-1], default=(0, 0)
+    )[0]
+    for index, held in channels.items():
+        if held != usual:
+            count[index] = 0
+            problems.append((index, f"has {held} channels, where most clips have {usual}"))
+    return count, problems
+
+
 def _write_frames(
     task: list[tuple[int, Path, int, int]], makes: dict[str, Any], place: Path
 ) -> tuple[int, list[tuple[int, str]]]:
@@ -326,7 +343,7 @@ def _write_frames(
     return len(task), problems
 
 
-def _n_samples(path: Path, makes: dict[str, Any]) -> int:
+def _header(path: Path, sample_rate: int) -> tuple[int, int]:
     import soundfile
 
     try:
@@ -335,12 +352,12 @@ def _n_samples(path: Path, makes: dict[str, Any]) -> int:
         raise ValueError(f"cannot be read as audio ({_brief(error)})") from None
     if header.frames < 1:
         raise ValueError("is empty")
-    if header.samplerate != makes["sample_rate"]:
+    if header.samplerate != sample_rate:
         raise ValueError(
-            f"is sampled at {header.samplerate} Hz, not at the "
-            f"{makes['sample_rate']} Hz of feature.sample_rate"
+            f"is sampled at {header.samplerate} Hz, not at the {sample_rate} Hz of "
+            "feature.sample_rate"
         )
-    return header.frames
+    return header.frames, header.channels
 
 
 def _brief(error: Exception) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+import settings
 from tools import demo_data
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -31,24 +33,36 @@ def reference() -> Path:
     return Path(folder)
 
 
+def run_inside(script: str, *arguments: str) -> int:
+    """Run a script's main in this process, where TensorFlow has started already."""
+    spec = importlib.util.spec_from_file_location(Path(script).stem, ROOT / script)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [script, *arguments])
+        return settings.guarded(module.main)
+
+
+def places(data: Path, out: Path) -> list[str]:
+    """Assignments for --set: the data of a folder, outputs in another."""
+    return [
+        f"dev_directory={data}/dev_data",
+        f"eval_directory={data}/eval_data",
+        f"model_directory={out}/model/{{system}}",
+        f"result_directory={out}/result/{{system}}",
+        f"cache_directory={out}/cache",
+    ]
+
+
 def run_script(
     script: str,
     *arguments: str,
     data: Path | None = None,
     out: Path | None = None,
-    settings: tuple[str, ...] = (),
+    assigned: tuple[str, ...] = (),
 ) -> subprocess.CompletedProcess[str]:
     """Run a script as a user does, with its data and its outputs in the folders given."""
-    assigned = list(settings)
-    if data:
-        assigned += [f"dev_directory={data}/dev_data", f"eval_directory={data}/eval_data"]
-    if out:
-        assigned += [
-            f"model_directory={out}/model/{{system}}",
-            f"result_directory={out}/result/{{system}}",
-            f"cache_directory={out}/cache",
-        ]
     command = [sys.executable, str(ROOT / script), *arguments]
-    if assigned:
-        command += ["--set", *assigned]
+    if data or assigned:
+        command += ["--set", *assigned, *(places(data, out) if data else [])]
     return subprocess.run(command, capture_output=True, text=True, cwd=out, timeout=300)

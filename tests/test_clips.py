@@ -17,25 +17,25 @@ def touch(folder: Path, *names: str) -> None:
 @pytest.mark.parametrize(
     ("name", "folder", "section", "domain", "label", "attributes"),
     [
-        ("normal_id_00_00000000.wav", "train", "id_00", "", "normal", ""),
-        ("anomaly_id_04_00000012.wav", "test", "id_04", "", "anomaly", ""),
-        ("id_01_00000000.wav", "test", "id_01", "", "", ""),
+        ("normal_id_00_00000000.wav", "train", "id_00", "", "normal", ()),
+        ("anomaly_id_04_00000012.wav", "test", "id_04", "", "anomaly", ()),
+        ("id_01_00000000.wav", "test", "id_01", "", "", ()),
         (
             "section_00_source_train_normal_0000_strength_1_ambient.wav",
             "train",
             "section_00",
             "source",
             "normal",
-            "strength_1_ambient",
+            (("attribute", "strength_1_ambient"),),
         ),
-        ("section_03_source_test_0000.wav", "source_test", "section_03", "source", "", ""),
+        ("section_03_source_test_0000.wav", "source_test", "section_03", "source", "", ()),
         (
             "section_00_source_test_normal_0000_m-n_W.wav",
             "test",
             "section_00",
             "source",
             "normal",
-            "m-n_W",
+            (("m-n", "W"),),
         ),
         (
             "section_02_target_test_anomaly_0049_normal_1.wav",
@@ -43,17 +43,17 @@ def touch(folder: Path, *names: str) -> None:
             "section_02",
             "target",
             "anomaly",
-            "normal_1",
+            (("normal", "1"),),
         ),
-        ("section_03_test_0000.wav", "test", "section_03", "", "", ""),
-        ("section_03_0199.wav", "test", "section_03", "", "", ""),
+        ("section_03_test_0000.wav", "test", "section_03", "", "", ()),
+        ("section_03_0199.wav", "test", "section_03", "", "", ()),
         (
             "section_00_target_train_normal_0003_noAttribute.wav",
             "train",
             "section_00",
             "target",
             "normal",
-            "noAttribute",
+            (),
         ),
     ],
 )
@@ -137,3 +137,34 @@ def test_what_is_missing_is_named(tmp_path):
         clips.list_clips(param, "eval", "fan", ("train",))
     with pytest.raises(BadInput, match=r"fan: no wav in test/"):
         clips.list_clips(param, "eval", "fan", ("test",))
+
+
+def test_attributes_listed_beside_the_clips_win(tmp_path):
+    names = [f"section_00_source_train_normal_000{number}_vel_6.wav" for number in range(2)]
+    touch(tmp_path / "fan" / "train", *names)
+    (tmp_path / "fan" / "attributes_00.csv").write_text(
+        f"file_name,d1p,d1v,d2p,d2v\nfan/train/{names[0]},vel,8,wt,3\n"
+    )
+    param = {"dev_directory": str(tmp_path)}
+    listed, _ = clips.list_clips(param, "dev", "fan", ("train",))
+    assert [clip.attributes for clip in listed] == [(("vel", "8"), ("wt", "3")), (("vel", "6"),)]
+    (tmp_path / "fan" / "attributes_00.csv").write_text("clip,vel\na,1\n")
+    with pytest.raises(BadInput, match=r"attributes_00.csv: has no column file_name"):
+        clips.list_clips(param, "dev", "fan", ("train",))
+
+
+def test_two_years_in_one_folder(tmp_path):
+    touch(
+        tmp_path / "fan" / "train",
+        "normal_id_00_00000000.wav",
+        "section_00_source_train_normal_0000_a_1.wav",
+    )
+    touch(tmp_path / "fan" / "test", "section_00_source_test_normal_0000.wav")
+    touch(tmp_path / "fan" / "source_test", "section_00_source_test_normal_0000.wav")
+    param = {"dev_directory": str(tmp_path)}
+    with pytest.raises(
+        BadInput, match="two years are mixed: 1 named as in 2020, such as normal_id"
+    ):
+        clips.list_clips(param, "dev", "fan", ("train",))
+    with pytest.raises(BadInput, match="two years are mixed: test/ is of 2022"):
+        clips.list_clips(param, "dev", "fan", clips.TEST_FOLDERS)

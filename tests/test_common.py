@@ -202,6 +202,14 @@ def test_bad_clips_are_all_named(tmp_path, param):
     assert not said
 
 
+def test_mono_among_stereo_is_named(tmp_path, param):
+    clips = [write_clip(tmp_path / f"{i}.wav", noise(RATE, i, 2)) for i in range(3)]
+    clips.append(write_clip(tmp_path / "mono.wav", noise(RATE)))
+    frames, bad = com.load_frames(clips, param)
+    assert [clip.name for clip in frames.clips] == ["0.wav", "1.wav", "2.wav"]
+    assert bad == [(clips[-1].path, "has 1 channels, where most clips have 2")]
+
+
 def test_truncated_clip_is_named(tmp_path, param):
     clip = write_clip(tmp_path / "cut.flac", noise(RATE))
     clip.path.write_bytes(clip.path.read_bytes()[: clip.path.stat().st_size // 2])
