@@ -25,7 +25,7 @@ class Test(NamedTuple):
 
 
 def main() -> int:
-    """Check everything, then score, decide and, where the labels are known, evaluate."""
+    """Check everything, then score, decide and, where labels are known, evaluate and compare."""
     args = settings.command_line_chk(__doc__)
     units = settings.units(args, settings.yaml_load(args.config, args.set))
     compared = {}
@@ -51,7 +51,7 @@ def main() -> int:
         results.conclude(param, judged, used)
         compared[f"{param['system']} seed {param['seed']}"] = judged
     if len(compared) > 1:
-        com.logger.info("%s", results.comparison(compared))
+        com.logger.info("%s\n", results.comparison(compared))
     return 0
 
 

@@ -116,7 +116,7 @@ def comparison(judged: Mapping[str, Sequence[evaluation.SectionResult]]) -> str:
         values = (row.get(column, np.nan) for column in columns)
         cells = (f"{value:16.3f}" if np.isfinite(value) else " " * 16 for value in values)
         lines.append("".join([f"{name:<{wide}}", *cells]).rstrip())
-    return "\n".join(lines) if rows else ""
+    return "\n".join(lines) if rows else "no labelled clips, so nothing to compare"
 
 
 def _section(row: tuple[Clip, float]) -> str:

@@ -45,7 +45,7 @@ class VAE(System):
         self.compile(self.optimizer_of_fit(), jit_compile=False)
 
     def call(self, x: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, ...]:
-        """Rebuilt vectors (batch, n_frames * n_mels); latent, mean, log-variance (batch, latent)."""
+        """Rebuilt (batch, n_frames * n_mels); latent, mean, log-variance (batch, latent)."""
         return self.network(x, training=training)
 
     def example(self, windows: tf.Tensor, section: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
