@@ -25,6 +25,8 @@ def main() -> int:
                     param, args.mode, machine_type, ("train",), args.jobs
                 )
                 bad += unusable
+                sections = [clip.section for clip in frames.clips]
+                keras_model.check_sections(param, machine_type, sections, sections)
                 stem = keras_model.model_stem(param, machine_type, args.mode)
                 found = keras_model.find_model(param, machine_type, args.mode)
                 if args.force or not found:

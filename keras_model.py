@@ -28,7 +28,12 @@ from settings import BadInput, __version__
 if TYPE_CHECKING:
     from models.base import System
 
-SYSTEMS = {"ae": "models.dense_ae.DenseAE"}
+SYSTEMS = {
+    "ae": "models.dense_ae.DenseAE",
+    "vae": "models.vae.VAE",
+    "idnn": "models.idnn.IDNN",
+    "mobilenet_v2": "models.mobilenet_v2.MobileNetV2",
+}
 
 # What a trained network depends on: another value means another model.
 SHAPING = ("system", "feature", "fit", "network", "seed")
@@ -55,10 +60,27 @@ def get_model(param: dict[str, Any], sections: Sequence[str]) -> System:
     param : the settings of one system, resolved; "system" names it
     sections : the names of the sections it is to be trained on
     """
-    keras = _keras()
-    keras.utils.set_random_seed(param["seed"])
-    module, _, kind = SYSTEMS[param["system"]].rpartition(".")
-    return getattr(importlib.import_module(module), kind)(param, sorted(set(sections)))
+    kind = _class(param["system"])
+    _keras().utils.set_random_seed(param["seed"])
+    return kind(param, sorted(set(sections)))
+
+
+def check_sections(
+    param: dict[str, Any], machine_type: str, trained: Sequence[str], scored: Sequence[str]
+) -> None:
+    """Raise BadInput, with every reason, where a system cannot work with its settings or sections.
+
+    Parameters
+    ----------
+    param : the settings of one system, resolved
+    machine_type : for the message
+    trained, scored : the sections of training clips and of clips to be scored
+    """
+    reasons = _class(param["system"]).unfit(param, sorted(set(trained)), sorted(set(scored)))
+    if reasons:
+        raise BadInput(
+            "\n".join(f"{param['system']} {machine_type}: {reason}" for reason in reasons)
+        )
 
 
 def clear_session() -> None:
@@ -259,7 +281,7 @@ def read_hdf5(path: Path) -> dict[str, np.ndarray]:
     """The weights of an official `.hdf5`: "dense_3/kernel" → array.
 
     Layers are numbered within their kind, in the file's order: a Keras that had built models
-    before would have counted on.
+    before would have counted on. Those of a model within the model keep their names.
     """
     import h5py
 
@@ -275,9 +297,10 @@ def read_hdf5(path: Path) -> dict[str, np.ndarray]:
             number = counts.get(kind, 0)
             counts[kind] = number + 1
             for name in names:
-                place = f"{kind}_{number}" if number else kind
-                weight = name.rsplit("/", 1)[-1].split(":")[0]
-                tensors[f"{place}/{weight}"] = np.asarray(weights[_text(layer)][name])
+                place, _, weight = name.rpartition("/")
+                if place == _text(layer):
+                    place = f"{kind}_{number}" if number else kind
+                tensors[f"{place}/{weight.split(':')[0]}"] = np.asarray(weights[_text(layer)][name])
     return tensors
 
 
@@ -311,6 +334,12 @@ def assign_published(
         raise ValueError("; ".join(problems))
     for name, (variable, _) in wanted.items():
         variable.assign(values[name])
+
+
+def _class(name: str) -> type[System]:
+    _keras()
+    module, _, kind = SYSTEMS[name].rpartition(".")
+    return getattr(importlib.import_module(module), kind)
 
 
 def _keras() -> ModuleType:

@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with dev_data and eval_data of two machine types in the 2022 layout; read only."""
     folder = tmp_path_factory.mktemp("demo")
-    demo_data.make_dataset(folder, machines=["fan", "valve"], clips=10, test_clips=8, seconds=2.0)
+    demo_data.make_dataset(folder, machines=["fan", "valve"], clips=10, test_clips=8, seconds=5.0)
     return folder
 
 
