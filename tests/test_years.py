@@ -29,6 +29,9 @@ YEARS = {
 }
 
 
+QUICK = ("fit.epochs=1", "fit.verbose=0", "ae.network.units=[16]", "ae.network.latent=4")
+
+
 @pytest.mark.parametrize("year", YEARS)
 def test_layout_of_a_year(year: int, tmp_path: Path) -> None:
     sections, endings, columns = YEARS[year]
@@ -37,7 +40,7 @@ def test_layout_of_a_year(year: int, tmp_path: Path) -> None:
     demo_data.make_dataset(
         tmp_path, year=year, machines=machines, clips=6, test_clips=4, seconds=0.5
     )
-    quick = ["fit.epochs=1", "fit.verbose=0", *places(tmp_path, tmp_path)]
+    quick = [*QUICK, *places(tmp_path, tmp_path)]
     result = tmp_path / "result" / "ae"
     for mode in ("dev", "eval"):
         for script in ("00_train.py", "01_test.py"):
@@ -82,7 +85,7 @@ def test_ids_of_2020_have_arithmetic_means_alone(tmp_path):
     demo_data.make_dataset(
         tmp_path, year=2020, machines=["fan"], clips=6, test_clips=4, seconds=0.5
     )
-    quick = ["fit.epochs=1", "fit.verbose=0", *places(tmp_path, tmp_path)]
+    quick = [*QUICK, *places(tmp_path, tmp_path)]
     for script in ("00_train.py", "01_test.py"):
         assert run_inside(script, "-d", "--set", *quick) == 0
     rows = list(csv.reader((tmp_path / "result" / "ae" / "result.csv").open()))
@@ -99,7 +102,7 @@ def test_first_channel_of_2026_decides(tmp_path):
         tmp_path, year=2026, machines=["fan", "valve"], clips=4, test_clips=4, seconds=0.5
     )
     (machine,) = (tmp_path / "dev_data").iterdir()
-    quick = ["fit.epochs=1", "fit.verbose=0", *places(tmp_path, tmp_path)]
+    quick = [*QUICK, *places(tmp_path, tmp_path)]
     scores = tmp_path / "result" / "ae" / f"anomaly_score_{machine.name}_section_00_test.csv"
     found = {}
     for what in ("as made", "second channel gone", "mixed"):
