@@ -28,7 +28,7 @@ from settings import BadInput, __version__
 if TYPE_CHECKING:
     from models.base import System
 
-SYSTEMS = {"ae": "models.dense_ae.DenseAE"}
+SYSTEMS = {"ae": "models.dense_ae.DenseAE", "aegan_ad": "models.aegan_ad.AEGANAD"}
 
 # What a trained network depends on: another value means another model.
 SHAPING = ("system", "feature", "fit", "network", "seed")
@@ -55,10 +55,14 @@ def get_model(param: dict[str, Any], sections: Sequence[str]) -> System:
     param : the settings of one system, resolved; "system" names it
     sections : the names of the sections it is to be trained on
     """
-    keras = _keras()
-    keras.utils.set_random_seed(param["seed"])
-    module, _, kind = SYSTEMS[param["system"]].rpartition(".")
-    return getattr(importlib.import_module(module), kind)(param, sorted(set(sections)))
+    kind = _kind(param["system"])
+    _keras().utils.set_random_seed(param["seed"])
+    return kind(param, sorted(set(sections)))
+
+
+def check_trainable(param: dict[str, Any], machine_type: str, frames: Frames) -> None:
+    """Raise BadInput where a system cannot be trained with these settings on these clips."""
+    _kind(param["system"]).check(param, machine_type, frames)
 
 
 def clear_session() -> None:
@@ -238,7 +242,7 @@ def load_model(place: Path, param: dict[str, Any], training: Frames | None = Non
             "train it again with 00_train.py --force"
         ) from None
     system.restore(arrays)
-    return Trained(system, scores, sections)
+    return Trained(system, system.training_scores(scores), sections)
 
 
 def _load_official(path: Path, param: dict[str, Any], training: Frames | None) -> Trained:
@@ -311,6 +315,12 @@ def assign_published(
         raise ValueError("; ".join(problems))
     for name, (variable, _) in wanted.items():
         variable.assign(values[name])
+
+
+def _kind(system: str) -> type[System]:
+    _keras()
+    module, _, kind = SYSTEMS[system].rpartition(".")
+    return getattr(importlib.import_module(module), kind)
 
 
 def _keras() -> ModuleType:

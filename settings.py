@@ -10,7 +10,7 @@ import copy
 import difflib
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,7 +19,13 @@ import yaml
 __version__ = "0.1.0"
 
 HOME = Path(__file__).resolve().parent
-SYSTEMS = ("ae",)
+SYSTEMS = ("ae", "aegan_ad")
+AEGAN_AD_SCORES = (
+    *("D_maha", "D_knn", "D_lof", "D_cos"),
+    *("G_x_2_sum", "G_x_2_min", "G_x_2_max", "G_x_1_sum", "G_x_1_min", "G_x_1_max"),
+    *("G_z_2_sum", "G_z_2_min", "G_z_2_max", "G_z_1_sum", "G_z_1_min", "G_z_1_max"),
+    *("G_z_cos_sum", "G_z_cos_min", "G_z_cos_max"),
+)
 
 
 class BadInput(Exception):
@@ -104,6 +110,7 @@ COUNTS = Check("a list of whole numbers of 1 or more", _counts)
 NATURAL = Check("a whole number of 0 or more", _number(int, 0, 2**31))
 POSITIVE = Check("a number above 0", _number(float, 1e-300, 1e300))
 FRACTION = Check("a number between 0 and 1", _number(float, 0, 1))
+NOT_NEGATIVE = Check("a number of 0 or more", _number(float, 0, 1e300))
 PART = Check("a number of 0 or more and below 1", _number(float, 0, 1 - 1e-9))
 INSIDE = Check("a number above 0 and below 1", _number(float, 1e-9, 1 - 1e-9))
 
@@ -139,6 +146,37 @@ SHARED: dict[str, Any] = {
     "threshold_scope": _one_of("section", "machine_type"),
 }
 
+ANY = "*"  # in a schema: every name that is not listed
+
+_AEGAN_AD_NORM = _one_of("ln", "bn", "in")
+_AEGAN_AD_ACT = _one_of("leakyrelu", "relu", "tanh")
+_AEGAN_AD: dict[str, Any] = {
+    **SHARED,
+    "fit": {
+        **SHARED["fit"],
+        "deval": BOOLEAN,
+        "ncritic": COUNT,
+        "lambda_gp": NOT_NEGATIVE,
+        "feat_match_eff": NOT_NEGATIVE,
+        "match_mu": NOT_NEGATIVE,
+        "match_sigma": NOT_NEGATIVE,
+    },
+    "network": {
+        "nz": COUNT,
+        "ndf": COUNT,
+        "ngf": Check("a whole number of 2 or more", _number(int, 2, 2**31)),
+        "generator_norm": _AEGAN_AD_NORM,
+        "discriminator_norm": _AEGAN_AD_NORM,
+        "encoder_first_norm": BOOLEAN,
+        "encoder_act": _AEGAN_AD_ACT,
+        "decoder_act": _AEGAN_AD_ACT,
+        "layer_norm_epsilon": POSITIVE,
+        "batch_norm_epsilon": POSITIVE,
+        "batch_norm_momentum": FRACTION,
+    },
+    "score": _one_of(*AEGAN_AD_SCORES),
+}
+
 SCHEMA: dict[str, Any] = {
     "dev_directory": TEXT,
     "eval_directory": TEXT,
@@ -153,11 +191,24 @@ SCHEMA: dict[str, Any] = {
         **SHARED,
         "network": {"units": COUNTS, "latent": COUNT, "momentum": FRACTION, "epsilon": POSITIVE},
     },
+    "aegan_ad": {
+        **_AEGAN_AD,
+        "machines": {ANY: _AEGAN_AD},
+        "release": _one_of("dcase2022", "dcase2020"),
+        "releases": {
+            release: {**_AEGAN_AD, "machines": {ANY: _AEGAN_AD}}
+            for release in ("dcase2022", "dcase2020")
+        },
+    },
 }
 
 
-def command_line_chk(description: str, argv: list[str] | None = None) -> argparse.Namespace:
-    """Parse the command line that `00_train.py` and `01_test.py` share.
+def command_line_chk(
+    description: str,
+    argv: Sequence[str] | None = None,
+    add: Callable[[argparse.ArgumentParser], None] | None = None,
+) -> argparse.Namespace:
+    """Parse the command line that `00_train.py` and `01_test.py` share; `add` gives it more.
 
     Returns
     -------
@@ -240,6 +291,8 @@ def command_line_chk(description: str, argv: list[str] | None = None) -> argpars
         action="store_true",
         help="go on without unusable clips and list them in bad_clips.csv",
     )
+    if add:
+        add(parser)
     args = parser.parse_args(argv)
     if "all" in args.system:
         args.system = list(SYSTEMS)
@@ -301,14 +354,27 @@ def yaml_load(path: Path, assignments: list[tuple[str, Any]] = ()) -> dict[str, 
 def for_system(param: dict[str, Any], system: str, seed: int | None = None) -> dict[str, Any]:
     """Resolve the settings of one system: shared keys, then its block, then `--set`.
 
-    `{system}` and `{seed}` in the directories are filled in.
+    A block may hold `releases`, one of which `release` names and whose keys come over the block's,
+    and in both of them `machines`, machine type → keys; see `for_machine`. `{system}` and `{seed}`
+    in the directories are filled in.
     """
     shared = {key: value for key, value in param.items() if key not in (*SYSTEMS, "--set")}
-    resolved = _merge(copy.deepcopy(shared), param.get(system) or {})
+    block = param.get(system) or {}
+    asked: dict[str, Any] = {}
     for tree in param["--set"]:
-        resolved = _merge(resolved, {k: v for k, v in tree.items() if k not in SYSTEMS})
+        asked = _merge(asked, {k: v for k, v in tree.items() if k not in SYSTEMS})
     for tree in param["--set"]:
-        resolved = _merge(resolved, tree.get(system) or {})
+        asked = _merge(asked, tree.get(system) or {})
+    whole = _merge(block, asked)
+    release = whole.get("releases", {}).get(whole.get("release"), {})
+    resolved = copy.deepcopy(shared)
+    for tree in (block, release, asked):
+        resolved = _merge(resolved, _without_choices(tree))
+    # What a machine type's block may hold and --set gives, comes over what the config has for it.
+    over = {key: value for key, value in _without_choices(asked).items() if key in SCHEMA[system]}
+    machines = _merge(release.get("machines", {}), block.get("machines", {}))
+    machines = {name: _merge(tree, over) for name, tree in machines.items()}
+    resolved["machines"] = _merge(machines, asked.get("machines", {}))
     resolved["system"] = system
     if seed is not None:
         resolved["seed"] = seed
@@ -316,6 +382,11 @@ def for_system(param: dict[str, Any], system: str, seed: int | None = None) -> d
         resolved[key] = resolved[key].replace("{system}", system)
         resolved[key] = resolved[key].replace("{seed}", str(resolved["seed"]))
     return resolved
+
+
+def for_machine(param: dict[str, Any], machine_type: str) -> dict[str, Any]:
+    """The settings of one machine type, from those of a system; `--set` wins here too."""
+    return {**_merge(param, param["machines"].get(machine_type, {})), "machines": {}}
 
 
 def units(args: argparse.Namespace, param: dict[str, Any]) -> list[dict[str, Any]]:
@@ -373,7 +444,7 @@ def _problems(tree: dict[Any, Any], schema: dict[str, Any], where: str, at: str 
     found = []
     for name, value in tree.items():
         key = f"{at}{name}"
-        known = schema.get(name)
+        known = schema.get(name, schema.get(ANY))
         if known is None:
             found.append(f"{where}: unknown key {key}{nearest(str(name), list(schema))}")
         elif isinstance(known, Check):
@@ -389,12 +460,13 @@ def _problems(tree: dict[Any, Any], schema: dict[str, Any], where: str, at: str 
 
 
 def _converted(tree: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: schema[name].convert(value)
-        if isinstance(schema[name], Check)
-        else _converted(value or {}, schema[name])
-        for name, value in tree.items()
-    }
+    converted = {}
+    for name, value in tree.items():
+        known = schema.get(name, schema.get(ANY))
+        converted[name] = (
+            known.convert(value) if isinstance(known, Check) else _converted(value or {}, known)
+        )
+    return converted
 
 
 def _missing(param: dict[str, Any]) -> list[tuple[str, Check]]:
@@ -418,6 +490,12 @@ def _nested(key: str, value: Any) -> dict[str, Any]:
     for name in reversed(key.split(".")):
         tree = {name: tree}
     return tree
+
+
+def _without_choices(block: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: value for key, value in block.items() if key not in ("release", "releases", "machines")
+    }
 
 
 def _merge(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
