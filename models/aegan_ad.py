@@ -507,7 +507,9 @@ class EmbeddingDetectors:
     """
 
     def __init__(self, embeddings: np.ndarray):
-        self.embeddings = embeddings
+        # A copy, so that a clip's distance to itself is rounded alike after loading: scikit-learn
+        # takes it for exactly nought where the very same array is asked about.
+        self.embeddings = embeddings = embeddings.copy()
         self.mean = embeddings.mean(axis=0, keepdims=True)  # (1, width)
         self.mahalanobis = DistanceMetric.get_metric("mahalanobis", V=covariance(embeddings))
         self.nearest = NearestNeighbors(n_neighbors=KNN_NEIGHBOURS, metric="cosine").fit(embeddings)
