@@ -148,6 +148,11 @@ SHARED: dict[str, Any] = {
 
 ANY = "*"  # in a schema: every name that is not listed
 
+
+def _with_machines(block: dict[str, Any]) -> dict[str, Any]:
+    return {**block, "machines": {ANY: block}}
+
+
 _AEGAN_AD_NORM = _one_of("ln", "bn", "in")
 _AEGAN_AD_ACT = _one_of("leakyrelu", "relu", "tanh")
 _AEGAN_AD: dict[str, Any] = {
@@ -187,17 +192,23 @@ SCHEMA: dict[str, Any] = {
     "max_fpr": Check("a number above 0, at most 1", _number(float, 1e-9, 1)),
     "seed": NATURAL,
     **SHARED,
-    "ae": {
-        **SHARED,
-        "network": {"units": COUNTS, "latent": COUNT, "momentum": FRACTION, "epsilon": POSITIVE},
-    },
+    "ae": _with_machines(
+        {
+            **SHARED,
+            "network": {
+                "units": COUNTS,
+                "latent": COUNT,
+                "momentum": FRACTION,
+                "epsilon": POSITIVE,
+            },
+        }
+    ),
     "aegan_ad": {
-        **_AEGAN_AD,
-        "machines": {ANY: _AEGAN_AD},
+        **_with_machines(_AEGAN_AD),
         "release": _one_of("dcase2022", "dcase2020"),
         "releases": {
-            release: {**_AEGAN_AD, "machines": {ANY: _AEGAN_AD}}
-            for release in ("dcase2022", "dcase2020")
+            "dcase2022": _with_machines(_AEGAN_AD),
+            "dcase2020": _with_machines(_AEGAN_AD),
         },
     },
 }

@@ -1,6 +1,6 @@
 """AEGAN-AD: an autoencoder trained against a Wasserstein critic, and nineteen scores from both.
 
-Source: J. Jiang et al., "Unsupervised Anomaly Detection and Localization of Machine Audio: A
+Source: "Unsupervised Anomaly Detection and Localization of Machine Audio: A
 GAN-based Approach" (arXiv 2303.17949), and its release jianganbai/AEGAN-AD (Apache-2.0, PyTorch).
 
 Followed from the release where the paper is silent
@@ -15,9 +15,9 @@ Followed from the release where the paper is silent
 Otherwise than the release
 - It takes the epoch and the score that do best on the labelled test clips. Here the last epoch
   counts, and the score is the one named in the settings.
-- The default score is G_z_1_sum for every machine type. It is the generator's distance in the
-  latent space, which the paper argues for against that of the spectrogram; it has no neighbours
-  and so no bias of the training scores; and as a sum it uses every window.
+- The default score is G_x_2_sum for every machine type: the squared error that the generator is
+  trained on, so the one of the nineteen that training itself names. Which of the others does
+  better on a machine type can only be known from labelled test clips.
 - A covariance that cannot be inverted is shrunk after Ledoit and Wolf; there the release divides
   by nearly nothing.
 """

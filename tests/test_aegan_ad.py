@@ -285,6 +285,24 @@ def test_the_settings_of_the_releases(release, machine_type) -> None:
     assert {key: together[key] for key in common} == common
 
 
+def test_what_comes_over_what_for_a_machine_type() -> None:
+    def resolved(machine_type: str, *assignments: tuple) -> dict:
+        held = settings.yaml_load(settings.HOME / "baseline.yaml", list(assignments))
+        return settings.for_machine(settings.for_system(held, "aegan_ad"), machine_type)
+
+    assert resolved("gearbox")["fit"]["match_sigma"] == 1
+    by_set = ("aegan_ad.fit.match_sigma", 0.5)
+    assert resolved("gearbox", by_set)["fit"]["match_sigma"] == 0.5
+    for_one = ("aegan_ad.machines.gearbox.score", "D_knn")
+    of_all = ("aegan_ad.score", "D_lof")
+    assert resolved("gearbox", for_one, of_all)["score"] == "D_knn"
+    assert resolved("fan", for_one, of_all)["score"] == "D_lof"
+    assert resolved("gearbox", ("fit.epochs", 3))["fit"]["epochs"] == 3
+    assert resolved("gearbox", ("model_directory", "m/{system}"))["model_directory"] == "m/aegan_ad"
+    with pytest.raises(BadInput, match=r"aegan_ad.machines.fan.scores; did you mean score"):
+        resolved("fan", ("aegan_ad.machines.fan.scores", "D_lof"))
+
+
 def test_deval_trains_on_both_datasets(tmp_path, caplog, monkeypatch) -> None:
     import soundfile
 
