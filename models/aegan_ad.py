@@ -154,6 +154,11 @@ class AEGANAD(System):
         ]
         self.level_range.assign([min(x.min() for x in levels), max(x.max() for x in levels)])
         history = super().train(frames, title)
+        diverged = [name for name, values in history.items() if not np.isfinite(values).all()]
+        if diverged:
+            raise BadInput(
+                f"{title}: training diverged ({', '.join(diverged)} not finite); lower fit.lr"
+            )
         self.detectors = EmbeddingDetectors(self.clip_outputs(frames)[1])
         found = self.extra_scores(frames)
         self.scores_of_training = np.stack([found[name] for name in AEGAN_AD_SCORES], axis=1)

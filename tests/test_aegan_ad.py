@@ -151,6 +151,16 @@ def test_ncritic_counts_anew_every_epoch() -> None:
     assert int(system.optimizer.iterations) == 2 * 2  # batches 0 and 3 of each epoch
 
 
+def test_held_out_windows_and_divergence() -> None:
+    system = keras_model.get_model(param_of(("fit.validation_split", 0.25)), ["section_00"])
+    assert np.isfinite(system.train(noise())["val_recon_mse"]).all()
+    system.decoder.layers[-2].kernel.assign_add(
+        np.full(system.decoder.layers[-2].kernel.shape, np.inf)
+    )
+    with pytest.raises(BadInput, match=r"training diverged \(.*recon_mse.*\); lower fit.lr"):
+        system.train(noise())
+
+
 def test_interpolation_factors_are_uniform_and_new_each_time() -> None:
     system = keras_model.get_model(param_of(), ["section_00"])
     drawn = [np.ravel(system.interpolation_factors(2000)) for _ in range(2)]
