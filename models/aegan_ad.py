@@ -301,7 +301,9 @@ class AEGANAD(System):
         if self.kept is not None and self.kept[0] is frames:
             return self.kept[1:]
         array = self.resident(frames)
-        compiled = tf.function(lambda starts: self.window_outputs(self.cut(array, starts)))
+        compiled = tf.function(
+            lambda starts: self.window_outputs(self.cut(array, starts)), autograph=False
+        )
         starts, owner = frames.windows(self.n_frames)
         batch = min(len(starts), max(1, WINDOW_VALUES_A_BATCH // (self.n_frames * self.n_mels)))
         of_window = np.empty((len(starts), len(DISTANCES)))

@@ -346,6 +346,38 @@ def test_importing_settings_does_not_load_keras() -> None:
     assert subprocess.run([sys.executable, "-c", code], cwd=settings.HOME).returncode == 0
 
 
+def test_the_scripts_from_clips_to_all_scores(tmp_path, monkeypatch) -> None:
+    import csv
+    import runpy
+    import sys
+
+    from tools import demo_data
+
+    demo_data.make_dataset(tmp_path, 2022, ["fan"], clips=2, test_clips=8, seconds=1.0)
+    given = {f"{name}_directory": tmp_path / name for name in ("model", "result", "cache")}
+    given.update({f"{name}_directory": tmp_path / f"{name}_data" for name in ("dev", "eval")})
+    given.update(TINY)
+    words = ["-d", "--system", "aegan_ad", "--jobs", "1", "--set"]
+    words += [f"{key}={value}" for key, value in given.items()]
+    for script in ("00_train.py", "01_test.py"):
+        monkeypatch.setattr(sys, "argv", [script, *words])
+        with pytest.raises(SystemExit) as exit_:
+            runpy.run_path(str(settings.HOME / script), run_name="__main__")
+        assert exit_.value.code == 0
+    with np.load(tmp_path / "model" / "model_fan.npz") as held:
+        assert len(held["embeddings"]) == 12  # of fan, 2 clips of 3 sections of dev and of eval
+    with (tmp_path / "result" / "all_scores.csv").open(newline="") as stream:
+        header, *rows = csv.reader(stream)
+    assert header[3:] == [name for name in header[3:] if name in AEGAN_AD_SCORES]
+    assert (len(header), len(rows)) == (3 + 19, 24)
+    chosen = header.index("G_x_2_sum")
+    with (tmp_path / "result" / "anomaly_score_fan_section_01_test.csv").open() as stream:
+        official = dict(csv.reader(stream))
+    assert official == {row[2]: row[chosen] for row in rows if row[1] == "section_01"}
+    with (tmp_path / "result" / "all_scores_hmean.csv").open(newline="") as stream:
+        assert len(list(csv.reader(stream))) == 1 + 19
+
+
 def test_the_generator_moves_without_the_critic(system) -> None:
     """Each optimiser moves its own networks alone."""
     windows = system.cut(system.resident(noise()), tf.range(4))
