@@ -370,7 +370,7 @@ def test_the_scripts_from_clips_to_all_scores(tmp_path, monkeypatch) -> None:
         header, *rows = csv.reader(stream)
     assert header[3:] == [name for name in header[3:] if name in AEGAN_AD_SCORES]
     assert (len(header), len(rows)) == (3 + 19, 24)
-    chosen = header.index("G_x_2_sum")
+    chosen = header.index("D_maha")
     with (tmp_path / "result" / "anomaly_score_fan_section_01_test.csv").open() as stream:
         official = dict(csv.reader(stream))
     assert official == {row[2]: row[chosen] for row in rows if row[1] == "section_01"}
