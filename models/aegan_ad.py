@@ -130,21 +130,12 @@ class AEGANAD(System):
 
     @classmethod
     def check(cls, param: dict[str, Any], machine_type: str, frames: Frames) -> None:
-        """Raise BadInput for too few clips or windows, or windows of another size."""
+        """Raise BadInput for too few clips, or windows of another size."""
         _check_size(param)
         if len(frames.clips) <= LOF_NEIGHBOURS:
             raise BadInput(
                 f"{machine_type}: {len(frames.clips)} training clips; the local outlier factor "
                 f"(D_lof) needs {LOF_NEIGHBOURS + 1} or more; add clips"
-            )
-        fit, feature = param["fit"], param["feature"]
-        starts, _ = frames.windows(feature["n_frames"], feature["n_hop_frames"])
-        n_windows = int(len(starts) * (1 - fit["validation_split"]))
-        if n_windows < fit["batch_size"]:
-            raise BadInput(
-                f"{machine_type}: fit.batch_size is {fit['batch_size']}, but there are only "
-                f"{n_windows} windows to train on, and the last partial batch is dropped; "
-                "lower it, or lower feature.n_hop_frames"
             )
 
     def train(self, frames: Frames, title: str = "train") -> dict[str, list[float]]:

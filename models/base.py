@@ -87,7 +87,7 @@ class System(keras.Model):
         starts, owner = frames.windows(self.n_frames, feature["n_hop_frames"])
         section = self.section_index(frames)[owner]
         n_train = int(len(starts) * (1 - fit["validation_split"]))
-        batch = fit["batch_size"]
+        batch = min(fit["batch_size"], n_train)
         self.frames = self.resident(frames)
         held_out = {}
         if n_train < len(starts):
