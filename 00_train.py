@@ -17,9 +17,10 @@ def main() -> int:
     args = settings.command_line_chk(__doc__)
     units = settings.units(args, settings.yaml_load(args.config, args.set))
     todo, bad, problems = [], [], settings.Together()
-    for param in units:
-        com.setup_log(Path(param["result_directory"]))
-        for machine_type in clips.select_machines(param, args.mode, args.machine):
+    for unit in units:
+        com.setup_log(Path(unit["result_directory"]))
+        for machine_type in clips.select_machines(unit, args.mode, args.machine):
+            param = settings.for_machine(unit, machine_type)
             with problems:
                 frames, unusable = com.read_clips(
                     param, args.mode, machine_type, ("train",), args.jobs
@@ -30,6 +31,7 @@ def main() -> int:
                 stem = keras_model.model_stem(param, machine_type, args.mode)
                 found = keras_model.find_model(param, machine_type, args.mode)
                 if args.force or not found:
+                    keras_model.check_trainable(param, machine_type, frames)
                     todo.append((param, machine_type, stem, frames))
                     continue
                 if not keras_model.is_official(found):

@@ -15,10 +15,11 @@ import settings
 
 
 class Test(NamedTuple):
-    """One machine type to test: its model, its test clips, and for an official model the clips
-    that its thresholds are fitted to."""
+    """One machine type to test: its settings, its model, its test clips, and for an official model
+    the clips that its thresholds are fitted to."""
 
     machine_type: str
+    param: dict[str, Any]
     model: Path
     frames: com.Frames
     training: com.Frames | None
@@ -31,7 +32,7 @@ def main() -> int:
     compared = {}
     for param, tests in plan(args, units):
         com.setup_log(Path(param["result_directory"]))
-        judged, used = [], {}
+        judged, used, extra = [], {}, []
         for number, test in enumerate(tests, start=1):
             com.logger.info(
                 "[%d/%d] %s: %d clips",
@@ -41,14 +42,16 @@ def main() -> int:
                 len(test.frames.clips),
             )
             keras_model.clear_session()
-            trained = keras_model.load_model(test.model, param, test.training)
+            trained = keras_model.load_model(test.model, test.param, test.training)
             scores = trained.system.score(test.frames)
             thresholds = com.fit_thresholds(
-                trained.scores, trained.sections, param, test.machine_type
+                trained.scores, trained.sections, test.param, test.machine_type
             )
             used[test.machine_type] = thresholds
             judged += results.save(param, test.machine_type, test.frames.clips, scores, thresholds)
+            extra.append((test.frames.clips, trained.system.extra_scores(test.frames)))
         results.conclude(param, judged, used)
+        results.save_all_scores(param, extra)
         compared[f"{param['system']} seed {param['seed']}"] = judged
     if len(compared) > 1:
         com.logger.info("%s\n", results.comparison(compared))
@@ -60,10 +63,11 @@ def plan(
 ) -> list[tuple[dict[str, Any], list[Test]]]:
     """Find the models and read the clips of a run; every problem is told before any scoring."""
     planned, bad, problems = [], [], settings.Together()
-    for param in units:
-        com.setup_log(Path(param["result_directory"]))
+    for unit in units:
+        com.setup_log(Path(unit["result_directory"]))
         tests: list[Test] = []
-        for machine_type in clips.select_machines(param, args.mode, args.machine):
+        for machine_type in clips.select_machines(unit, args.mode, args.machine):
+            param = settings.for_machine(unit, machine_type)
             with problems:
                 model = keras_model.usable_model(param, machine_type, args.mode)
                 frames, unusable = com.read_clips(
@@ -74,9 +78,9 @@ def plan(
                 if keras_model.is_official(model):
                     training, unusable = training_clips(param, args.mode, machine_type, args.jobs)
                     bad += unusable
-                tests.append(Test(machine_type, model, frames, training))
+                tests.append(Test(machine_type, param, model, frames, training))
                 check_sections(param, tests[-1])
-        planned.append((param, tests))
+        planned.append((unit, tests))
     problems.stop()
     com.report_bad_clips(bad, Path(units[0]["result_directory"]), args.skip_bad)
     return planned

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from clips import Clip, list_clips
+from clips import Clip, dataset_directory, list_clips
 from settings import BadInput
 
 logger = logging.getLogger("baseline")
@@ -207,9 +207,14 @@ def read_clips(
 ) -> tuple[Frames, list[tuple[Path, str]]]:
     """List the clips of a machine type and load their frames; returns as `load_frames`.
 
+    Training clips of both datasets where fit.deval asks for it.
+
     Raises BadInput where there are none, or none that can be used.
     """
     clips, bad = list_clips(param, mode, machine_type, folders)
+    if folders == ("train",) and param["fit"].get("deval"):
+        more, unnamed = _other_clips(param, mode, machine_type, folders)
+        clips, bad = clips + more, bad + unnamed
     frames, unusable = load_frames(clips, param, jobs, machine_type)
     bad += unusable
     if not frames.clips:
@@ -220,6 +225,23 @@ def read_clips(
             )
         )
     return frames, bad
+
+
+def _other_clips(
+    param: dict[str, Any], mode: str, machine_type: str, folders: tuple[str, ...]
+) -> tuple[list[Clip], list[tuple[Path, str]]]:
+    other = "eval" if mode == "dev" else "dev"
+    home = dataset_directory(param, other) / machine_type / folders[0]
+    if home.is_dir():
+        return list_clips(param, other, machine_type, folders)
+    logger.warning(
+        "%s: fit.deval asks for the training clips of both datasets, but there is no directory %s; "
+        "training on those of %s_directory alone",
+        machine_type,
+        home,
+        mode,
+    )
+    return [], []
 
 
 def load_frames(
@@ -369,7 +391,7 @@ def save_history(stem: Path, history: dict[str, list[float]]) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    epochs = range(1, 1 + len(history["loss"]))
+    epochs = range(1, 1 + len(next(iter(history.values()))))
     columns = [[float(value) for value in values] for values in history.values()]
     save_csv(
         stem.with_name(stem.name + ".csv"),

@@ -33,6 +33,7 @@ SYSTEMS = {
     "vae": "models.vae.VAE",
     "idnn": "models.idnn.IDNN",
     "mobilenet_v2": "models.mobilenet_v2.MobileNetV2",
+    "aegan_ad": "models.aegan_ad.AEGANAD",
 }
 
 # What a trained network depends on: another value means another model.
@@ -81,6 +82,11 @@ def check_sections(
         raise BadInput(
             "\n".join(f"{param['system']} {machine_type}: {reason}" for reason in reasons)
         )
+
+
+def check_trainable(param: dict[str, Any], machine_type: str, frames: Frames) -> None:
+    """Raise BadInput where a system cannot be trained with these settings on these clips."""
+    _class(param["system"]).check(param, machine_type, frames)
 
 
 def clear_session() -> None:
@@ -260,7 +266,7 @@ def load_model(place: Path, param: dict[str, Any], training: Frames | None = Non
             "train it again with 00_train.py --force"
         ) from None
     system.restore(arrays)
-    return Trained(system, scores, sections)
+    return Trained(system, system.training_scores(scores), sections)
 
 
 def _load_official(path: Path, param: dict[str, Any], training: Frames | None) -> Trained:

@@ -119,6 +119,57 @@ def comparison(judged: Mapping[str, Sequence[evaluation.SectionResult]]) -> str:
     return "\n".join(lines) if rows else "no labelled clips, so nothing to compare"
 
 
+def save_all_scores(
+    param: dict[str, Any], scored: Sequence[tuple[Sequence[Clip], dict[str, np.ndarray]]]
+) -> None:
+    """Write every score of a system that has several: `all_scores.csv`, `all_scores_hmean.csv`.
+
+    The second holds, for each machine type whose test clips all have labels, what each score
+    reaches: the harmonic mean of AUC (source), AUC (target) and pAUC over its sections, or without
+    domains the arithmetic mean of AUC and pAUC. Its best row is chosen with the labels of the test
+    clips, as papers do that publish the best of many scores, and is marked so.
+
+    Parameters
+    ----------
+    param : the settings; the files go to `result_directory`
+    scored : for each machine type its clips and `System.extra_scores` of them
+    """
+    directory = Path(param["result_directory"])
+    columns = list(dict.fromkeys(name for _, scores in scored for name in scores))
+    if not columns:
+        return
+    rows: list[Sequence[Any]] = [("machine_type", "section", "clip", *columns)]
+    reached: list[Sequence[Any]] = [("machine_type", "score", "hmean", "note")]
+    for clips, scores in scored:
+        rows += [
+            (clip.machine_type, clip.section, clip.name, *(float(x) for x in values))
+            for clip, *values in zip(clips, *(scores[name] for name in columns), strict=True)
+        ]
+        if not all(clip.label for clip in clips):
+            continue
+        means = {name: _mean_metric(clips, scores[name], param["max_fpr"]) for name in columns}
+        best = max(means, key=lambda name: np.nan_to_num(means[name], nan=-1))
+        for name, mean in means.items():
+            note = "chosen on test labels, as published" if name == best else ""
+            reached.append((clips[0].machine_type, name, "" if np.isnan(mean) else mean, note))
+    com.save_csv(directory / "all_scores.csv", rows)
+    if len(reached) > 1:
+        com.save_csv(directory / "all_scores_hmean.csv", reached)
+    com.logger.info("%d scores of every clip -> %s", len(columns), directory / "all_scores.csv")
+
+
+def _mean_metric(clips: Sequence[Clip], scores: np.ndarray, max_fpr: float) -> float:
+    rows = [(clip, float(score)) for clip, score in zip(clips, scores, strict=True)]
+    judged = [
+        _evaluate(clips[0].machine_type, section, list(held), None, max_fpr)
+        for section, held in groupby(sorted(rows, key=_section), key=_section)
+    ]
+    if any(tuple(result.metrics) == evaluation.DOMAIN_COLUMNS for result in judged):
+        return evaluation.official_score(judged)
+    values = [list(result.metrics.values()) for result in judged]
+    return float(np.mean(evaluation.arithmetic_mean(values)))
+
+
 def _section(row: tuple[Clip, float]) -> str:
     return row[0].section
 

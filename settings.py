@@ -10,16 +10,17 @@ import copy
 import difflib
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import yaml
+
+from schema import ANY, SCHEMA, SYSTEMS, Check
 
 __version__ = "0.1.0"
 
 HOME = Path(__file__).resolve().parent
-SYSTEMS = ("ae", "vae", "idnn", "mobilenet_v2")
 
 
 class BadInput(Exception):
@@ -50,127 +51,12 @@ class Together:
             raise BadInput("\n".join(dict.fromkeys(self.messages)))
 
 
-class Check(NamedTuple):
-    """What a value of the config must be: in words, and as a function that raises ValueError."""
-
-    expected: str
-    convert: Callable[[Any], Any]
-
-
-def _number(kind: type, low: float, high: float) -> Callable[[Any], Any]:
-    def convert(value: Any) -> Any:
-        if isinstance(value, bool):
-            raise ValueError
-        # YAML 1.1 reads 1e-3 as text; nobody who writes it means text.
-        number = float(value) if isinstance(value, (int, float, str)) else None
-        if number is None or not low <= number <= high or kind(number) != number:
-            raise ValueError
-        return kind(number)
-
-    return convert
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str) or not value:
-        raise ValueError
-    return value
-
-
-def _boolean(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError
-    return value
-
-
-def _one_of(*choices: Any) -> Check:
-    def convert(value: Any) -> Any:
-        if value not in choices or isinstance(value, bool):
-            raise ValueError
-        return value
-
-    return Check("one of " + ", ".join(str(choice) for choice in choices), convert)
-
-
-def _counts(value: Any) -> list[int]:
-    if not isinstance(value, list) or not value:
-        raise ValueError
-    return [COUNT.convert(width) for width in value]
-
-
-TEXT = Check("a text", _text)
-BOOLEAN = Check("true or false", _boolean)
-COUNT = Check("a whole number of 1 or more", _number(int, 1, 2**31))
-COUNTS = Check("a list of whole numbers of 1 or more", _counts)
-NATURAL = Check("a whole number of 0 or more", _number(int, 0, 2**31))
-POSITIVE = Check("a number above 0", _number(float, 1e-300, 1e300))
-FRACTION = Check("a number between 0 and 1", _number(float, 0, 1))
-PART = Check("a number of 0 or more and below 1", _number(float, 0, 1 - 1e-9))
-INSIDE = Check("a number above 0 and below 1", _number(float, 1e-9, 1 - 1e-9))
-
-# What any system's block may hold, beside keys of its own.
-SHARED: dict[str, Any] = {
-    "feature": {
-        "sample_rate": COUNT,
-        "channel": _one_of("first", "mix"),
-        "n_mels": COUNT,
-        "n_frames": COUNT,
-        "n_hop_frames": COUNT,
-        "n_fft": COUNT,
-        "hop_length": COUNT,
-        "power": POSITIVE,
-        "mel_scale": _one_of("slaney", "htk"),
-        "mel_norm": _one_of("slaney", "none"),
-        "pad_mode": _one_of("constant", "reflect"),
-        "floor": POSITIVE,
-        "top_db": Check("a number of 0 or more (0: no limit)", _number(float, 0, 1e9)),
-    },
-    "fit": {
-        "lr": POSITIVE,
-        "beta_1": PART,
-        "beta_2": PART,
-        "epsilon": POSITIVE,
-        "epochs": COUNT,
-        "batch_size": COUNT,
-        "shuffle": BOOLEAN,
-        "validation_split": PART,
-        "verbose": _one_of(0, 1, 2),
-    },
-    "decision_threshold": INSIDE,
-    "threshold_scope": _one_of("section", "machine_type"),
-}
-
-SCHEMA: dict[str, Any] = {
-    "dev_directory": TEXT,
-    "eval_directory": TEXT,
-    "model_directory": TEXT,
-    "result_directory": TEXT,
-    "cache_directory": TEXT,
-    "result_file": TEXT,
-    "max_fpr": Check("a number above 0, at most 1", _number(float, 1e-9, 1)),
-    "seed": NATURAL,
-    **SHARED,
-    "ae": {
-        **SHARED,
-        "network": {"units": COUNTS, "latent": COUNT, "momentum": FRACTION, "epsilon": POSITIVE},
-    },
-    "vae": {
-        **SHARED,
-        "network": {"units": COUNTS, "latent": COUNT, "momentum": FRACTION, "epsilon": POSITIVE},
-    },
-    "idnn": {
-        **SHARED,
-        "network": {"units": COUNTS, "latent": COUNT, "momentum": FRACTION, "epsilon": POSITIVE},
-    },
-    "mobilenet_v2": {
-        **SHARED,
-        "network": {"alpha": POSITIVE, "momentum": FRACTION},
-        "unseen_section": _one_of("error", "last_class"),
-    },
-}
-
-
-def command_line_chk(description: str, argv: list[str] | None = None) -> argparse.Namespace:
-    """Parse the command line that `00_train.py` and `01_test.py` share.
+def command_line_chk(
+    description: str,
+    argv: Sequence[str] | None = None,
+    add: Callable[[argparse.ArgumentParser], None] | None = None,
+) -> argparse.Namespace:
+    """Parse the command line that `00_train.py` and `01_test.py` share; `add` gives it more.
 
     Returns
     -------
@@ -253,6 +139,8 @@ def command_line_chk(description: str, argv: list[str] | None = None) -> argpars
         action="store_true",
         help="go on without unusable clips and list them in bad_clips.csv",
     )
+    if add:
+        add(parser)
     args = parser.parse_args(argv)
     if "all" in args.system:
         args.system = list(SYSTEMS)
@@ -314,14 +202,27 @@ def yaml_load(path: Path, assignments: list[tuple[str, Any]] = ()) -> dict[str, 
 def for_system(param: dict[str, Any], system: str, seed: int | None = None) -> dict[str, Any]:
     """Resolve the settings of one system: shared keys, then its block, then `--set`.
 
-    `{system}` and `{seed}` in the directories are filled in.
+    A block may hold `releases`, one of which `release` names and whose keys come over the block's,
+    and in both of them `machines`, machine type → keys; see `for_machine`. `{system}` and `{seed}`
+    in the directories are filled in.
     """
     shared = {key: value for key, value in param.items() if key not in (*SYSTEMS, "--set")}
-    resolved = _merge(copy.deepcopy(shared), param.get(system) or {})
+    block = param.get(system) or {}
+    asked: dict[str, Any] = {}
     for tree in param["--set"]:
-        resolved = _merge(resolved, {k: v for k, v in tree.items() if k not in SYSTEMS})
+        asked = _merge(asked, {k: v for k, v in tree.items() if k not in SYSTEMS})
     for tree in param["--set"]:
-        resolved = _merge(resolved, tree.get(system) or {})
+        asked = _merge(asked, tree.get(system) or {})
+    whole = _merge(block, asked)
+    release = whole.get("releases", {}).get(whole.get("release"), {})
+    resolved = copy.deepcopy(shared)
+    for tree in (block, release, asked):
+        resolved = _merge(resolved, _without_choices(tree))
+    # What a machine type's block may hold and --set gives, comes over what the config has for it.
+    over = {key: value for key, value in _without_choices(asked).items() if key in SCHEMA[system]}
+    machines = _merge(release.get("machines", {}), block.get("machines", {}))
+    machines = {name: _merge(tree, over) for name, tree in machines.items()}
+    resolved["machines"] = _merge(machines, asked.get("machines", {}))
     resolved["system"] = system
     if seed is not None:
         resolved["seed"] = seed
@@ -329,6 +230,11 @@ def for_system(param: dict[str, Any], system: str, seed: int | None = None) -> d
         resolved[key] = resolved[key].replace("{system}", system)
         resolved[key] = resolved[key].replace("{seed}", str(resolved["seed"]))
     return resolved
+
+
+def for_machine(param: dict[str, Any], machine_type: str) -> dict[str, Any]:
+    """The settings of one machine type, from those of a system; `--set` wins here too."""
+    return {**_merge(param, param["machines"].get(machine_type, {})), "machines": {}}
 
 
 def units(args: argparse.Namespace, param: dict[str, Any]) -> list[dict[str, Any]]:
@@ -386,7 +292,7 @@ def _problems(tree: dict[Any, Any], schema: dict[str, Any], where: str, at: str 
     found = []
     for name, value in tree.items():
         key = f"{at}{name}"
-        known = schema.get(name)
+        known = schema.get(name, schema.get(ANY))
         if known is None:
             found.append(f"{where}: unknown key {key}{nearest(str(name), list(schema))}")
         elif isinstance(known, Check):
@@ -402,12 +308,13 @@ def _problems(tree: dict[Any, Any], schema: dict[str, Any], where: str, at: str 
 
 
 def _converted(tree: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: schema[name].convert(value)
-        if isinstance(schema[name], Check)
-        else _converted(value or {}, schema[name])
-        for name, value in tree.items()
-    }
+    converted = {}
+    for name, value in tree.items():
+        known = schema.get(name, schema.get(ANY))
+        converted[name] = (
+            known.convert(value) if isinstance(known, Check) else _converted(value or {}, known)
+        )
+    return converted
 
 
 def _missing(param: dict[str, Any]) -> list[tuple[str, Check]]:
@@ -431,6 +338,12 @@ def _nested(key: str, value: Any) -> dict[str, Any]:
     for name in reversed(key.split(".")):
         tree = {name: tree}
     return tree
+
+
+def _without_choices(block: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: value for key, value in block.items() if key not in ("release", "releases", "machines")
+    }
 
 
 def _merge(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

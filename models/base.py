@@ -30,6 +30,8 @@ class System(keras.Model):
     sections : the names of the sections it is trained on, in order; the classes of a classifier
     """
 
+    drop_last = False  # whether training leaves out a last batch that is not full
+
     def __init__(self, param: dict[str, Any], sections: list[str]):
         super().__init__()
         self.param = param
@@ -58,6 +60,14 @@ class System(keras.Model):
     def window_scores(self, windows: tf.Tensor, section: tf.Tensor) -> tf.Tensor:
         """Anomaly scores (batch,), from the same."""
         raise NotImplementedError
+
+    def reconstruct(self, windows: tf.Tensor) -> tf.Tensor:
+        """Windows as the system rebuilds them, in decibels; not every system does."""
+        raise NotImplementedError
+
+    @classmethod
+    def check(cls, param: dict[str, Any], machine_type: str, frames: Frames) -> None:
+        """Raise BadInput where the settings or the clips are not such as the system trains on."""
 
     def optimizer_of_fit(self) -> keras.optimizers.Optimizer:
         """Adam with the settings of the `fit` block."""
@@ -89,7 +99,7 @@ class System(keras.Model):
         starts, owner = frames.windows(self.n_frames, feature["n_hop_frames"])
         section = self.section_index(frames)[owner]
         n_train = int(len(starts) * (1 - fit["validation_split"]))
-        batch = fit["batch_size"]
+        batch = min(fit["batch_size"], n_train)
         self.frames = self.resident(frames)
         # Were its variables made within the step, the step would be traced twice.
         self.optimizer.build(self.trainable_variables)
@@ -106,8 +116,9 @@ class System(keras.Model):
                 batch,
                 fit["epochs"],
                 self.param["seed"] if fit["shuffle"] else None,
+                self.drop_last,
             ),
-            steps_per_epoch=-(-n_train // batch),
+            steps_per_epoch=n_train // batch if self.drop_last else -(-n_train // batch),
             epochs=fit["epochs"],
             shuffle=False,
             verbose=2 if fit["verbose"] == 2 else 0,
@@ -121,6 +132,14 @@ class System(keras.Model):
         scores = self.all_window_scores(frames, starts, self.section_index(frames)[owner])
         first = np.searchsorted(owner, np.arange(len(frames.clips)))
         return np.add.reduceat(scores, first) / np.bincount(owner)
+
+    def extra_scores(self, frames: Frames) -> dict[str, np.ndarray]:
+        """Every score the system has, where it has several: name → (n_clips,)."""
+        return {}
+
+    def training_scores(self, saved: np.ndarray) -> np.ndarray:
+        """Scores of the training clips, from those saved with the model: (n_clips,) both."""
+        return saved
 
     def all_window_scores(
         self, frames: Frames, starts: np.ndarray, section: np.ndarray
@@ -167,7 +186,12 @@ class System(keras.Model):
 
 
 def _batches(
-    starts: np.ndarray, section: np.ndarray, batch: int, epochs: int, seed: int | None = None
+    starts: np.ndarray,
+    section: np.ndarray,
+    batch: int,
+    epochs: int,
+    seed: int | None = None,
+    drop_last: bool = False,
 ) -> tf.data.Dataset:
     """Start rows and section indices in batches, epoch after epoch.
 
@@ -188,7 +212,8 @@ def _batches(
             chosen = order[at : at + batch]
             return tf.gather(starts, chosen), tf.gather(section, chosen)
 
-        return tf.data.Dataset.range(0, len(starts), batch).map(cut)
+        end = len(starts) - len(starts) % batch if drop_last else len(starts)
+        return tf.data.Dataset.range(0, end, batch).map(cut)
 
     return tf.data.Dataset.range(epochs).flat_map(epoch).prefetch(tf.data.AUTOTUNE)
 

@@ -38,6 +38,9 @@ class DenseAE(System):
         x = self.stack(windows)
         return tf.reduce_mean(tf.square(x - self(x)), axis=-1)  # (batch,)
 
+    def reconstruct(self, windows: tf.Tensor) -> tf.Tensor:
+        return tf.reshape(self(self.stack(windows)), tf.shape(windows))
+
     def stack(self, windows: tf.Tensor) -> tf.Tensor:
         """Frame-major vectors: (batch, n_frames, n_mels) → (batch, n_frames * n_mels)."""
         return tf.reshape(windows, (-1, self.n_frames * self.n_mels))

@@ -37,6 +37,17 @@ QUICK: dict[str, list[tuple[str, Any]]] = {
         ("fit.lr", 0.003),
         ("fit.epochs", 15),
     ],
+    "aegan_ad": [
+        ("feature.n_mels", 32),
+        ("feature.n_frames", 32),
+        ("feature.n_hop_frames", 8),
+        ("{}.network.ndf", 8),
+        ("{}.network.ngf", 8),
+        ("{}.network.nz", 16),
+        ("fit.lr", 0.001),
+        ("fit.batch_size", 16),
+        ("fit.epochs", 10),
+    ],
 }
 ONE_STEP = [("fit.epochs", 1), ("fit.batch_size", 10**6)]
 

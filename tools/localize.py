@@ -1,0 +1,221 @@
+"""Draw where in time and frequency a clip is anomalous: python tools/localize.py -d --machine fan
+
+For each test clip, or for those of --clip, three panels: the clip as the system rebuilds it, the
+mean training clip of the machine type, and the absolute difference, the anomaly map (AEGAN-AD's,
+arXiv 2303.17949). They go to anomaly_map_<machine type>_<clip>.png in the result directory,
+with the map beside it as .npz. For a trained system that rebuilds its windows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import clips
+import common as com
+import keras_model
+import settings
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from models.base import System
+
+TICKS = (0, 250, 500, 1000, 2000, 4000, 8000, 16000, 32000)  # hertz
+WINDOW_VALUES_A_BATCH = 2**22
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Check everything, then draw clip after clip."""
+    args = settings.command_line_chk(__doc__, argv, _add_clip)
+    units = settings.units(args, settings.yaml_load(args.config, args.set))
+    for unit in units:
+        com.setup_log(Path(unit["result_directory"]))
+        for machine_type, place, training, frames in plan(args, unit):
+            param = settings.for_machine(unit, machine_type)
+            keras_model.clear_session()
+            system = keras_model.load_model(place, param).system
+            draw_clips(system, machine_type, training, frames)
+    return 0
+
+
+def plan(
+    args: argparse.Namespace, unit: dict[str, Any]
+) -> list[tuple[str, Path, com.Frames, com.Frames]]:
+    """For each machine type its name, its model, and its training and chosen test clips.
+
+    Raises BadInput for all problems together.
+    """
+    planned, bad, problems = [], [], settings.Together()
+    wanted = set(args.clip)
+    for machine_type in clips.select_machines(unit, args.mode, args.machine):
+        param = settings.for_machine(unit, machine_type)
+        with problems:
+            place = keras_model.usable_model(param, machine_type, args.mode)
+            test, unusable = com.read_clips(
+                param, args.mode, machine_type, clips.TEST_FOLDERS, args.jobs
+            )
+            bad += unusable
+            chosen = [not args.clip or clip.name in args.clip for clip in test.clips]
+            wanted -= {clip.name for clip in test.clips}
+            if not any(chosen):
+                continue
+            training, unusable = com.read_clips(
+                param, args.mode, machine_type, ("train",), args.jobs
+            )
+            bad += unusable
+            planned.append((machine_type, place, training, test.of(chosen)))
+    with problems:
+        if wanted:
+            raise settings.BadInput(
+                "\n".join(f"--clip {name}: no such test clip" for name in sorted(wanted))
+            )
+    problems.stop()
+    com.report_bad_clips(bad, Path(unit["result_directory"]), args.skip_bad)
+    return planned
+
+
+def draw_clips(system: System, machine_type: str, training: com.Frames, frames: com.Frames) -> None:
+    """Write the picture and the map of each clip.
+
+    Raises BadInput for a system that does not rebuild windows.
+    """
+    param = system.param
+    low, high, mean = training_mean(training, int(frames.count.max()))
+    seconds, hertz = axes_of(param["feature"], len(mean))
+    with com.progress_bar(len(frames.clips), f"{machine_type} maps", "clip") as bar:
+        for clip, first, count in zip(frames.clips, frames.first, frames.count, strict=True):
+            try:
+                rebuilt = rebuild(system, np.asarray(frames.array[first : first + count]))
+            except NotImplementedError:
+                raise settings.BadInput(
+                    f"--system {param['system']}: it does not rebuild windows, so there is no map"
+                ) from None
+            held = {
+                "reconstruction": scaled(rebuilt, low, high).T,  # (n_mels, n_frames)
+                "mean": scaled(mean[:count], low, high).T,
+                "map": np.abs(scaled(rebuilt, low, high) - scaled(mean[:count], low, high)).T,
+                "seconds": seconds[:count],
+                "hertz": hertz,
+            }
+            stem = Path(param["result_directory"]) / f"anomaly_map_{machine_type}_{clip.path.stem}"
+            with com.whole_file(Path(f"{stem}.npz")) as beside, beside.open("wb") as stream:
+                np.savez(stream, **held)
+            with com.whole_file(Path(f"{stem}.png")) as beside:
+                figure(held, f"{machine_type}: {clip.name}").canvas.print_png(beside)
+            bar.update()
+    com.logger.info("%s: %d maps -> %s", machine_type, len(frames.clips), stem.parent)
+
+
+def rebuild(system: System, frames: np.ndarray) -> np.ndarray:
+    """A clip from the windows that a system rebuilds, one from every frame.
+
+    Parameters
+    ----------
+    system : one with `reconstruct`
+    frames : (n_frames, n_mels) float32 in decibels, at least one window long
+
+    Returns
+    -------
+    (n_frames, n_mels) float64 in decibels: each frame the mean over the windows that cover it
+    """
+    length = system.n_frames
+    n_windows = len(frames) - length + 1
+    batch = max(1, WINDOW_VALUES_A_BATCH // (length * frames.shape[1]))
+    windows = np.lib.stride_tricks.sliding_window_view(frames, length, axis=0)
+    total = np.zeros(frames.shape)
+    for at in range(0, n_windows, batch):
+        held = np.ascontiguousarray(windows[at : at + batch].transpose(0, 2, 1))
+        rebuilt = np.asarray(system.reconstruct(held))  # (batch, length, n_mels)
+        for within in range(length):
+            total[at + within : at + within + len(rebuilt)] += rebuilt[:, within]
+    covered = np.convolve(np.ones(n_windows), np.ones(length))
+    return total / np.round(covered)[:, None]
+
+
+def training_mean(training: com.Frames, length: int) -> tuple[float, float, np.ndarray]:
+    """The least and the greatest level of the training clips, and their mean, frame by frame.
+
+    Parameters
+    ----------
+    training : the training clips
+    length : frames that the mean is to have; those beyond every training clip are the mean over
+        time
+
+    Returns
+    -------
+    low, high in decibels, and (length, n_mels) float64 in decibels
+    """
+    total = np.zeros((max(length, int(training.count.max())), training.array.shape[1]))
+    covered = np.zeros(len(total))
+    low, high = np.inf, -np.inf
+    for first, count in zip(training.first, training.count, strict=True):
+        levels = training.array[first : first + count]
+        total[:count] += levels
+        covered[:count] += 1
+        low, high = min(low, float(levels.min())), max(high, float(levels.max()))
+    mean = total / np.maximum(covered, 1)[:, None]
+    mean[covered == 0] = total.sum(axis=0) / covered.sum()
+    return low, high, mean[:length]
+
+
+def scaled(levels: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Levels in decibels such that the training clips' least is 0 and their greatest 1."""
+    return (levels - low) / (high - low if high > low else 1.0)
+
+
+def axes_of(feature: dict[str, Any], n_frames: int) -> tuple[np.ndarray, np.ndarray]:
+    """Where frames and mel bands lie: the middles, (n_frames,) seconds and (n_mels,) hertz."""
+    import librosa
+
+    hertz = librosa.mel_frequencies(
+        feature["n_mels"] + 2, fmax=feature["sample_rate"] / 2, htk=feature["mel_scale"] == "htk"
+    )
+    return np.arange(n_frames) * feature["hop_length"] / feature["sample_rate"], hertz[1:-1]
+
+
+def figure(held: dict[str, np.ndarray], title: str) -> Figure:
+    """The three panels, one above the other, time in seconds and frequency in hertz."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    drawn = Figure(figsize=(8, 9), layout="constrained")
+    FigureCanvasAgg(drawn)
+    seconds, hertz = held["seconds"], held["hertz"]
+    step = seconds[1] - seconds[0] if len(seconds) > 1 else 1.0
+    extent = (seconds[0] - step / 2, seconds[-1] + step / 2, -0.5, len(hertz) - 0.5)
+    ticks = [tick for tick in TICKS if hertz[0] <= tick <= hertz[-1]]
+    for axes, name, top in zip(
+        drawn.subplots(3, sharex=True), ("reconstruction", "mean", "map"), (1, 1, None), strict=True
+    ):
+        image = axes.imshow(
+            held[name], origin="lower", aspect="auto", extent=extent, vmin=0, vmax=top
+        )
+        axes.set_yticks(np.interp(ticks, hertz, np.arange(len(hertz))), labels=map(str, ticks))
+        axes.set_ylabel("frequency (Hz)")
+        axes.set_title({"mean": "mean training clip", "map": "absolute difference"}.get(name, name))
+        drawn.colorbar(image, ax=axes)
+    axes.set_xlabel("time (s)")
+    drawn.suptitle(title)
+    return drawn
+
+
+def _add_clip(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--clip",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="names of test clips to draw (default: all)",
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(settings.guarded(main))
