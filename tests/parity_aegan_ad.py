@@ -12,7 +12,7 @@ import keras_model
 from clips import Clip
 from common import Frames
 from models.aegan_ad import AEGANAD, EmbeddingDetectors
-from settings import AEGAN_AD_SCORES
+from schema import AEGAN_AD_SCORES
 
 
 def build(fixture: Fixture) -> AEGANAD:

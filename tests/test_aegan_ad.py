@@ -16,7 +16,8 @@ from clips import Clip
 from common import Frames
 from models import aegan_ad
 from models.aegan_ad import AEGANAD, EmbeddingDetectors, WholeNorm, covariance
-from settings import AEGAN_AD_SCORES, BadInput
+from schema import AEGAN_AD_SCORES
+from settings import BadInput
 
 SIZE = 8
 TINY = (
