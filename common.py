@@ -43,6 +43,8 @@ def setup_log(directory: Path) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     screen = logging.StreamHandler(sys.stdout)
     screen.setFormatter(logging.Formatter("%(message)s"))
+    # Errors reach the screen as the last word of the run, from `settings.guarded`.
+    screen.addFilter(lambda record: record.levelno < logging.ERROR)
     file = logging.FileHandler(directory / "baseline.log", encoding="utf-8")
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     for handler in logger.handlers[:]:
@@ -414,6 +416,7 @@ def report_bad_clips(bad: list[tuple[Path, str]], directory: Path, skip: bool) -
     if not bad:
         (directory / "bad_clips.csv").unlink(missing_ok=True)
         return
+    bad = list(dict.fromkeys(bad))  # several systems may have met the same ones
     lines = [f"{path}: {problem}" for path, problem in bad]
     if not skip:
         raise BadInput(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import copy
 import difflib
+import logging
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -263,6 +264,9 @@ def guarded(main: Callable[[], int]) -> int:
     try:
         return main()
     except BadInput as error:
+        log = logging.getLogger("baseline")
+        if log.handlers:
+            log.error("%s", error)
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

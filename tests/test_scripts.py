@@ -210,6 +210,8 @@ def test_bad_clips_stop_the_run_before_training(copy, tmp_path):
         (line,) = [line for line in run.stderr.splitlines() if name in line]
         assert word in line
     assert not (tmp_path / "model").exists()
+    assert "7 clips cannot be used" in (tmp_path / "result" / "ae" / "baseline.log").read_text()
+    assert "7 clips" not in run.stdout
 
 
 def test_skip_bad_goes_on_and_lists_them(copy, tmp_path):
