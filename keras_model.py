@@ -28,7 +28,10 @@ from settings import BadInput, __version__
 if TYPE_CHECKING:
     from models.base import System
 
-SYSTEMS = {"ae": "models.dense_ae.DenseAE"}
+SYSTEMS = {
+    "ae": "models.dense_ae.DenseAE",
+    "anomaly_transformer": "models.anomaly_transformer.AnomalyTransformer",
+}
 
 # What a trained network depends on: another value means another model.
 SHAPING = ("system", "feature", "fit", "network", "seed")

@@ -19,7 +19,7 @@ import yaml
 __version__ = "0.1.0"
 
 HOME = Path(__file__).resolve().parent
-SYSTEMS = ("ae",)
+SYSTEMS = ("ae", "anomaly_transformer")
 
 
 class BadInput(Exception):
@@ -97,6 +97,12 @@ def _counts(value: Any) -> list[int]:
     return [COUNT.convert(width) for width in value]
 
 
+def _even(value: Any) -> int:
+    if COUNT.convert(value) % 2:
+        raise ValueError
+    return int(value)
+
+
 TEXT = Check("a text", _text)
 BOOLEAN = Check("true or false", _boolean)
 COUNT = Check("a whole number of 1 or more", _number(int, 1, 2**31))
@@ -152,6 +158,18 @@ SCHEMA: dict[str, Any] = {
     "ae": {
         **SHARED,
         "network": {"units": COUNTS, "latent": COUNT, "momentum": FRACTION, "epsilon": POSITIVE},
+    },
+    "anomaly_transformer": {
+        **SHARED,
+        "network": {
+            "d_model": Check("an even number of 2 or more", _even),
+            "heads": COUNT,
+            "n_layers": COUNT,
+            "d_ff": COUNT,
+            "k": POSITIVE,
+            "temperature": POSITIVE,
+            "standardise": BOOLEAN,
+        },
     },
 }
 
