@@ -84,9 +84,10 @@ def progress_bar(total: int, title: str, unit: str) -> tqdm:
 
 @dataclass(frozen=True)
 class Frames:
-    """The log-mel frames of many clips as one array.
+    """The log-mel frames, or the samples, of many clips as one array.
 
-    array : (total_frames, n_mels) float32, memory-mapped from the cache
+    array : (total_frames, n_mels) float32, memory-mapped from the cache; (total_samples, 1) where
+        feature.input is waveform: a frame is then one sample
     clips : the clips in it that can be used
     first : (n_clips,) int64, the row of each clip's first frame
     count : (n_clips,) int64, how many frames each clip has
@@ -97,15 +98,19 @@ class Frames:
     first: np.ndarray
     count: np.ndarray
 
-    def windows(self, n_frames: int, hop: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    def windows(
+        self, n_frames: int, hop: int = 1, at_least: int = 0
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Where the windows of n_frames lie that start every hop frames of each clip.
+
+        Every clip has at_least so many, though it may end before they do.
 
         Returns
         -------
         starts : (n_windows,) int64, rows of `array`; window i is `array[starts[i]:][:n_frames]`
         owner : (n_windows,) int64, the index into `clips` of each window's clip, ascending
         """
-        per_clip = np.maximum(0, (self.count - n_frames) // hop + 1)
+        per_clip = np.maximum(at_least, (self.count - n_frames) // hop + 1)
         owner = np.repeat(np.arange(len(self.clips)), per_clip)
         within = np.arange(len(owner)) - np.repeat(np.cumsum(per_clip) - per_clip, per_clip)
         return self.first[owner] + hop * within, owner

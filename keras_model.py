@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 SYSTEMS = {
     "ae": "models.dense_ae.DenseAE",
+    "grlnet": "models.grlnet.GRLNet",
+    "stgram_mfn": "models.stgram_mfn.STgramMFN",
     "anomaly_transformer": "models.anomaly_transformer.AnomalyTransformer",
 }
 

@@ -19,7 +19,7 @@ import yaml
 __version__ = "0.1.0"
 
 HOME = Path(__file__).resolve().parent
-SYSTEMS = ("ae", "anomaly_transformer")
+SYSTEMS = ("ae", "grlnet", "stgram_mfn", "anomaly_transformer")
 
 
 class BadInput(Exception):
@@ -97,6 +97,18 @@ def _counts(value: Any) -> list[int]:
     return [COUNT.convert(width) for width in value]
 
 
+def _four_counts(value: Any) -> list[int]:
+    if len(_counts(value)) != 4:
+        raise ValueError
+    return _counts(value)
+
+
+def _parts(value: Any) -> list[list[int]]:
+    if not isinstance(value, list) or not value:
+        raise ValueError
+    return [_four_counts(part) for part in value]
+
+
 def _even(value: Any) -> int:
     if COUNT.convert(value) % 2:
         raise ValueError
@@ -116,6 +128,7 @@ INSIDE = Check("a number above 0 and below 1", _number(float, 1e-9, 1 - 1e-9))
 # What any system's block may hold, beside keys of its own.
 SHARED: dict[str, Any] = {
     "feature": {
+        "input": _one_of("log_mel", "waveform"),
         "sample_rate": COUNT,
         "channel": _one_of("first", "mix"),
         "n_mels": COUNT,
@@ -158,6 +171,32 @@ SCHEMA: dict[str, Any] = {
     "ae": {
         **SHARED,
         "network": {"units": COUNTS, "latent": COUNT, "momentum": FRACTION, "epsilon": POSITIVE},
+    },
+    "grlnet": {
+        **SHARED,
+        "fit": {**SHARED["fit"], "lr_discriminator": POSITIVE},
+        "network": {
+            "channels": Check("a list of four whole numbers of 1 or more", _four_counts),
+            "kernel_regional": COUNT,
+            "kernel_local": COUNT,
+            "kernel_discriminator": COUNT,
+            "alpha": FRACTION,
+            "adversarial_training_factor": FRACTION,
+            "comprehensive_output_factor": FRACTION,
+        },
+        "equal_error": BOOLEAN,
+    },
+    "stgram_mfn": {
+        **SHARED,
+        "fit": {**SHARED["fit"], "schedule_start": NATURAL, "lr_floor": FRACTION},
+        "network": {
+            "seconds": POSITIVE,
+            "bottlenecks": Check("a list of lists of four whole numbers of 1 or more", _parts),
+            "margin": FRACTION,
+            "scale": POSITIVE,
+            "sub_centers": COUNT,
+            "gmm": NATURAL,
+        },
     },
     "anomaly_transformer": {
         **SHARED,

@@ -129,14 +129,16 @@ class System(keras.Model):
     ) -> np.ndarray:
         """What `of` (`window_scores`) makes of windows: (n_windows, ...) float64, in batches."""
         array, of = self.resident(frames), of or self.window_scores
-        batch = min(len(starts), max(1, self.values_a_batch // (self.n_frames * self.n_mels)))
+        batch = min(
+            len(starts), max(1, self.values_a_batch // (self.n_frames * frames.array.shape[1]))
+        )
         compiled = tf.function(lambda starts, section: of(self.cut(array, starts), section))
         found = []
         for at in range(0, len(starts), batch):
             # The last batch is filled up, so that every one runs through the same compiled code.
             chosen = np.resize(np.arange(at, min(at + batch, len(starts))), batch)
-            values = compiled(tf.constant(starts[chosen]), tf.constant(section[chosen]))
-            found.append(values.numpy()[: len(starts) - at])
+            made = compiled(tf.constant(starts[chosen]), tf.constant(section[chosen]))
+            found.append(made.numpy()[: len(starts) - at])
         return np.concatenate(found).astype(np.float64)
 
     def resident(self, frames: Frames) -> tf.Tensor:
