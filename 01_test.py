@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import clips
 import common as com
+import equal_error
 import keras_model
 import results
 import settings
@@ -30,7 +31,7 @@ def main() -> int:
     units = settings.units(args, settings.yaml_load(args.config, args.set))
     for param, tests in plan(args, units):
         com.setup_log(Path(param["result_directory"]))
-        judged, used = [], {}
+        judged, scored, used = [], [], {}
         for number, test in enumerate(tests, start=1):
             com.logger.info(
                 "[%d/%d] %s: %d clips",
@@ -40,14 +41,17 @@ def main() -> int:
                 len(test.frames.clips),
             )
             keras_model.clear_session()
-            trained = keras_model.load_model(test.model, param, test.training)
+            trained = keras_model.load_model(test.model, param, test.training, test.machine_type)
             scores = trained.system.score(test.frames)
             thresholds = com.fit_thresholds(
                 trained.scores, trained.sections, param, test.machine_type
             )
             used[test.machine_type] = thresholds
+            scored.append((test.machine_type, test.frames.clips, scores))
             judged += results.save(param, test.machine_type, test.frames.clips, scores, thresholds)
         results.conclude(param, judged, used)
+        if param.get("equal_error"):
+            equal_error.save(Path(param["result_directory"]), scored)
     return 0
 
 
@@ -99,11 +103,13 @@ def check_sections(param: dict[str, Any], test: Test) -> None:
         known = [clip.section for clip in test.training.clips]
     else:
         return
-    unknown = sorted({clip.section for clip in test.frames.clips} - set(known))
-    if unknown and param["threshold_scope"] == "section":
+    unknown = sorted(set(keras_model.class_names(param, test.frames.clips)) - set(known))
+    joint = param["system"] in keras_model.JOINT
+    if unknown and (joint or param["threshold_scope"] == "section"):
+        instead = "" if joint else ", or set threshold_scope: machine_type"
         raise settings.BadInput(
             f"{test.machine_type}: {', '.join(unknown)} has test clips but no training clips to "
-            "fit a threshold to; add them and train again, or set threshold_scope: machine_type"
+            f"fit a threshold to; add them and train again{instead}"
         )
 
 

@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from clips import Clip, list_clips
+from clips import Clip, dataset_directory, list_clips
 from settings import BadInput
+from signals import holds_signals, list_signals, read_signal
 
 logger = logging.getLogger("baseline")
 
@@ -29,6 +30,7 @@ WINDOW_KEYS = (
     "n_frames",
     "n_hop_frames",
 )  # cut windows out of frames; frames do not depend on them
+SAMPLE_KEYS = ("input", "sample_rate", "channel")  # what samples depend on
 FEWEST_TO_FIT = 10  # scores below which three gamma parameters mean nothing
 # Where a gamma fit and its scores still agree, beside what chance does to few scores (the 1 %
 # point of the Kolmogorov-Smirnov statistic, two standard deviations of a share).
@@ -123,7 +125,7 @@ class Frames:
 
 
 def file_load(path: str | Path, channel: str = "first") -> tuple[np.ndarray, int]:
-    """Read a clip.
+    """Read a clip; a CSV signal has the sampling rate 0, for it does not say.
 
     Returns
     -------
@@ -137,6 +139,8 @@ def file_load(path: str | Path, channel: str = "first") -> tuple[np.ndarray, int
     """
     import soundfile
 
+    if Path(path).suffix == ".csv":
+        return read_signal(Path(path)), 0
     try:
         samples, sample_rate = soundfile.read(path, dtype="float32", always_2d=True)
     except (soundfile.SoundFileError, OSError, ValueError) as error:
@@ -204,15 +208,26 @@ def file_to_vectors(path: str | Path, feature: dict[str, Any]) -> np.ndarray:
 def read_clips(
     param: dict[str, Any],
     mode: str,
-    machine_type: str,
+    machine_types: str | Sequence[str],
     folders: tuple[str, ...],
     jobs: int | None = None,
 ) -> tuple[Frames, list[tuple[Path, str]]]:
-    """List the clips of a machine type and load their frames; returns as `load_frames`.
+    """List the clips of a machine type, or of several, and load their frames, as `load_frames`.
 
     Raises BadInput where there are none, or none that can be used.
     """
-    clips, bad = list_clips(param, mode, machine_type, folders)
+    names = [machine_types] if isinstance(machine_types, str) else machine_types
+    clips: list[Clip] = []
+    bad: list[tuple[Path, str]] = []
+    for name in names:
+        home = dataset_directory(param, mode) / name
+        if holds_signals(home, folders):
+            found, problems = list_signals(home, folders)
+        else:
+            found, problems = list_clips(param, mode, name, folders)
+        clips += found
+        bad += problems
+    machine_type = ", ".join(names)
     frames, unusable = load_frames(clips, param, jobs, machine_type)
     bad += unusable
     if not frames.clips:
@@ -247,7 +262,12 @@ def load_frames(
     empty, not finite, of another sampling rate, or shorter than one window.
     """
     feature, cache = param["feature"], Path(param["cache_directory"])
-    makes = {key: value for key, value in feature.items() if key not in WINDOW_KEYS}
+    waveform = feature["input"] == "waveform"
+    makes = {
+        key: value
+        for key, value in feature.items()
+        if (key in SAMPLE_KEYS if waveform else key not in WINDOW_KEYS)
+    }
     identity: list[Any] = [CACHE_VERSION, makes]
     for clip in clips:
         stat = clip.path.stat()
@@ -263,7 +283,15 @@ def load_frames(
         array = np.load(place, mmap_mode="r")
     count = np.array(kept["count"], np.int64)
     problems = dict(kept["problems"])
-    for index in np.flatnonzero(count < feature["n_frames"]).tolist():
+    short = np.flatnonzero(count < feature["n_frames"]).tolist()
+    if waveform and clips and len(short) == len(clips) > len(problems):
+        longest = int(np.argmax(count))
+        raise BadInput(
+            f"{title}: a segment of feature.n_frames ({feature['n_frames']} samples) is longer "
+            f"than every clip; the longest, {clips[longest].path}, has {count[longest]}"
+        )
+    # A waveform is filled up with zeros.
+    for index in [] if waveform else short:
         at_least = (feature["n_frames"] - 1) * feature["hop_length"] / feature["sample_rate"]
         problems.setdefault(
             index,
@@ -285,13 +313,13 @@ def _extract(
     readable: list[int] = []
     for index, clip in enumerate(clips):
         try:
-            count[index] = 1 + _n_samples(clip.path, makes) // makes["hop_length"]
+            count[index] = _n_frames(_n_samples(clip.path, makes), makes)
             readable.append(index)
         except ValueError as problem:
             problems.append((index, str(problem)))
     first = np.cumsum(count) - count
     with whole_file(place) as beside:
-        shape = (int(count.sum()), makes["n_mels"])
+        shape = (int(count.sum()), makes.get("n_mels", 1))
         np.lib.format.open_memmap(beside, "w+", np.float32, shape).flush()
         tasks = [
             [
@@ -320,7 +348,7 @@ def _write_frames(
     for index, path, first, count in task:
         try:
             y, _ = file_load(path, makes["channel"])
-            frames = log_mel(y, makes)
+            frames = y[:, None] if makes["input"] == "waveform" else log_mel(y, makes)
             if len(frames) != count:
                 raise ValueError("ends before its header says")
             array[first : first + count] = frames
@@ -329,9 +357,15 @@ def _write_frames(
     return len(task), problems
 
 
+def _n_frames(n_samples: int, makes: dict[str, Any]) -> int:
+    return n_samples if makes["input"] == "waveform" else 1 + n_samples // makes["hop_length"]
+
+
 def _n_samples(path: Path, makes: dict[str, Any]) -> int:
     import soundfile
 
+    if path.suffix == ".csv":
+        return len(read_signal(path))
     try:
         header = soundfile.info(path)
     except (soundfile.SoundFileError, OSError, ValueError) as error:

@@ -35,6 +35,10 @@ SYSTEMS = {
     "anomaly_transformer": "models.anomaly_transformer.AnomalyTransformer",
 }
 
+# One network for all machine types together, which tells them and their sections apart.
+JOINT = ("stgram_mfn",)
+ALL_MACHINES = "all"
+
 # What a trained network depends on: another value means another model.
 SHAPING = ("system", "feature", "fit", "network", "seed")
 NOT_SHAPING = {"fit": ("verbose",)}
@@ -71,6 +75,32 @@ def clear_session() -> None:
     _keras().backend.clear_session()
 
 
+def training_units(
+    param: dict[str, Any], machine_types: Sequence[str]
+) -> list[tuple[str, list[str]]]:
+    """The networks to train: (name, its machine types); a joint system has one for all of them."""
+    if param["system"] in JOINT:
+        return [(ALL_MACHINES, list(machine_types))]
+    return [(machine_type, [machine_type]) for machine_type in machine_types]
+
+
+def class_names(param: dict[str, Any], clips: Sequence[Clip]) -> list[str]:
+    """What a system tells apart, of each clip: its section, with the machine type if joint."""
+    if param["system"] in JOINT:
+        return [clip.machine_section for clip in clips]
+    return [clip.section for clip in clips]
+
+
+def check_classes(param: dict[str, Any], clips: Sequence[Clip]) -> None:
+    """Raise BadInput where a joint system would have nothing to tell apart."""
+    names = set(class_names(param, clips))
+    if param["system"] in JOINT and len(names) < 2:
+        raise BadInput(
+            f"{param['system']}: it learns to tell sections apart, and there is only "
+            f"{', '.join(names)}; train it on two or more sections or machine types"
+        )
+
+
 def model_stem(param: dict[str, Any], machine_type: str, mode: str) -> Path:
     """Where the model of a machine type lies, without its endings.
 
@@ -78,7 +108,8 @@ def model_stem(param: dict[str, Any], machine_type: str, mode: str) -> Path:
     `_eval`, so that the two never stand in for each other.
     """
     ending = "_eval" if mode == "eval" else ""
-    return Path(param["model_directory"]) / f"model_{machine_type}{ending}"
+    name = ALL_MACHINES if param["system"] in JOINT else machine_type
+    return Path(param["model_directory"]) / f"model_{name}{ending}"
 
 
 def find_model(param: dict[str, Any], machine_type: str, mode: str) -> Path | None:
@@ -165,6 +196,7 @@ def save_model(
             stream,
             train_scores=scores,
             train_sections=[clip.section for clip in clips],
+            train_machine_types=[clip.machine_type for clip in clips],
             **system.arrays(),
         )
     save_json(
@@ -216,7 +248,12 @@ def trained_sections(stem: Path, param: dict[str, Any]) -> list[str]:
     return about["sections"]
 
 
-def load_model(place: Path, param: dict[str, Any], training: Frames | None = None) -> Trained:
+def load_model(
+    place: Path,
+    param: dict[str, Any],
+    training: Frames | None = None,
+    machine_type: str | None = None,
+) -> Trained:
     """Read a trained system: one made here, or an official one.
 
     Parameters
@@ -224,6 +261,7 @@ def load_model(place: Path, param: dict[str, Any], training: Frames | None = Non
     place : what `find_model` found
     param : the settings of the system
     training : the training clips of an official model, whose scores its thresholds are fitted to
+    machine_type : only whose training scores are wanted, of a joint model; None: all
 
     Raises
     ------
@@ -236,14 +274,16 @@ def load_model(place: Path, param: dict[str, Any], training: Frames | None = Non
         system.load_weights(_beside(place, ".weights.h5"))
         with np.load(_beside(place, ".npz"), allow_pickle=False) as held:
             arrays = {key: held[key] for key in held.files}
-        scores, sections = arrays.pop("train_scores"), arrays.pop("train_sections").tolist()
+        scores, sections = arrays.pop("train_scores"), arrays.pop("train_sections")
+        machine_types = arrays.pop("train_machine_types")
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise BadInput(
             f"{place}: the model's files are damaged ({str(error).splitlines()[0]}); "
             "train it again with 00_train.py --force"
         ) from None
     system.restore(arrays)
-    return Trained(system, scores, sections)
+    wanted = np.full(len(scores), True) if machine_type is None else machine_types == machine_type
+    return Trained(system, scores[wanted], sections[wanted].tolist())
 
 
 def _load_official(path: Path, param: dict[str, Any], training: Frames | None) -> Trained:

@@ -17,6 +17,7 @@ from keras import initializers, layers
 from common import Frames
 from models.torch_like import TorchBatchNorm, torch_adam
 from models.waveform import WaveformSystem
+from settings import BadInput
 
 LOSSES = ("loss", "g_sum", "regional_recon", "local_recon", "regional_adv", "local_adv")
 
@@ -41,6 +42,14 @@ class GRLNet(WaveformSystem):
         super().__init__(param, sections)
         net, fit = param["network"], param["fit"]
         length, channels = self.n_frames, net["channels"]
+        left = length
+        for _ in channels:
+            left = (left - net["kernel_discriminator"]) // 2 + 1
+        if min(left, length - 4 * (net["kernel_regional"] - 1)) < 1:
+            raise BadInput(
+                f"grlnet: feature.n_frames is {length}: too few samples for the kernels of the "
+                "network; raise it"
+            )
         self.alpha = net["alpha"]
         self.adversarial = net["adversarial_training_factor"]
         self.comprehensive = net["comprehensive_output_factor"]
@@ -187,7 +196,7 @@ def generator(length: int, channels: list[int], kernel: int, name: str) -> keras
         h = convolution(layers.Conv1DTranspose, width, kernel, kernel * width, f"decoder_{place}")(
             h
         )
-        if width > 1 or place < 9:
+        if place < 9:
             h = layers.ReLU()(TorchBatchNorm(f"decoder_{place + 1}")(h))
         place += 3
     h = layers.Reshape((length,))(layers.Activation("tanh")(h))

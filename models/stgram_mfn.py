@@ -43,11 +43,6 @@ class STgramMFN(WaveformSystem):
     def __init__(self, param: dict[str, Any], sections: list[str]):
         super().__init__(param, sections)
         net, feature = param["network"], param["feature"]
-        if len(sections) < 2:
-            raise BadInput(
-                f"stgram_mfn: it learns to tell sections apart, and there is only {sections}; "
-                "train it on two or more sections or machine types"
-            )
         self.n_frames = round(net["seconds"] * feature["sample_rate"])
         self.gmm = net["gmm"]
         self.means = self.cholesky = None

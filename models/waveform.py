@@ -35,4 +35,4 @@ class WaveformSystem(System):
             return samples
 
         samples = tf.numpy_function(read, [starts], tf.float32, stateful=False)
-        return tf.ensure_shape(samples, (None, self.n_frames))
+        return tf.cast(tf.ensure_shape(samples, (None, self.n_frames)), self.compute_dtype)
