@@ -24,7 +24,8 @@ def main() -> int:
             with problems:
                 frames, unusable = com.read_clips(param, args.mode, together, ("train",), args.jobs)
                 bad += unusable
-                keras_model.check_classes(param, frames.clips)
+                classes = keras_model.class_names(param, frames.clips)
+                keras_model.check_sections(param, name, classes, classes)
                 stem = keras_model.model_stem(param, name, args.mode)
                 found = keras_model.find_model(param, name, args.mode)
                 if args.force or not found:

@@ -26,9 +26,10 @@ class Test(NamedTuple):
 
 
 def main() -> int:
-    """Check everything, then score, decide and, where the labels are known, evaluate."""
+    """Check everything, then score, decide and, where labels are known, evaluate and compare."""
     args = settings.command_line_chk(__doc__)
     units = settings.units(args, settings.yaml_load(args.config, args.set))
+    compared = {}
     for param, tests in plan(args, units):
         com.setup_log(Path(param["result_directory"]))
         judged, scored, used = [], [], {}
@@ -52,6 +53,9 @@ def main() -> int:
         results.conclude(param, judged, used)
         if param.get("equal_error"):
             equal_error.save(Path(param["result_directory"]), scored)
+        compared[f"{param['system']} seed {param['seed']}"] = judged
+    if len(compared) > 1:
+        com.logger.info("%s\n", results.comparison(compared))
     return 0
 
 
@@ -96,21 +100,24 @@ def training_clips(
 
 
 def check_sections(param: dict[str, Any], test: Test) -> None:
-    """Raise BadInput for a section with test clips that nothing was trained on."""
+    """Raise BadInput for a section with test clips that its system or threshold cannot take."""
     if not keras_model.is_official(test.model):
         known = keras_model.trained_sections(test.model, param)
-    elif test.training:
-        known = [clip.section for clip in test.training.clips]
     else:
-        return
-    unknown = sorted(set(keras_model.class_names(param, test.frames.clips)) - set(known))
-    joint = param["system"] in keras_model.JOINT
-    if unknown and (joint or param["threshold_scope"] == "section"):
-        instead = "" if joint else ", or set threshold_scope: machine_type"
-        raise settings.BadInput(
-            f"{test.machine_type}: {', '.join(unknown)} has test clips but no training clips to "
-            f"fit a threshold to; add them and train again{instead}"
-        )
+        known = keras_model.class_names(param, test.training.clips) if test.training else []
+    scored = sorted(set(keras_model.class_names(param, test.frames.clips)))
+    unknown = sorted(set(scored) - set(known))
+    problems = settings.Together()
+    with problems:
+        keras_model.check_sections(param, test.machine_type, known, scored)
+    with problems:
+        if known and unknown and param["threshold_scope"] == "section":
+            raise settings.BadInput(
+                f"{test.machine_type}: {', '.join(unknown)} has test clips but no training clips "
+                "to fit a threshold to; add them and train again, or set threshold_scope: "
+                "machine_type"
+            )
+    problems.stop()
 
 
 if __name__ == "__main__":

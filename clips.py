@@ -8,8 +8,9 @@
 
 from __future__ import annotations
 
+import csv
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,8 @@ class Clip:
     folder : "train", "test", "source_test" or "target_test"
     domain : "source", "target", or "" where the name does not say
     label : "normal", "anomaly", or "" where the name does not say
-    attributes : the rest of the name, such as "m-n_W"; "" without
+    attributes : (name, value) pairs, such as ("m-n", "W"), from `attributes_<NN>.csv` where it
+        lists the clip, else from the name
     """
 
     path: Path
@@ -48,7 +50,7 @@ class Clip:
     folder: str
     domain: str = ""
     label: str = ""
-    attributes: str = ""
+    attributes: tuple[tuple[str, str], ...] = ()
 
     @property
     def name(self) -> str:
@@ -71,6 +73,7 @@ def parse_clip(path: Path, machine_type: str, folder: str) -> Clip:
         match = pattern.fullmatch(path.name)
         if match:
             said = {key: value or "" for key, value in match.groupdict().items()}
+            said["attributes"] = _attributes(said.get("attributes", ""))
             if folder == "train" and said.get("label") != "normal":
                 raise ValueError("not named as a normal clip, but lies in train")
             return Clip(path, machine_type, folder=folder, **said)
@@ -149,12 +152,62 @@ def list_clips(
     ]
     if not paths:
         raise BadInput(f"{home}: no wav in {', '.join(f'{folder}/' for folder in held)}")
+    listed = _listed_attributes(home)
     clips: list[Clip] = []
     bad: list[tuple[Path, str]] = []
     for folder, path in sorted(paths, key=lambda entry: entry[1].name):
         try:
-            clips.append(parse_clip(path, machine_type, folder))
+            clip = parse_clip(path, machine_type, folder)
         except ValueError as problem:
             bad.append((path, str(problem)))
+            continue
+        attributes = listed.get(f"{folder}/{path.name}", clip.attributes)
+        clips.append(replace(clip, attributes=attributes))
+    _check_one_year(home, clips)
     clips.sort(key=lambda clip: (clip.label == "anomaly", clip.name))
     return clips, bad
+
+
+def _attributes(text: str) -> tuple[tuple[str, str], ...]:
+    words = text.split("_")
+    if text in ("", "noAttribute"):
+        return ()
+    if len(words) % 2:
+        return (("attribute", text),)
+    return tuple(zip(words[::2], words[1::2], strict=True))
+
+
+def _listed_attributes(home: Path) -> dict[str, tuple[tuple[str, str], ...]]:
+    """What `attributes_<NN>.csv` say: "train/<clip name>" → (name, value) pairs."""
+    listed = {}
+    for path in sorted(home.glob("attributes_*.csv")):
+        try:
+            with path.open(newline="", encoding="utf-8") as stream:
+                rows = list(csv.DictReader(stream))
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            raise BadInput(f"{path}: cannot be read as a CSV file ({error})") from None
+        if rows and "file_name" not in rows[0]:
+            raise BadInput(f"{path}: has no column file_name; expected file_name,d1p,d1v,...")
+        for row in rows:
+            names = [key for key in row if key and re.fullmatch(r"d\d+p", key) and row[key]]
+            listed["/".join(row["file_name"].split("/")[-2:])] = tuple(
+                (row[key], row.get(f"{key[:-1]}v") or "") for key in names
+            )
+    return listed
+
+
+def _check_one_year(home: Path, clips: list[Clip]) -> None:
+    with_ids = [clip for clip in clips if clip.section.startswith("id")]
+    if with_ids and len(with_ids) < len(clips):
+        other = next(clip for clip in clips if clip not in with_ids)
+        raise BadInput(
+            f"{home}: clips of two years are mixed: {len(with_ids)} named as in 2020, such as "
+            f"{with_ids[0].name}, and {len(clips) - len(with_ids)} as later, such as {other.name}; "
+            "keep each dataset in a folder of its own"
+        )
+    folders = {clip.folder for clip in clips}
+    if "test" in folders and len(folders) > 1:
+        raise BadInput(
+            f"{home}: clips of two years are mixed: test/ is of 2022 and later (or 2020), "
+            "source_test/ and target_test/ are of 2021; keep each dataset in a folder of its own"
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import csv
 import hashlib
@@ -26,6 +27,7 @@ logger = logging.getLogger("baseline")
 
 CACHE_VERSION = 1  # raise when the same settings would give other frames
 CLIPS_A_TASK = 16
+CLIPS_WORTH_A_PROCESS = 200  # extracting fewer takes less time than starting another process
 WINDOW_KEYS = (
     "n_frames",
     "n_hop_frames",
@@ -308,15 +310,8 @@ def _extract(
 ) -> dict[str, Any]:
     from joblib import Parallel, cpu_count, delayed
 
-    count = np.zeros(len(clips), np.int64)
-    problems: list[tuple[int, str]] = []
-    readable: list[int] = []
-    for index, clip in enumerate(clips):
-        try:
-            count[index] = _n_frames(_n_samples(clip.path, makes), makes)
-            readable.append(index)
-        except ValueError as problem:
-            problems.append((index, str(problem)))
+    count, problems = _read_headers(clips, makes)
+    readable = np.flatnonzero(count).tolist()
     first = np.cumsum(count) - count
     with whole_file(place) as beside:
         shape = (int(count.sum()), makes.get("n_mels", 1))
@@ -328,8 +323,9 @@ def _extract(
             ]
             for at in range(0, len(readable), CLIPS_A_TASK)
         ]
+        worth = -(-len(readable) // CLIPS_WORTH_A_PROCESS)
         parallel = Parallel(
-            n_jobs=max(1, min(jobs or cpu_count(), len(tasks))), return_as="generator_unordered"
+            n_jobs=max(1, min(jobs or cpu_count(), worth)), return_as="generator_unordered"
         )
         with progress_bar(len(readable), f"{title} features", "clip") as bar:
             for n_clips, found in parallel(
@@ -338,6 +334,29 @@ def _extract(
                 problems += found
                 bar.update(n_clips)
     return {"count": count.tolist(), "problems": sorted(problems)}
+
+
+def _read_headers(
+    clips: Sequence[Clip], makes: dict[str, Any]
+) -> tuple[np.ndarray, list[tuple[int, str]]]:
+    """How many frames each clip has, 0 for those that cannot be used, and what is wrong there."""
+    count = np.zeros(len(clips), np.int64)
+    channels: dict[int, int] = {}
+    problems = []
+    for index, clip in enumerate(clips):
+        try:
+            n_samples, channels[index] = _header(clip.path, makes["sample_rate"])
+            count[index] = _n_frames(n_samples, makes)
+        except ValueError as problem:
+            problems.append((index, str(problem)))
+    usual = max(
+        collections.Counter(channels.values()).items(), key=lambda pair: pair[::-1], default=(0, 0)
+    )[0]
+    for index, held in channels.items():
+        if held != usual:
+            count[index] = 0
+            problems.append((index, f"has {held} channels, where most clips have {usual}"))
+    return count, problems
 
 
 def _write_frames(
@@ -361,23 +380,23 @@ def _n_frames(n_samples: int, makes: dict[str, Any]) -> int:
     return n_samples if makes["input"] == "waveform" else 1 + n_samples // makes["hop_length"]
 
 
-def _n_samples(path: Path, makes: dict[str, Any]) -> int:
+def _header(path: Path, sample_rate: int) -> tuple[int, int]:
     import soundfile
 
     if path.suffix == ".csv":
-        return len(read_signal(path))
+        return len(read_signal(path)), 1
     try:
         header = soundfile.info(path)
     except (soundfile.SoundFileError, OSError, ValueError) as error:
         raise ValueError(f"cannot be read as audio ({_brief(error)})") from None
     if header.frames < 1:
         raise ValueError("is empty")
-    if header.samplerate != makes["sample_rate"]:
+    if header.samplerate != sample_rate:
         raise ValueError(
-            f"is sampled at {header.samplerate} Hz, not at the "
-            f"{makes['sample_rate']} Hz of feature.sample_rate"
+            f"is sampled at {header.samplerate} Hz, not at the {sample_rate} Hz of "
+            "feature.sample_rate"
         )
-    return header.frames
+    return header.frames, header.channels
 
 
 def _brief(error: Exception) -> str:

@@ -1,8 +1,8 @@
 """The systems by name, and trained ones on disk.
 
-A trained system is three files: `model_<machine type>.weights.h5`, the `.json` beside it with
-everything else it needs to score, and `.npz` with its training scores and arrays.
-An official `model_<machine type>.hdf5` (Keras 2.8) is a trained system too.
+A trained system is two files: `model_<machine type>.npz` with its weights, training scores and
+other arrays, and the `.json` beside it with everything else it needs to score. An official
+`model_<machine type>.hdf5` (Keras 2.8) is a trained system too.
 """
 
 from __future__ import annotations
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 SYSTEMS = {
     "ae": "models.dense_ae.DenseAE",
+    "vae": "models.vae.VAE",
+    "idnn": "models.idnn.IDNN",
+    "mobilenet_v2": "models.mobilenet_v2.MobileNetV2",
     "grlnet": "models.grlnet.GRLNet",
     "stgram_mfn": "models.stgram_mfn.STgramMFN",
     "anomaly_transformer": "models.anomaly_transformer.AnomalyTransformer",
@@ -64,10 +67,27 @@ def get_model(param: dict[str, Any], sections: Sequence[str]) -> System:
     param : the settings of one system, resolved; "system" names it
     sections : the names of the sections it is to be trained on
     """
-    keras = _keras()
-    keras.utils.set_random_seed(param["seed"])
-    module, _, kind = SYSTEMS[param["system"]].rpartition(".")
-    return getattr(importlib.import_module(module), kind)(param, sorted(set(sections)))
+    kind = _class(param["system"])
+    _keras().utils.set_random_seed(param["seed"])
+    return kind(param, sorted(set(sections)))
+
+
+def check_sections(
+    param: dict[str, Any], machine_type: str, trained: Sequence[str], scored: Sequence[str]
+) -> None:
+    """Raise BadInput, with every reason, where a system cannot work with its settings or sections.
+
+    Parameters
+    ----------
+    param : the settings of one system, resolved
+    machine_type : for the message
+    trained, scored : the sections of training clips and of clips to be scored
+    """
+    reasons = _class(param["system"]).unfit(param, sorted(set(trained)), sorted(set(scored)))
+    if reasons:
+        raise BadInput(
+            "\n".join(f"{param['system']} {machine_type}: {reason}" for reason in reasons)
+        )
 
 
 def clear_session() -> None:
@@ -89,16 +109,6 @@ def class_names(param: dict[str, Any], clips: Sequence[Clip]) -> list[str]:
     if param["system"] in JOINT:
         return [clip.machine_section for clip in clips]
     return [clip.section for clip in clips]
-
-
-def check_classes(param: dict[str, Any], clips: Sequence[Clip]) -> None:
-    """Raise BadInput where a joint system would have nothing to tell apart."""
-    names = set(class_names(param, clips))
-    if param["system"] in JOINT and len(names) < 2:
-        raise BadInput(
-            f"{param['system']}: it learns to tell sections apart, and there is only "
-            f"{', '.join(names)}; train it on two or more sections or machine types"
-        )
 
 
 def model_stem(param: dict[str, Any], machine_type: str, mode: str) -> Path:
@@ -189,14 +199,13 @@ def save_model(
     import tensorflow as tf
 
     _beside(stem, ".json").unlink(missing_ok=True)
-    with whole_file(_beside(stem, ".weights.h5")) as beside:
-        system.save_weights(beside)
     with whole_file(_beside(stem, ".npz")) as beside, beside.open("wb") as stream:
         np.savez(
             stream,
             train_scores=scores,
             train_sections=[clip.section for clip in clips],
             train_machine_types=[clip.machine_type for clip in clips],
+            **{f"weight_{number:04}": value for number, value in enumerate(system.get_weights())},
             **system.arrays(),
         )
     save_json(
@@ -271,14 +280,15 @@ def load_model(
         return _load_official(place, param, training)
     system = get_model(param, trained_sections(place, param))
     try:
-        system.load_weights(_beside(place, ".weights.h5"))
         with np.load(_beside(place, ".npz"), allow_pickle=False) as held:
             arrays = {key: held[key] for key in held.files}
+        names = sorted(key for key in arrays if key.startswith("weight_"))
+        system.set_weights([arrays.pop(name) for name in names])
         scores, sections = arrays.pop("train_scores"), arrays.pop("train_sections")
         machine_types = arrays.pop("train_machine_types")
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise BadInput(
-            f"{place}: the model's files are damaged ({str(error).splitlines()[0]}); "
+            f"{place}: the model's files are damaged ({str(error).partition(chr(10))[0]}); "
             "train it again with 00_train.py --force"
         ) from None
     system.restore(arrays)
@@ -304,7 +314,7 @@ def read_hdf5(path: Path) -> dict[str, np.ndarray]:
     """The weights of an official `.hdf5`: "dense_3/kernel" → array.
 
     Layers are numbered within their kind, in the file's order: a Keras that had built models
-    before would have counted on.
+    before would have counted on. Those of a model within the model keep their names.
     """
     import h5py
 
@@ -320,9 +330,10 @@ def read_hdf5(path: Path) -> dict[str, np.ndarray]:
             number = counts.get(kind, 0)
             counts[kind] = number + 1
             for name in names:
-                place = f"{kind}_{number}" if number else kind
-                weight = name.rsplit("/", 1)[-1].split(":")[0]
-                tensors[f"{place}/{weight}"] = np.asarray(weights[_text(layer)][name])
+                place, _, weight = name.rpartition("/")
+                if place == _text(layer):
+                    place = f"{kind}_{number}" if number else kind
+                tensors[f"{place}/{weight.split(':')[0]}"] = np.asarray(weights[_text(layer)][name])
     return tensors
 
 
@@ -358,6 +369,12 @@ def assign_published(
         variable.assign(values[name])
 
 
+def _class(name: str) -> type[System]:
+    _keras()
+    module, _, kind = SYSTEMS[name].rpartition(".")
+    return getattr(importlib.import_module(module), kind)
+
+
 def _keras() -> ModuleType:
     """Keras, imported without TensorFlow's notes on the GPUs that a machine lacks.
 
@@ -377,6 +394,8 @@ def _keras() -> ModuleType:
 
             tf.config.get_visible_devices()
             tf.zeros(())
+            # Every machine type has a network of its own, and TensorFlow warns of each.
+            tf.get_logger().setLevel("ERROR")
         except BaseException:
             notes.seek(0)
             os.write(kept, notes.read())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -81,6 +81,42 @@ def conclude(
         evaluation.write_result_csv(directory / param["result_file"], judged)
         com.logger.info("\n%s\n", evaluation.format_table(judged))
     com.logger.info("results -> %s", directory)
+
+
+def comparison(judged: Mapping[str, Sequence[evaluation.SectionResult]]) -> str:
+    """A table with a row a run, three decimals: its means over all machine types and sections.
+
+    The means are those of result.csv: with domains the harmonic means of the AUCs and the pAUC,
+    and the official score; without, the arithmetic means. Runs without labelled clips are left
+    out; an undefined value is empty, and so is one that a run has no column for.
+
+    Parameters
+    ----------
+    judged : name of a run → the metrics of its sections
+    """
+    rows: dict[str, dict[str, float]] = {}
+    for name, sections in judged.items():
+        means = {}
+        for column in (*evaluation.OFFICIAL_SCORE_COLUMNS, *evaluation.PLAIN_COLUMNS):
+            values = [[held.metrics[column]] for held in sections if column in held.metrics]
+            with_domains = sections and tuple(sections[0].metrics) == evaluation.DOMAIN_COLUMNS
+            mean = evaluation.harmonic_mean if with_domains else evaluation.arithmetic_mean
+            if values:
+                means[column] = float(mean(values)[0])
+        if means:
+            rows[name] = {**means, "official score": evaluation.official_score(sections)}
+    columns = [
+        column
+        for column in (*evaluation.OFFICIAL_SCORE_COLUMNS[:2], "AUC", "pAUC", "official score")
+        if any(np.isfinite(row.get(column, np.nan)) for row in rows.values())
+    ]
+    wide = max(map(len, rows), default=0)
+    lines = ["".join([" " * wide, *(f"{column:>16}" for column in columns)])]
+    for name, row in rows.items():
+        values = (row.get(column, np.nan) for column in columns)
+        cells = (f"{value:16.3f}" if np.isfinite(value) else " " * 16 for value in values)
+        lines.append("".join([f"{name:<{wide}}", *cells]).rstrip())
+    return "\n".join(lines) if rows else "no labelled clips, so nothing to compare"
 
 
 def _section(row: tuple[Clip, float]) -> str:

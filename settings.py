@@ -19,7 +19,7 @@ import yaml
 __version__ = "0.1.0"
 
 HOME = Path(__file__).resolve().parent
-SYSTEMS = ("ae", "grlnet", "stgram_mfn", "anomaly_transformer")
+SYSTEMS = ("ae", "vae", "idnn", "mobilenet_v2", "grlnet", "stgram_mfn", "anomaly_transformer")
 
 
 class BadInput(Exception):
@@ -171,6 +171,19 @@ SCHEMA: dict[str, Any] = {
     "ae": {
         **SHARED,
         "network": {"units": COUNTS, "latent": COUNT, "momentum": FRACTION, "epsilon": POSITIVE},
+    },
+    "vae": {
+        **SHARED,
+        "network": {"units": COUNTS, "latent": COUNT, "momentum": FRACTION, "epsilon": POSITIVE},
+    },
+    "idnn": {
+        **SHARED,
+        "network": {"units": COUNTS, "latent": COUNT, "momentum": FRACTION, "epsilon": POSITIVE},
+    },
+    "mobilenet_v2": {
+        **SHARED,
+        "network": {"alpha": POSITIVE, "momentum": FRACTION},
+        "unseen_section": _one_of("error", "last_class"),
     },
     "grlnet": {
         **SHARED,

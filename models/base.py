@@ -40,6 +40,18 @@ class System(keras.Model):
         self.on_device = None
         self.built = True  # the networks are functional models, built as they are made
 
+    @classmethod
+    def unfit(cls, param: dict[str, Any], trained: list[str], scored: list[str]) -> list[str]:
+        """Why this system cannot work so, a line a reason; asked before the long work starts.
+
+        Parameters
+        ----------
+        param : the settings of this system, resolved
+        trained : the names of the sections to train on, each once; empty where they are unknown
+        scored : the names of the sections whose clips are to be scored, each once
+        """
+        return []
+
     def example(self, windows: tf.Tensor, section: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Input and target, from windows (batch, n_frames, n_mels) and section indices (batch,)."""
         raise NotImplementedError
@@ -88,6 +100,8 @@ class System(keras.Model):
         n_train = int(len(starts) * (1 - fit["validation_split"]))
         batch = fit["batch_size"]
         self.frames = self.resident(frames)
+        # Were its variables made within the step, the step would be traced twice.
+        self.optimizer.build(self.trainable_variables)
         held_out = {}
         if n_train < len(starts):
             held_out["validation_data"] = _batches(
@@ -129,10 +143,12 @@ class System(keras.Model):
     ) -> np.ndarray:
         """What `of` (`window_scores`) makes of windows: (n_windows, ...) float64, in batches."""
         array, of = self.resident(frames), of or self.window_scores
-        batch = min(
-            len(starts), max(1, self.values_a_batch // (self.n_frames * frames.array.shape[1]))
-        )
-        compiled = tf.function(lambda starts, section: of(self.cut(array, starts), section))
+        values = self.n_frames * frames.array.shape[1]
+        batch = min(len(starts), max(1, self.values_a_batch // values))
+        row = tf.TensorSpec((batch,), tf.int64)
+        compiled = tf.function(
+            lambda starts, section: of(self.cut(array, starts), section)
+        ).get_concrete_function(row, row)
         found = []
         for at in range(0, len(starts), batch):
             # The last batch is filled up, so that every one runs through the same compiled code.

@@ -17,7 +17,6 @@ from keras import initializers, layers
 from common import Frames
 from models.torch_like import TorchBatchNorm, torch_adam
 from models.waveform import WaveformSystem
-from settings import BadInput
 
 LOSSES = ("loss", "g_sum", "regional_recon", "local_recon", "regional_adv", "local_adv")
 
@@ -42,14 +41,6 @@ class GRLNet(WaveformSystem):
         super().__init__(param, sections)
         net, fit = param["network"], param["fit"]
         length, channels = self.n_frames, net["channels"]
-        left = length
-        for _ in channels:
-            left = (left - net["kernel_discriminator"]) // 2 + 1
-        if min(left, length - 4 * (net["kernel_regional"] - 1)) < 1:
-            raise BadInput(
-                f"grlnet: feature.n_frames is {length}: too few samples for the kernels of the "
-                "network; raise it"
-            )
         self.alpha = net["alpha"]
         self.adversarial = net["adversarial_training_factor"]
         self.comprehensive = net["comprehensive_output_factor"]
@@ -61,6 +52,18 @@ class GRLNet(WaveformSystem):
         self.of_local = torch_adam(fit)
         self.of_discriminator = torch_adam({**fit, "lr": fit["lr_discriminator"]})
         self.compile(torch_adam(fit), jit_compile=False)
+
+    @classmethod
+    def unfit(cls, param: dict[str, Any], trained: list[str], scored: list[str]) -> list[str]:
+        net, length = param["network"], param["feature"]["n_frames"]
+        left = length
+        for _ in net["channels"]:
+            left = (left - net["kernel_discriminator"]) // 2 + 1
+        if min(left, length - 4 * (max(net["kernel_regional"], net["kernel_local"]) - 1)) > 0:
+            return []
+        return [
+            f"feature.n_frames is {length}: too few samples for the network's kernels; raise it"
+        ]
 
     def call(self, x: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, ...]:
         """Segments (batch, length) through all networks.
@@ -94,6 +97,13 @@ class GRLNet(WaveformSystem):
         adv = [cross_entropy(judged, 0.0) for judged in (of_regional, of_local)]
         g_sum = (1 - self.adversarial) * sum(recon) + self.adversarial * sum(adv)
         return d_sum, g_sum, *recon, *adv
+
+    def train(self, frames: Frames, title: str = "train") -> dict[str, list[float]]:
+        # Each optimizer serves one network only.
+        self.of_discriminator.build(self.discriminator.trainable_variables)
+        self.of_local.build(self.local.trainable_variables)
+        self.optimizer.build(self.regional.trainable_variables)
+        return super().train(frames, title)
 
     def train_step(self, data: tuple[tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
         x = self.cut(self.frames, data[0])

@@ -62,6 +62,22 @@ class STgramMFN(WaveformSystem):
             jit_compile=False,
         )
 
+    @classmethod
+    def unfit(cls, param: dict[str, Any], trained: list[str], scored: list[str]) -> list[str]:
+        reasons = []
+        if len(trained) < 2:
+            reasons.append(
+                f"it learns to tell sections apart, and there is only {', '.join(trained)}; "
+                "train it on two or more sections or machine types"
+            )
+        unknown = ", ".join(sorted(set(scored) - set(trained)))
+        if unknown:
+            reasons.append(
+                f"{unknown} was not trained on; train again with its clips, and without --machine "
+                "or with all that are to be scored"
+            )
+        return reasons
+
     def call(self, inputs: tuple[tf.Tensor, ...], training: bool = False) -> tf.Tensor:
         """Margin logits (batch, classes), of (wave, mel, class) as in `stgram` and `ArcFace`."""
         wave, mel, label = inputs

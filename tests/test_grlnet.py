@@ -58,4 +58,4 @@ def test_a_clip_scores_the_mean_of_its_segments() -> None:
 
 def test_a_segment_too_short_for_the_network_is_bad_input() -> None:
     with pytest.raises(BadInput, match=r"feature\.n_frames is 60"):
-        keras_model.get_model(tiny(("grlnet.feature.n_frames", 60)), ["section_00"])
+        keras_model.check_sections(tiny(("grlnet.feature.n_frames", 60)), "fan", ["a"], ["a"])

@@ -1,0 +1,39 @@
+# make demo: everything from nothing to a result table. make test: the tests.
+# Another Python: make demo PYTHON=python3.12
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint clean
+
+demo: $(VENV)/installed
+	$(BIN)/python tools/demo_data.py --to demo --machine fan gearbox valve
+	$(BIN)/python 00_train.py -d --config tools/demo.yaml
+	$(BIN)/python 01_test.py -d --config tools/demo.yaml
+	@echo "sounds:  demo/dev_data"
+	@echo "models:  demo/model/ae    (with the loss of every epoch: history_*.csv, history_*.png)"
+	@echo "results: demo/result/ae   (result.csv is the table above; one score and one decision a clip beside it)"
+
+test: $(VENV)/installed-dev
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' || \
+	{ echo "Python 3.10 to 3.13 is needed; $(PYTHON) is not one. Try: make demo PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: requirements.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	touch $@
+
+$(VENV)/installed-dev: requirements.txt requirements-dev.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+clean:
+	rm -rf $(VENV) demo cache

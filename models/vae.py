@@ -1,0 +1,133 @@
+"""Variational autoencoder, as released: its latent is a learned head, not noise.
+
+Source: liuyoude/AE-ASD (MIT), PyTorch: its `VAE`. The idea: Kingma and Welling, "Auto-encoding
+variational Bayes", arXiv 1312.6114.
+
+Quirks followed: (a) where the paper draws z from a standard normal distribution, the release
+learns it, as a third head beside mean and log-variance, so nothing is random after the weights;
+(b) each head ends in batch normalisation and ReLU, so mean and log-variance are never negative;
+(c) the divergence is summed over batch and dimensions, while the squared error is averaged.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+from keras import layers
+
+from models.base import System
+
+# Weights of a layer in a PyTorch checkpoint: name and, for a linear layer, the axes of its kernel.
+PYTORCH = {
+    "kernel": ("weight", (1, 0)),
+    "bias": ("bias", None),
+    "gamma": ("weight", None),
+    "beta": ("bias", None),
+    "moving_mean": ("running_mean", None),
+    "moving_variance": ("running_var", None),
+}
+
+
+class VAE(System):
+    """Rebuilds a vector of stacked frames from a latent that is kept near a standard normal.
+
+    Score of a window: the mean squared error of its n_frames * n_mels values; of a clip: the mean
+    over its windows. In the history, `loss` is the sum of `mse` and `kl`.
+    """
+
+    def __init__(self, param: dict[str, Any], sections: list[str]):
+        super().__init__(param, sections)
+        self.network = variational(self.n_frames * self.n_mels, **param["network"])
+        self.mse = keras.metrics.Mean("mse")
+        self.kl = keras.metrics.Mean("kl")
+        self.compile(self.optimizer_of_fit(), jit_compile=False)
+
+    def call(self, x: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, ...]:
+        """Rebuilt (batch, n_frames * n_mels); latent, mean, log-variance (batch, latent)."""
+        return self.network(x, training=training)
+
+    def example(self, windows: tf.Tensor, section: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        x = self.stack(windows)
+        return x, x
+
+    def compute_loss(
+        self,
+        x: tf.Tensor | None = None,
+        y: tf.Tensor | None = None,
+        y_pred: tuple[tf.Tensor, ...] | None = None,
+        sample_weight: tf.Tensor | None = None,
+        training: bool = True,
+    ) -> tf.Tensor:
+        rebuilt, _, mean, log_variance = y_pred
+        mse = tf.reduce_mean(tf.square(y - rebuilt))
+        kl = -0.5 * tf.reduce_sum(1 + log_variance - tf.exp(log_variance) - tf.square(mean))
+        # Weighted as Keras weights the loss of a batch, so that the parts add up over an epoch.
+        self.mse.update_state(mse, tf.shape(y)[0])
+        self.kl.update_state(kl, tf.shape(y)[0])
+        return mse + kl
+
+    def window_scores(self, windows: tf.Tensor, section: tf.Tensor) -> tf.Tensor:
+        x = self.stack(windows)
+        return tf.reduce_mean(tf.square(x - self(x)[0]), axis=-1)  # (batch,)
+
+    def stack(self, windows: tf.Tensor) -> tf.Tensor:
+        """Frame-major vectors: (batch, n_frames, n_mels) → (batch, n_frames * n_mels)."""
+        return tf.reshape(windows, (-1, self.n_frames * self.n_mels))
+
+    def published(self) -> dict[str, tuple[keras.Variable, tuple[int, ...] | None]]:
+        """Names as in the release's checkpoints: encoder.3.liner.weight, fc_z.bn.bias, ..."""
+        return {
+            f"{layer.name}.{PYTORCH[variable.name][0]}": (variable, PYTORCH[variable.name][1])
+            for layer in self.network.layers
+            for variable in layer.weights
+        }
+
+
+def variational(
+    input_dim: int, units: list[int], latent: int, momentum: float, epsilon: float
+) -> keras.Model:
+    """The network, its layers named as in the release's checkpoints.
+
+    Parameters
+    ----------
+    input_dim : values of a vector
+    units : widths of the encoder's layers; the decoder mirrors them
+    latent : width of each head
+    momentum, epsilon : of the batch normalisation
+
+    Returns
+    -------
+    A model from vectors to rebuilt vectors, latent, mean and log-variance.
+    """
+
+    def block(h: tf.Tensor, width: int, name: str) -> tf.Tensor:
+        h = linear(h, width, f"{name}.liner")
+        h = layers.BatchNormalization(momentum=momentum, epsilon=epsilon, name=f"{name}.bn")(h)
+        return layers.ReLU(name=f"{name}.relu")(h)  # (batch, width)
+
+    x = keras.Input((input_dim,))
+    h = x
+    for index, width in enumerate(units):
+        h = block(h, width, f"encoder.{index}")
+    mean = block(h, latent, "fc_mean")
+    log_variance = block(h, latent, "fc_logvar")
+    z = block(h, latent, "fc_z")
+    z = z * keras.ops.exp(log_variance / 2) + mean  # (batch, latent)
+    h = z
+    for index, width in enumerate(reversed(units)):
+        h = block(h, width, f"decoder.{index}")
+    h = linear(h, input_dim, f"decoder.{len(units)}")  # (batch, input_dim)
+    return keras.Model(x, (h, z, mean, log_variance), name="vae")
+
+
+def linear(h: tf.Tensor, width: int, name: str) -> tf.Tensor:
+    """A dense layer drawn as PyTorch draws it: within 1 / sqrt(inputs), the bias too."""
+    bound = h.shape[-1] ** -0.5
+    return layers.Dense(
+        width,
+        kernel_initializer=keras.initializers.RandomUniform(-bound, bound),
+        bias_initializer=keras.initializers.RandomUniform(-bound, bound),
+        name=name,
+    )(h)

@@ -1,0 +1,68 @@
+"""Small demo data, and the scripts run as a user runs them."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import settings
+from tools import demo_data
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with dev_data and eval_data of two machine types in the 2022 layout; read only."""
+    folder = tmp_path_factory.mktemp("demo")
+    demo_data.make_dataset(folder, machines=["fan", "valve"], clips=10, test_clips=8, seconds=5.0)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def reference() -> Path:
+    """The folder of real clips and official results, named by REFERENCE_DIR."""
+    folder = os.environ.get("REFERENCE_DIR")
+    if not folder:
+        pytest.skip("REFERENCE_DIR is not set: no real clips to check against")
+    return Path(folder)
+
+
+def run_inside(script: str, *arguments: str) -> int:
+    """Run a script's main in this process, where TensorFlow has started already."""
+    spec = importlib.util.spec_from_file_location(Path(script).stem, ROOT / script)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [script, *arguments])
+        return settings.guarded(module.main)
+
+
+def places(data: Path, out: Path) -> list[str]:
+    """Assignments for --set: the data of a folder, outputs in another."""
+    return [
+        f"dev_directory={data}/dev_data",
+        f"eval_directory={data}/eval_data",
+        f"model_directory={out}/model/{{system}}",
+        f"result_directory={out}/result/{{system}}",
+        f"cache_directory={out}/cache",
+    ]
+
+
+def run_script(
+    script: str,
+    *arguments: str,
+    data: Path | None = None,
+    out: Path | None = None,
+    assigned: tuple[str, ...] = (),
+) -> subprocess.CompletedProcess[str]:
+    """Run a script as a user does, with its data and its outputs in the folders given."""
+    command = [sys.executable, str(ROOT / script), *arguments]
+    if data or assigned:
+        command += ["--set", *assigned, *(places(data, out) if data else [])]
+    return subprocess.run(command, capture_output=True, text=True, cwd=out, timeout=300)

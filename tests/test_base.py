@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import keras_model
+import settings
+from clips import Clip
+from common import Frames
+
+
+def frames_of(*counts: int, seed: int = 0, n_mels: int = 8) -> Frames:
+    """Clips of section 00 and 01 in turn, with so many random frames each."""
+    count = np.array(counts)
+    array = np.random.default_rng(seed).normal(-30, 10, (count.sum(), n_mels)).astype(np.float32)
+    clips = tuple(
+        Clip(Path(f"{index}.wav"), "fan", f"section_{index % 2:02}", "train")
+        for index in range(len(counts))
+    )
+    return Frames(array, clips, np.cumsum(count) - count, count)
+
+
+def small(*assignments) -> dict:
+    held = settings.yaml_load(
+        settings.HOME / "baseline.yaml",
+        [
+            ("feature.n_mels", 8),
+            ("ae.network.units", [16]),
+            ("ae.network.latent", 4),
+            ("fit.epochs", 2),
+            ("fit.batch_size", 32),
+            ("fit.verbose", 0),
+            *assignments,
+        ],
+    )
+    return settings.for_system(held, "ae")
+
+
+def test_clip_score_is_a_plain_computation():
+    frames = frames_of(7, 40, 5, 300)
+    system = keras_model.get_model(small(), ["section_00"])
+    expected = []
+    for first, count in zip(frames.first, frames.count, strict=True):
+        clip = frames.array[first : first + count]
+        vectors = np.array([clip[at : at + 5].ravel() for at in range(count - 4)])
+        expected.append(np.mean(np.square(vectors - system.network.predict(vectors, verbose=0))))
+    # float32 sums of a few hundred squares in another order
+    np.testing.assert_allclose(system.score(frames), expected, rtol=1e-5)
+
+
+def test_score_does_not_depend_on_the_other_clips(monkeypatch):
+    import models.base
+
+    frames = frames_of(7, 40, 5, 300)
+    system = keras_model.get_model(small(), ["section_00"])
+    together = system.score(frames)
+    monkeypatch.setattr(models.base, "WINDOW_VALUES_A_BATCH", 5 * 8 * 16)
+    np.testing.assert_allclose(system.score(frames), together, rtol=1e-6)
+    some = frames.of([False, True, False, True])
+    np.testing.assert_allclose(system.score(some), together[[1, 3]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("shuffle", [True, False])
+def test_training_sees_every_window_once_an_epoch(shuffle):
+    from models.base import _batches
+
+    starts, section = np.arange(100, 145), np.arange(45) % 2
+    seen = [
+        (a.numpy(), b.numpy()) for a, b in _batches(starts, section, 16, 3, 5 if shuffle else None)
+    ]
+    assert [len(a) for a, _ in seen] == [16, 16, 13] * 3
+    epochs = [np.concatenate([a for a, _ in seen[at : at + 3]]) for at in (0, 3, 6)]
+    for epoch in epochs:
+        assert sorted(epoch) == starts.tolist()
+        assert np.array_equal(epoch, starts) is not shuffle
+    if shuffle:
+        assert not np.array_equal(epochs[0], epochs[1])
+    for a, b in seen:
+        assert np.array_equal(b, (a - 100) % 2)
+
+
+def test_held_out_windows_are_the_last(monkeypatch):
+    frames = frames_of(54, 54)
+    system = keras_model.get_model(small(("fit.validation_split", 0.25)), ["section_00"])
+    given = {}
+
+    def fit(data, validation_data, **more):
+        given.update(more, train=data, held_out=validation_data)
+
+        return SimpleNamespace(history={})
+
+    monkeypatch.setattr(system, "fit", fit)
+    system.train(frames)
+    windows, _ = frames.windows(5)
+    train = np.concatenate([a for a, _ in given["train"]])[:75]
+    assert sorted(train) == windows[:75].tolist()
+    assert np.concatenate([a for a, _ in given["held_out"]])[:25].tolist() == windows[75:].tolist()
+    assert (given["steps_per_epoch"], given["validation_steps"]) == (3, 1)
+
+
+def test_history_has_losses_of_every_epoch():
+    history = keras_model.get_model(small(), ["section_00"]).train(frames_of(200))
+    assert list(history) == ["loss", "val_loss"]
+    assert len(history["loss"]) == len(history["val_loss"]) == 2
+    without = small(("fit.validation_split", 0))
+    assert list(keras_model.get_model(without, ["section_00"]).train(frames_of(200))) == ["loss"]
+
+
+def test_a_seed_decides_whatever_was_trained_before():
+    def scores(seed: int) -> np.ndarray:
+        system = keras_model.get_model(small(("seed", seed)), ["section_00"])
+        system.train(frames_of(200))
+        return system.score(frames_of(50, seed=1))
+
+    first = scores(1)
+    other = scores(2)
+    assert np.array_equal(scores(1), first)
+    assert not np.array_equal(other, first)
+
+
+def test_section_index_is_the_place_among_those_trained_on():
+    system = keras_model.get_model(small(), ["section_01", "section_03"])
+    assert system.section_names == ["section_01", "section_03"]
+    assert system.section_index(frames_of(9, 9)).tolist() == [-1, 0]

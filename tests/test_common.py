@@ -1,0 +1,328 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import librosa
+import numpy as np
+import pytest
+import scipy.stats
+import soundfile
+
+import common as com
+import settings
+from clips import Clip
+
+# librosa's own route in float32; only the order of additions may differ.
+DECIBELS = 1e-5
+
+RATE = 16000
+
+
+@pytest.fixture
+def param(tmp_path: Path) -> dict:
+    held = settings.yaml_load(settings.HOME / "baseline.yaml")
+    own = settings.for_system(held, "ae")
+    own["cache_directory"] = str(tmp_path / "cache")
+    return own
+
+
+def noise(n_samples: int, seed: int = 0, channels: int = 1) -> np.ndarray:
+    return 0.1 * np.random.default_rng(seed).standard_normal((n_samples, channels))
+
+
+def write_clip(path: Path, samples: np.ndarray, rate: int = RATE, subtype: str = "PCM_16") -> Clip:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, samples, rate, subtype=subtype)
+    return Clip(path, "fan", "section_00", "train", "source", "normal")
+
+
+def official_log_mel(path: Path) -> np.ndarray:
+    y, rate = librosa.load(path, sr=None, mono=True)
+    mel = librosa.feature.melspectrogram(
+        y=y, sr=rate, n_fft=1024, hop_length=512, n_mels=128, power=2.0
+    )
+    return 10 * np.log10(np.maximum(mel, np.finfo(float).eps))
+
+
+def test_log_mel_is_librosas_route(tmp_path, param):
+    clip = write_clip(tmp_path / "a.wav", noise(3 * RATE))
+    y, rate = com.file_load(clip.path)
+    frames = com.log_mel(y, param["feature"])
+    assert rate == RATE
+    assert frames.shape == (1 + 3 * RATE // 512, 128)
+    assert np.abs(frames.T - official_log_mel(clip.path)).max() <= DECIBELS
+
+
+def test_log_mel_of_real_clips(reference, param):
+    paths = sorted((reference / "real_clips").glob("*.wav"))
+    assert paths
+    for path in paths:
+        frames = com.log_mel(com.file_load(path)[0], param["feature"])
+        assert frames.shape == (313, 128)
+        assert np.abs(frames.T - official_log_mel(path)).max() <= DECIBELS
+
+
+def test_log_mel_recipes(param):
+    y = noise(RATE)[:, 0].astype(np.float32)
+    recipe = {
+        **param["feature"],
+        "mel_scale": "htk",
+        "mel_norm": "none",
+        "pad_mode": "reflect",
+        "floor": 1e-10,
+    }
+    mel = librosa.feature.melspectrogram(
+        y=y,
+        sr=RATE,
+        n_fft=1024,
+        hop_length=512,
+        n_mels=128,
+        htk=True,
+        norm=None,
+        pad_mode="reflect",
+    )
+    expected = 10 * np.log10(np.maximum(mel, 1e-10))
+    assert np.abs(com.log_mel(y, recipe).T - expected).max() <= DECIBELS
+    y[: RATE // 2] = 0
+    limited = com.log_mel(y, {**param["feature"], "top_db": 80.0})
+    assert limited.min() == pytest.approx(limited.max() - 80, abs=1e-4)
+
+
+def test_vectors_are_stacked_frame_by_frame(tmp_path, param):
+    clip = write_clip(tmp_path / "a.wav", noise(RATE))
+    log_mel = official_log_mel(clip.path)  # (n_mels, n_frames)
+    expected = np.zeros((log_mel.shape[1] - 4, 640))
+    for vector in range(len(expected)):
+        for frame in range(5):
+            expected[vector, 128 * frame : 128 * (frame + 1)] = log_mel[:, vector + frame]
+    vectors = com.file_to_vectors(clip.path, param["feature"])
+    assert vectors.shape == expected.shape
+    assert np.abs(vectors - expected).max() <= DECIBELS
+    short = write_clip(tmp_path / "b.wav", noise(512 * 3))
+    assert com.file_to_vectors(short.path, param["feature"]).shape == (0, 640)
+
+
+@pytest.mark.parametrize(("n_frames", "hop"), [(5, 1), (5, 3), (7, 8), (1, 1)])
+def test_windows_stay_within_their_clips(n_frames, hop):
+    count = np.array([7, 12, 30])
+    first = np.array([0, 7, 19])
+    clips = tuple(Clip(Path(f"{i}.wav"), "fan", "section_00", "train") for i in range(3))
+    starts, owner = com.Frames(np.zeros((49, 2)), clips, first, count).windows(n_frames, hop)
+    expected = [
+        (first[clip] + at, clip)
+        for clip in range(3)
+        for at in range(0, count[clip] - n_frames + 1, hop)
+    ]
+    assert list(zip(starts.tolist(), owner.tolist(), strict=True)) == expected
+
+
+def test_clips_of_any_length_in_one_array(tmp_path, param):
+    clips = [
+        write_clip(tmp_path / f"{i}.wav", noise(n, i))
+        for i, n in enumerate((RATE, 2 * RATE, RATE // 2))
+    ]
+    frames, bad = com.load_frames(clips, param)
+    assert not bad
+    assert isinstance(frames.array, np.memmap)
+    assert frames.count.tolist() == [32, 63, 16]
+    for index, clip in enumerate(clips):
+        held = frames.array[frames.first[index] :][: frames.count[index]]
+        assert np.abs(held.T - official_log_mel(clip.path)).max() <= DECIBELS
+    some = frames.of([False, True, False])
+    assert [clip.name for clip in some.clips] == ["1.wav"]
+    assert (some.first.tolist(), some.count.tolist()) == ([32], [63])
+
+
+def test_cache_is_used_until_clip_or_settings_change(tmp_path, param, monkeypatch):
+    clips = [write_clip(tmp_path / "a.wav", noise(RATE))]
+    read = []
+    load = com.file_load
+    monkeypatch.setattr(com, "file_load", lambda *given: read.append(given) or load(*given))
+    before = np.array(com.load_frames(clips, param, jobs=1)[0].array)
+    com.load_frames(clips, param, jobs=1)
+    param["feature"]["n_frames"] = 10  # windows are cut later: the frames stay
+    com.load_frames(clips, param, jobs=1)
+    assert len(read) == 1
+    param["feature"]["hop_length"] = 256
+    com.load_frames(clips, param, jobs=1)
+    assert len(read) == 2
+    param["feature"]["hop_length"] = 512
+    write_clip(clips[0].path, noise(RATE, seed=1))
+    os.utime(clips[0].path, ns=(1, 1))
+    after = np.array(com.load_frames(clips, param, jobs=1)[0].array)
+    assert len(read) == 3
+    assert np.abs(after - before).max() > 1
+
+
+@pytest.mark.parametrize("damage", ["cut array", "cut description", "no description"])
+def test_damaged_cache_is_rebuilt(tmp_path, param, damage):
+    clips = [write_clip(tmp_path / "a.wav", noise(RATE))]
+    before = np.array(com.load_frames(clips, param)[0].array)
+    (array,) = (tmp_path / "cache").glob("*.npy")
+    about = array.with_suffix(".json")
+    if damage == "cut array":
+        array.write_bytes(array.read_bytes()[:5000])
+    elif damage == "cut description":
+        about.write_bytes(about.read_bytes()[:5])
+    else:
+        about.unlink()
+    assert np.array_equal(com.load_frames(clips, param)[0].array, before)
+
+
+def test_channels(tmp_path):
+    path = tmp_path / "stereo.wav"
+    samples = noise(RATE, channels=2)
+    write_clip(path, samples, subtype="DOUBLE")
+    assert np.allclose(com.file_load(path)[0], samples[:, 0], atol=1e-7)
+    assert np.allclose(com.file_load(path, "mix")[0], samples.mean(axis=1), atol=1e-7)
+
+
+def test_bad_clips_are_all_named(tmp_path, param):
+    good = write_clip(tmp_path / "good.wav", noise(RATE))
+    hole = noise(RATE)
+    hole[100] = np.nan
+    clips = [
+        write_clip(tmp_path / "nan.wav", hole, subtype="FLOAT"),
+        write_clip(tmp_path / "empty.wav", noise(0)),
+        good,
+        write_clip(tmp_path / "rate.wav", noise(RATE), rate=8000),
+        write_clip(tmp_path / "short.wav", noise(512 * 4 - 1)),
+        write_clip(tmp_path / "text.wav", noise(RATE)),
+    ]
+    clips[-1].path.write_text("not a wav")
+    frames, bad = com.load_frames(clips, param)
+    assert frames.clips == (good,)
+    said = {path.name: problem for path, problem in bad}
+    assert "not finite" in said.pop("nan.wav")
+    assert "is empty" in said.pop("empty.wav")
+    assert "is sampled at 8000 Hz, not at the 16000 Hz" in said.pop("rate.wav")
+    assert "is too short: 4 frames, and one window takes 5" in said.pop("short.wav")
+    assert "cannot be read as audio" in said.pop("text.wav")
+    assert not said
+
+
+def test_mono_among_stereo_is_named(tmp_path, param):
+    clips = [write_clip(tmp_path / f"{i}.wav", noise(RATE, i, 2)) for i in range(3)]
+    clips.append(write_clip(tmp_path / "mono.wav", noise(RATE)))
+    frames, bad = com.load_frames(clips, param)
+    assert [clip.name for clip in frames.clips] == ["0.wav", "1.wav", "2.wav"]
+    assert bad == [(clips[-1].path, "has 1 channels, where most clips have 2")]
+
+
+def test_truncated_clip_is_named(tmp_path, param):
+    clip = write_clip(tmp_path / "cut.flac", noise(RATE))
+    clip.path.write_bytes(clip.path.read_bytes()[: clip.path.stat().st_size // 2])
+    _, bad = com.load_frames([clip], param)
+    assert [path.name for path, _ in bad] == ["cut.flac"]
+
+
+def test_bad_clips_stop_or_are_listed(tmp_path):
+    bad = [(tmp_path / "a.wav", "is empty"), (tmp_path / "b, c.wav", "is odd")]
+    with pytest.raises(settings.BadInput) as caught:
+        com.report_bad_clips(bad, tmp_path, skip=False)
+    assert "a.wav: is empty" in str(caught.value)
+    assert "b, c.wav: is odd" in str(caught.value)
+    assert not (tmp_path / "bad_clips.csv").exists()
+    com.report_bad_clips(bad, tmp_path, skip=True)
+    listed = (tmp_path / "bad_clips.csv").read_text()
+    assert listed == f'clip,problem\n{bad[0][0]},is empty\n"{bad[1][0]}",is odd\n'
+    com.report_bad_clips([], tmp_path, skip=True)
+    assert not (tmp_path / "bad_clips.csv").exists()
+
+
+def test_files_appear_whole_or_not_at_all(tmp_path):
+    place = tmp_path / "deep" / "a.csv"
+    with pytest.raises(RuntimeError), com.whole_file(place) as beside:
+        beside.write_text("half")
+        raise RuntimeError
+    assert not list(place.parent.iterdir())
+    com.save_csv(place, [("a", 0.1), ("b", 1e-7)])
+    assert place.read_bytes() == b"a,0.1\nb,1e-07\n"
+
+
+def test_threshold_is_the_gamma_quantile():
+    scores = np.random.default_rng(0).gamma(9, 0.2, 1000) + 5
+    fitted = com.decision_threshold(scores, 0.9)
+    assert fitted["method"] == "gamma"
+    expected = scipy.stats.gamma.ppf(0.9, *scipy.stats.gamma.fit(scores))
+    assert fitted["threshold"] == pytest.approx(expected, rel=1e-12)
+    assert fitted["exceeded"] == np.mean(scores > fitted["threshold"])
+
+
+def outliers(n_source: int, n_target: int, seed: int) -> np.ndarray:
+    draw = np.random.default_rng(seed)
+    return np.concatenate([draw.normal(9, 0.3, n_source), draw.normal(14, 1, n_target)])
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("sizes", [(99, 1), (990, 10), (2970, 30)])
+def test_threshold_where_the_gamma_fit_goes_wrong(sizes, seed):
+    scores = outliers(*sizes, seed)
+    fitted = com.decision_threshold(scores, 0.9)
+    assert abs(np.mean(scores > fitted["threshold"]) - 0.1) <= 0.06
+    naive = scipy.stats.gamma.ppf(0.9, *scipy.stats.gamma.fit(scores))
+    if abs(np.mean(scores > naive) - 0.1) > 0.1:
+        assert fitted["method"] == "empirical quantile"
+
+
+def test_a_wrong_fit_is_met_in_the_above():
+    wrong = [
+        seed
+        for seed in range(4)
+        for sizes in [(99, 1), (990, 10)]
+        if abs(
+            np.mean(
+                outliers(*sizes, seed)
+                > scipy.stats.gamma.ppf(0.9, *scipy.stats.gamma.fit(outliers(*sizes, seed)))
+            )
+            - 0.1
+        )
+        > 0.3
+    ]
+    assert wrong, "SciPy's fit has mended itself: the check on it may go"
+
+
+@pytest.mark.parametrize("scores", [np.full(50, 3.0), np.array([1.0]), np.arange(5.0)])
+def test_threshold_of_few_or_equal_scores(scores):
+    fitted = com.decision_threshold(scores, 0.9)
+    assert fitted["method"] == "empirical quantile"
+    assert fitted["threshold"] == np.quantile(scores, 0.9)
+
+
+def test_threshold_needs_finite_scores():
+    for scores in ([], [1.0, np.nan]):
+        with pytest.raises(ValueError, match="finite training scores"):
+            com.decision_threshold(np.array(scores), 0.9)
+
+
+def test_thresholds_per_section_or_machine_type(param, caplog):
+    draw = np.random.default_rng(0)
+    scores = np.concatenate([draw.gamma(9, 0.2, 200), 50 + draw.gamma(9, 0.2, 200)])
+    sections = ["section_00"] * 200 + ["section_01"] * 200
+    fitted = com.fit_thresholds(scores, sections, param, "fan")
+    assert list(fitted) == ["section_00", "section_01"]
+    assert fitted["section_00"] == com.decision_threshold(scores[:200], 0.9)
+    param["threshold_scope"] = "machine_type"
+    fitted = com.fit_thresholds(scores, sections, param, "fan")
+    assert list(fitted) == [com.ALL_SECTIONS]
+    assert fitted[com.ALL_SECTIONS]["n_clips"] == 400
+    assert com.fit_thresholds(np.empty(0), [], param, "fan") == {}
+
+
+def test_replaced_fit_is_warned_of(param, monkeypatch):
+    said = []
+    monkeypatch.setattr(com.logger, "warning", lambda form, *values: said.append(form % values))
+    com.fit_thresholds(np.full(50, 3.0), ["section_00"] * 50, param, "fan")
+    assert said == [
+        "fan section_00: SciPy's gamma fit does not describe the 50 training scores; "
+        "threshold 3 from the empirical quantile"
+    ]
+
+
+def test_history_as_table_and_picture(tmp_path):
+    com.save_history(tmp_path / "history_fan", {"loss": [2.0, 1.0], "val_loss": [3.0, 2.5]})
+    assert (
+        tmp_path / "history_fan.csv"
+    ).read_text() == "epoch,loss,val_loss\n1,2.0,3.0\n2,1.0,2.5\n"
+    assert (tmp_path / "history_fan.png").read_bytes().startswith(b"\x89PNG")

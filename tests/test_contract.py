@@ -1,0 +1,146 @@
+"""What every system owes the scripts, whichever it is: it learns, scores, and comes back whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+import common as com
+import keras_model
+import settings
+
+MACHINE = "valve"  # its sections differ most, which a classifier of few clips needs
+# A handful of clips on one core, where the published settings take hours: larger steps, all clips
+# in training,
+# and running statistics that follow within a few steps.
+DENSE = [
+    ("fit.lr", 0.003),
+    ("fit.epochs", 20),
+    ("fit.batch_size", 512),
+    ("{}.network.momentum", 0.8),
+]
+QUICK: dict[str, list[tuple[str, Any]]] = {
+    "ae": DENSE,
+    "vae": DENSE,
+    "idnn": DENSE,
+    # The same layers, thinner, over fewer and smaller windows.
+    "mobilenet_v2": [
+        ("{}.network.alpha", 0.1),
+        ("{}.network.momentum", 0.8),
+        ("feature.n_mels", 32),
+        ("feature.n_frames", 32),
+        ("fit.lr", 0.003),
+        ("fit.epochs", 15),
+    ],
+    "grlnet": [
+        ("{}.network.channels", [4, 8, 16, 32]),
+        ("{}.feature.n_frames", 1024),
+        ("{}.feature.n_hop_frames", 16000),
+        ("fit.batch_size", 8),
+    ],
+    "stgram_mfn": [
+        ("{}.network.seconds", 1.0),
+        ("{}.network.bottlenecks", [[2, 16, 1, 2], [2, 16, 1, 2], [2, 16, 1, 2]]),
+        ("fit.lr", 0.003),
+        ("fit.epochs", 10),
+        ("fit.batch_size", 8),
+    ],
+    # A few epochs do not teach the associations yet, so that the error decides.
+    "anomaly_transformer": [
+        ("{}.network.d_model", 32),
+        ("{}.network.n_layers", 1),
+        ("{}.network.d_ff", 32),
+        ("{}.network.temperature", 0.01),
+        ("feature.n_mels", 32),
+        ("fit.lr", 0.003),
+        ("fit.epochs", 6),
+        ("fit.batch_size", 16),
+    ],
+}
+ONE_STEP = [("fit.epochs", 1), ("fit.batch_size", 10**6)]
+
+systems = pytest.mark.parametrize("name", list(keras_model.SYSTEMS))
+
+
+@pytest.fixture(scope="module")
+def setting(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str, Any]]:
+    cache = tmp_path_factory.mktemp("cache")
+
+    def of(name: str, *more: tuple[str, Any], seed: int = 0) -> dict[str, Any]:
+        held = settings.yaml_load(
+            settings.HOME / "baseline.yaml",
+            [
+                ("dev_directory", str(demo / "dev_data")),
+                ("cache_directory", str(cache)),
+                ("fit.verbose", 0),
+                ("fit.validation_split", 0),
+                *((key.format(name), value) for key, value in QUICK.get(name, [])),
+                *more,
+            ],
+        )
+        return settings.for_system(held, name, seed)
+
+    return of
+
+
+@pytest.fixture(scope="module")
+def clips(setting: Callable[..., dict[str, Any]]) -> Callable[[str, str], com.Frames]:
+    def of(name: str, folder: str) -> com.Frames:
+        frames, bad = com.read_clips(setting(name), "dev", MACHINE, (folder,), jobs=1)
+        assert not bad
+        return frames
+
+    return of
+
+
+def classes(name: str, frames: com.Frames) -> list[str]:
+    return keras_model.class_names({"system": name}, frames.clips)
+
+
+def test_the_command_line_knows_every_system() -> None:
+    assert list(settings.SYSTEMS) == list(keras_model.SYSTEMS)
+
+
+@systems
+def test_learns_and_ranks_anomalies_above_normal_clips(name, setting, clips) -> None:
+    training, test = clips(name, "train"), clips(name, "test")
+    system = keras_model.get_model(setting(name), classes(name, training))
+    history = system.train(training)
+    losses = np.array(list(history.values()))
+    assert losses.shape[1] == setting(name)["fit"]["epochs"]
+    assert np.isfinite(losses).all()
+    scores = system.score(test)
+    assert scores.shape == (len(test.clips),)
+    assert np.isfinite(scores).all()
+    labels = [clip.label == "anomaly" for clip in test.clips]
+    assert roc_auc_score(labels, scores) > 0.5
+
+
+@systems
+def test_the_seed_decides_and_a_saved_system_scores_as_before(
+    name, setting, clips, tmp_path
+) -> None:
+    training = clips(name, "train")
+    few = clips(name, "test")
+    few = few.of(np.arange(len(few.clips)) % 6 == 0)
+    scores, kept = {}, tmp_path / f"model_{MACHINE}"
+    for run, seed in (("first", 0), ("again", 0), ("other", 1)):
+        param = setting(name, *ONE_STEP, seed=seed)
+        system = keras_model.get_model(param, classes(name, training))
+        system.run_eagerly = True  # to trace a step takes longer than one step
+        system.train(training)
+        scores[run] = system.score(few)
+        if run == "first":
+            of_training = np.arange(float(len(training.clips)))
+            keras_model.save_model(kept, system, param, training.clips, of_training, {})
+    np.testing.assert_array_equal(scores["first"], scores["again"])
+    assert not np.isclose(scores["first"], scores["other"]).any()
+    loaded = keras_model.load_model(kept, setting(name, *ONE_STEP))
+    np.testing.assert_array_equal(loaded.system.score(few), scores["first"])
+    np.testing.assert_array_equal(loaded.scores, of_training)
+    assert loaded.sections == [clip.section for clip in training.clips]

@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from test_base import frames_of, small
+
+import keras_model
+from clips import Clip
+from settings import BadInput
+
+
+@pytest.fixture
+def clips(tmp_path: Path) -> list[Clip]:
+    held = []
+    for index in range(2):
+        path = tmp_path / f"section_0{index}_source_train_normal_0000.wav"
+        path.write_bytes(b"0" * 10)
+        held.append(Clip(path, "fan", f"section_0{index}", "train", "source", "normal"))
+    return held
+
+
+def saved(tmp_path: Path, clips: list[Clip]) -> tuple[Path, dict, np.ndarray]:
+    param = small(("model_directory", str(tmp_path / "model")))
+    stem = keras_model.model_stem(param, "fan", "dev")
+    frames = frames_of(60, 60)
+    system = keras_model.get_model(param, [clip.section for clip in clips])
+    system.train(frames)
+    keras_model.save_model(stem, system, param, clips, system.score(frames), {"all": {}})
+    return stem, param, system.score(frames)
+
+
+def test_saved_and_loaded_scores_the_same(tmp_path, clips):
+    stem, param, scores = saved(tmp_path, clips)
+    trained = keras_model.load_model(keras_model.usable_model(param, "fan", "dev"), param)
+    assert np.array_equal(trained.system.score(frames_of(60, 60)), scores)
+    assert np.array_equal(trained.scores, scores)
+    assert trained.sections == trained.system.section_names == ["section_00", "section_01"]
+    assert sorted(path.name for path in stem.parent.iterdir()) == [
+        "model_fan.json",
+        "model_fan.npz",
+    ]
+
+
+def test_dev_and_eval_models_have_names_of_their_own(tmp_path):
+    param = small(("model_directory", str(tmp_path)))
+    assert keras_model.model_stem(param, "fan", "dev") == tmp_path / "model_fan"
+    assert keras_model.model_stem(param, "fan", "eval") == tmp_path / "model_fan_eval"
+
+
+def test_a_model_made_otherwise_is_not_reused(tmp_path, clips):
+    stem, param, _ = saved(tmp_path, clips)
+    keras_model.check_trained(stem, param, clips)
+    other = small(("fit.lr", 0.5), ("seed", 3), ("max_fpr", 0.5), ("fit.verbose", 0))
+    with pytest.raises(BadInput) as caught:
+        keras_model.check_trained(stem, other, clips)
+    said = str(caught.value)
+    assert "fit.lr: 0.001 then, 0.5 now" in said
+    assert "seed: 0 then, 3 now" in said
+    assert "--force trains it again" in said
+    assert "max_fpr" not in said
+    with pytest.raises(BadInput, match=r"fit.lr: 0.001 then, 0.5 now"):
+        keras_model.trained_sections(stem, other)
+    with pytest.raises(BadInput, match=r"training clips: 2 then, 1 now"):
+        keras_model.check_trained(stem, param, clips[:1])
+    clips[0].path.write_bytes(b"0" * 11)
+    with pytest.raises(BadInput, match=r"training clips: 2 then, 2 now \(others\)"):
+        keras_model.check_trained(stem, param, clips)
+
+
+def test_what_is_missing_or_damaged_is_told(tmp_path, clips):
+    with pytest.raises(BadInput, match="there is no model of fan; train it first with 00_train"):
+        keras_model.usable_model(small(("model_directory", str(tmp_path))), "fan", "dev")
+    stem, param, _ = saved(tmp_path, clips)
+    arrays = stem.with_name("model_fan.npz")
+    whole = arrays.read_bytes()
+    middle = len(whole) // 2
+    flipped = whole[:middle] + bytes([whole[middle] ^ 255]) + whole[middle + 1 :]
+    for damage in (b"", whole[:1000], b"0" * 1000, flipped):
+        arrays.write_bytes(damage)
+        with pytest.raises(BadInput, match="the model's files are damaged"):
+            keras_model.load_model(stem, param)
+    stem.with_name("model_fan.json").write_text("[]")
+    with pytest.raises(BadInput, match="not the description of a model made here"):
+        keras_model.load_model(stem, param)
+
+
+def test_no_description_without_the_rest(tmp_path, clips, monkeypatch):
+    stem, param, scores = saved(tmp_path, clips)
+    system = keras_model.get_model(param, ["section_00"])
+    monkeypatch.setattr(np, "savez", lambda *_, **__: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        keras_model.save_model(stem, system, param, clips, scores, {})
+    assert keras_model.find_model(param, "fan", "dev") is None
+
+
+def official_file(path: Path, system, first: int = 0) -> None:
+    """An `.hdf5` in the layout of Keras 2.8; `first` is what a layer number starts at."""
+
+    def name(layer: str) -> str:
+        kind = layer.rstrip("0123456789").rstrip("_")
+        number = int(layer[len(kind) + 1 :] or 0) + first
+        return f"{kind}_{number}" if number else kind
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with h5py.File(path, "w") as file:
+        weights = file.create_group("model_weights")
+        layers = [name(layer.name) for layer in system.network.layers]
+        weights.attrs["layer_names"] = [layer.encode() for layer in layers]
+        for place, layer in zip(layers, system.network.layers, strict=True):
+            group = weights.create_group(place)
+            names = [f"{place}/{variable.name}:0" for variable in layer.weights]
+            group.attrs["weight_names"] = [each.encode() for each in names]
+            for each, variable in zip(names, layer.weights, strict=True):
+                group[each] = variable.numpy()
+
+
+@pytest.mark.parametrize("first", [0, 10])
+def test_official_model_is_scored_as_it_is(tmp_path, first):
+    param = small(("model_directory", str(tmp_path)))
+    system = keras_model.get_model(param, [])
+    system.train(frames_of(60))
+    official_file(tmp_path / "model_fan.hdf5", system, first)
+    place = keras_model.usable_model(param, "fan", "dev")
+    assert keras_model.is_official(place)
+    trained = keras_model.load_model(place, {**param, "seed": 9}, frames_of(40, 40))
+    assert np.array_equal(trained.scores, system.score(frames_of(40, 40)))
+    assert trained.sections == ["section_00", "section_01"]
+    without = keras_model.load_model(place, param)
+    assert (len(without.scores), without.sections) == (0, [])
+
+
+def test_foreign_hdf5_is_refused(tmp_path):
+    wide = small(("model_directory", str(tmp_path)), ("ae.network.latent", 5))
+    official_file(tmp_path / "model_fan.hdf5", keras_model.get_model(wide, []))
+    param = small(("model_directory", str(tmp_path)))
+    with pytest.raises(BadInput, match=r"dense_1/kernel has the shape \(16, 5\), not \(16, 4\)"):
+        keras_model.load_model(tmp_path / "model_fan.hdf5", param)
+    (tmp_path / "model_fan.hdf5").write_text("text")
+    with pytest.raises(BadInput, match="not a model of the official baseline"):
+        keras_model.load_model(tmp_path / "model_fan.hdf5", param)
+
+
+def test_two_models_of_one_machine_type(tmp_path, clips):
+    stem, param, _ = saved(tmp_path, clips)
+    stem.with_name("model_fan.hdf5").touch()
+    with pytest.raises(BadInput, match="remove one of them"):
+        keras_model.find_model(param, "fan", "dev")
+
+
+def test_published_tensors_are_all_used_and_all_there():
+    system = keras_model.get_model(small(), [])
+    wanted = system.published()
+    tensors = {name: variable.numpy() for name, (variable, _) in wanted.items()}
+    before = system.get_weights()
+    del tensors["dense/bias"]
+    tensors["dense_9/bias"] = np.zeros(3)
+    tensors["dense/kernel"] = np.zeros((2, 2))
+    with pytest.raises(
+        ValueError,
+        match="dense/bias is missing; dense_9/bias is left over; "
+        r"dense/kernel has the shape \(2, 2\)",
+    ):
+        keras_model.assign_published(wanted, tensors)
+    for value, then in zip(system.get_weights(), before, strict=True):
+        assert np.array_equal(value, then)
+
+
+def test_description_is_plain_json(tmp_path, clips):
+    stem, _, _ = saved(tmp_path, clips)
+    about = json.loads(stem.with_name("model_fan.json").read_text())
+    assert about["sections"] == ["section_00", "section_01"]
+    assert about["settings"]["feature"]["n_mels"] == 8
+    assert about["training_clips"]["count"] == 2
+    assert set(about["versions"]) == {"this", "tensorflow", "keras", "numpy"}

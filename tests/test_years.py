@@ -1,0 +1,119 @@
+"""Each DCASE year's layout through both commands, dev and eval, to that year's files."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+from conftest import places, run_inside
+
+import evaluation
+from tools import demo_data
+
+WITH_DOMAINS = ["section", *evaluation.DOMAIN_COLUMNS]
+WITHOUT = ["id", *evaluation.PLAIN_COLUMNS]
+SECTIONS = {
+    "dev": ("section_00", "section_01", "section_02"),
+    "eval": ("section_03", "section_04", "section_05"),
+}
+ONLY = {"dev": ("section_00",), "eval": ("section_00",)}
+IDS = {"dev": ("id_00", "id_02", "id_04"), "eval": ("id_01", "id_03", "id_05")}
+
+# year: sections, endings of the result files, columns of result.csv
+YEARS = {
+    2020: (IDS, ("",), WITHOUT),
+    2021: (SECTIONS, ("_source_test", "_target_test"), WITH_DOMAINS),
+    2022: (SECTIONS, ("_test",), WITH_DOMAINS),
+    **dict.fromkeys((2023, 2024, 2025, 2026), (ONLY, ("_test",), WITH_DOMAINS)),
+}
+
+
+QUICK = ("fit.epochs=1", "fit.verbose=0", "ae.network.units=[16]", "ae.network.latent=4")
+
+
+@pytest.mark.parametrize("year", YEARS)
+def test_layout_of_a_year(year: int, tmp_path: Path) -> None:
+    sections, endings, columns = YEARS[year]
+    # From 2023 on the two parts of the data have machine types of their own.
+    machines = ["fan"] if year < 2023 else ["fan", "valve"]
+    demo_data.make_dataset(
+        tmp_path, year=year, machines=machines, clips=6, test_clips=4, seconds=0.5
+    )
+    quick = [*QUICK, *places(tmp_path, tmp_path)]
+    result = tmp_path / "result" / "ae"
+    for mode in ("dev", "eval"):
+        for script in ("00_train.py", "01_test.py"):
+            assert run_inside(script, f"--{mode}", "--set", *quick) == 0
+        machines = sorted(path.name for path in (tmp_path / f"{mode}_data").iterdir())
+        expected = {
+            f"{kind}_{machine}_{section}{ending}.csv"
+            for kind in ("anomaly_score", "decision_result")
+            for machine in machines
+            for section in sections[mode]
+            for ending in endings
+        }
+        found = {path.name for path in result.glob("*_*_*.csv")}
+        assert expected <= found
+        scored = [
+            name
+            for path in expected
+            for name, _ in csv.reader((result / path).open())
+            if path.startswith("anomaly")
+        ]
+        tests = [
+            path.name
+            for machine in machines
+            for path in (tmp_path / f"{mode}_data" / machine).glob("*test/*.wav")
+        ]
+        assert sorted(scored) == sorted(tests)
+    rows = list(csv.reader((result / "result.csv").open()))
+    machines = sorted(path.name for path in (tmp_path / "dev_data").iterdir())
+    assert [row[0] for row in rows if row in ([name] for name in machines)] == machines
+    assert rows[1] == columns
+    expected = [section.partition("_")[2] for section in sections["dev"]]
+    assert [row[0] for row in rows[2 : 2 + len(expected)]] == expected
+    for row in rows[2 : 2 + len(expected)]:
+        assert all(0 <= float(value) <= 1 for value in row[1:])
+    results, _ = evaluation.evaluate_directory(result, tmp_path / "ground_truth")
+    assert {found.section for found in results} == {
+        section.partition("_")[2] for section in sections["eval"]
+    }
+
+
+def test_ids_of_2020_have_arithmetic_means_alone(tmp_path):
+    demo_data.make_dataset(
+        tmp_path, year=2020, machines=["fan"], clips=6, test_clips=4, seconds=0.5
+    )
+    quick = [*QUICK, *places(tmp_path, tmp_path)]
+    for script in ("00_train.py", "01_test.py"):
+        assert run_inside(script, "-d", "--set", *quick) == 0
+    rows = list(csv.reader((tmp_path / "result" / "ae" / "result.csv").open()))
+    assert [row[0] for row in rows if row] == ["fan", "id", "00", "02", "04", "Average"]
+    for column in (1, 2):
+        values = [float(row[column]) for row in rows[2:5]]
+        assert float(rows[5][column]) == pytest.approx(sum(values) / 3, abs=1e-12)
+
+
+def test_first_channel_of_2026_decides(tmp_path):
+    import soundfile
+
+    demo_data.make_dataset(
+        tmp_path, year=2026, machines=["fan", "valve"], clips=4, test_clips=4, seconds=0.5
+    )
+    (machine,) = (tmp_path / "dev_data").iterdir()
+    quick = [*QUICK, *places(tmp_path, tmp_path)]
+    scores = tmp_path / "result" / "ae" / f"anomaly_score_{machine.name}_section_00_test.csv"
+    found = {}
+    for what in ("as made", "second channel gone", "mixed"):
+        if what == "second channel gone":
+            for path in (tmp_path / "dev_data").glob("*/*/*.wav"):
+                samples, rate = soundfile.read(path, dtype="int16")
+                samples[:, 1] = 0
+                soundfile.write(path, samples, rate)
+        more = ["feature.channel=mix"] if what == "mixed" else []
+        assert run_inside("00_train.py", "-d", "--force", "--set", *quick, *more) == 0
+        assert run_inside("01_test.py", "-d", "--set", *quick, *more) == 0
+        found[what] = scores.read_bytes()
+    assert found["as made"] == found["second channel gone"]
+    assert found["mixed"] != found["as made"]
