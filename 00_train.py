@@ -19,44 +19,43 @@ def main() -> int:
     todo, bad, problems = [], [], settings.Together()
     for unit in units:
         com.setup_log(Path(unit["result_directory"]))
-        for machine_type in clips.select_machines(unit, args.mode, args.machine):
-            param = settings.for_machine(unit, machine_type)
+        machine_types = clips.select_machines(unit, args.mode, args.machine)
+        for name, together in keras_model.training_units(unit, machine_types):
+            param = settings.for_machine(unit, name)
             with problems:
-                frames, unusable = com.read_clips(
-                    param, args.mode, machine_type, ("train",), args.jobs
-                )
+                frames, unusable = com.read_clips(param, args.mode, together, ("train",), args.jobs)
                 bad += unusable
-                sections = [clip.section for clip in frames.clips]
-                keras_model.check_sections(param, machine_type, sections, sections)
-                stem = keras_model.model_stem(param, machine_type, args.mode)
-                found = keras_model.find_model(param, machine_type, args.mode)
+                classes = keras_model.class_names(param, frames.clips)
+                keras_model.check_sections(param, name, classes, classes)
+                stem = keras_model.model_stem(param, name, args.mode)
+                found = keras_model.find_model(param, name, args.mode)
                 if args.force or not found:
-                    keras_model.check_trainable(param, machine_type, frames)
-                    todo.append((param, machine_type, stem, frames))
+                    keras_model.check_trainable(param, name, frames)
+                    todo.append((param, name, stem, frames))
                     continue
                 if not keras_model.is_official(found):
                     keras_model.check_trained(found, param, frames.clips)
-                com.logger.info("%s: there is a model already, %s", machine_type, found)
+                com.logger.info("%s: there is a model already, %s", name, found)
     problems.stop()
     com.report_bad_clips(bad, Path(units[0]["model_directory"]), args.skip_bad)
-    for number, (param, machine_type, stem, frames) in enumerate(todo, start=1):
+    for number, (param, name, stem, frames) in enumerate(todo, start=1):
         com.setup_log(Path(param["result_directory"]))
-        com.logger.info("[%d/%d] %s: %d clips", number, len(todo), machine_type, len(frames.clips))
-        train(param, machine_type, stem, frames)
+        com.logger.info("[%d/%d] %s: %d clips", number, len(todo), name, len(frames.clips))
+        train(param, name, stem, frames)
     return 0
 
 
-def train(param: dict[str, Any], machine_type: str, stem: Path, frames: com.Frames) -> None:
-    """Train a system on one machine type, and save it with its thresholds and its history."""
+def train(param: dict[str, Any], name: str, stem: Path, frames: com.Frames) -> None:
+    """Train a system on its machine types, and save it with its thresholds and its history."""
     keras_model.clear_session()
-    sections = [clip.section for clip in frames.clips]
-    system = keras_model.get_model(param, sections)
-    history = system.train(frames, f"{param['system']} {machine_type}")
+    classes = keras_model.class_names(param, frames.clips)
+    system = keras_model.get_model(param, classes)
+    history = system.train(frames, f"{param['system']} {name}")
     scores = system.score(frames)
-    thresholds = com.fit_thresholds(scores, sections, param, machine_type)
+    thresholds = com.fit_thresholds(scores, classes, param, name)
     com.save_history(stem.with_name(stem.name.replace("model_", "history_", 1)), history)
     keras_model.save_model(stem, system, param, frames.clips, scores, thresholds)
-    com.logger.info("%s: model -> %s", machine_type, stem)
+    com.logger.info("%s: model -> %s", name, stem)
 
 
 if __name__ == "__main__":

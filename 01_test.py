@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import clips
 import common as com
+import equal_error
 import keras_model
 import results
 import settings
@@ -32,7 +33,7 @@ def main() -> int:
     compared = {}
     for param, tests in plan(args, units):
         com.setup_log(Path(param["result_directory"]))
-        judged, used, extra = [], {}, []
+        judged, scored, used, extra = [], [], {}, []
         for number, test in enumerate(tests, start=1):
             com.logger.info(
                 "[%d/%d] %s: %d clips",
@@ -42,16 +43,21 @@ def main() -> int:
                 len(test.frames.clips),
             )
             keras_model.clear_session()
-            trained = keras_model.load_model(test.model, test.param, test.training)
+            trained = keras_model.load_model(
+                test.model, test.param, test.training, test.machine_type
+            )
             scores = trained.system.score(test.frames)
             thresholds = com.fit_thresholds(
                 trained.scores, trained.sections, test.param, test.machine_type
             )
             used[test.machine_type] = thresholds
+            scored.append((test.machine_type, test.frames.clips, scores))
             judged += results.save(param, test.machine_type, test.frames.clips, scores, thresholds)
             extra.append((test.frames.clips, trained.system.extra_scores(test.frames)))
         results.conclude(param, judged, used)
         results.save_all_scores(param, extra)
+        if param.get("equal_error"):
+            equal_error.save(Path(param["result_directory"]), scored)
         compared[f"{param['system']} seed {param['seed']}"] = judged
     if len(compared) > 1:
         com.logger.info("%s\n", results.comparison(compared))
@@ -104,8 +110,8 @@ def check_sections(param: dict[str, Any], test: Test) -> None:
     if not keras_model.is_official(test.model):
         known = keras_model.trained_sections(test.model, param)
     else:
-        known = [clip.section for clip in test.training.clips] if test.training else []
-    scored = sorted({clip.section for clip in test.frames.clips})
+        known = keras_model.class_names(param, test.training.clips) if test.training else []
+    scored = sorted(set(keras_model.class_names(param, test.frames.clips)))
     unknown = sorted(set(scored) - set(known))
     problems = settings.Together()
     with problems:

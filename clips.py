@@ -57,6 +57,11 @@ class Clip:
         """The file name, as the result files list it."""
         return self.path.name
 
+    @property
+    def machine_section(self) -> str:
+        """The section and its machine type, as in "fan section_00"."""
+        return f"{self.machine_type} {self.section}"
+
 
 def parse_clip(path: Path, machine_type: str, folder: str) -> Clip:
     """Read what the name of a clip says.

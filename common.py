@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from clips import Clip, dataset_directory, list_clips
 from settings import BadInput
+from signals import holds_signals, list_signals, read_signal
 
 logger = logging.getLogger("baseline")
 
@@ -31,6 +32,7 @@ WINDOW_KEYS = (
     "n_frames",
     "n_hop_frames",
 )  # cut windows out of frames; frames do not depend on them
+SAMPLE_KEYS = ("input", "sample_rate", "channel")  # what samples depend on
 FEWEST_TO_FIT = 10  # scores below which three gamma parameters mean nothing
 # Where a gamma fit and its scores still agree, beside what chance does to few scores (the 1 %
 # point of the Kolmogorov-Smirnov statistic, two standard deviations of a share).
@@ -88,9 +90,10 @@ def progress_bar(total: int, title: str, unit: str) -> tqdm:
 
 @dataclass(frozen=True)
 class Frames:
-    """The log-mel frames of many clips as one array.
+    """The log-mel frames, or the samples, of many clips as one array.
 
-    array : (total_frames, n_mels) float32, memory-mapped from the cache
+    array : (total_frames, n_mels) float32, memory-mapped from the cache; (total_samples, 1) where
+        feature.input is waveform: a frame is then one sample
     clips : the clips in it that can be used
     first : (n_clips,) int64, the row of each clip's first frame
     count : (n_clips,) int64, how many frames each clip has
@@ -101,15 +104,19 @@ class Frames:
     first: np.ndarray
     count: np.ndarray
 
-    def windows(self, n_frames: int, hop: int = 1) -> tuple[np.ndarray, np.ndarray]:
+    def windows(
+        self, n_frames: int, hop: int = 1, at_least: int = 0
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Where the windows of n_frames lie that start every hop frames of each clip.
+
+        Every clip has at_least so many, though it may end before they do.
 
         Returns
         -------
         starts : (n_windows,) int64, rows of `array`; window i is `array[starts[i]:][:n_frames]`
         owner : (n_windows,) int64, the index into `clips` of each window's clip, ascending
         """
-        per_clip = np.maximum(0, (self.count - n_frames) // hop + 1)
+        per_clip = np.maximum(at_least, (self.count - n_frames) // hop + 1)
         owner = np.repeat(np.arange(len(self.clips)), per_clip)
         within = np.arange(len(owner)) - np.repeat(np.cumsum(per_clip) - per_clip, per_clip)
         return self.first[owner] + hop * within, owner
@@ -122,7 +129,7 @@ class Frames:
 
 
 def file_load(path: str | Path, channel: str = "first") -> tuple[np.ndarray, int]:
-    """Read a clip.
+    """Read a clip; a CSV signal has the sampling rate 0, for it does not say.
 
     Returns
     -------
@@ -136,6 +143,8 @@ def file_load(path: str | Path, channel: str = "first") -> tuple[np.ndarray, int
     """
     import soundfile
 
+    if Path(path).suffix == ".csv":
+        return read_signal(Path(path)), 0
     try:
         samples, sample_rate = soundfile.read(path, dtype="float32", always_2d=True)
     except (soundfile.SoundFileError, OSError, ValueError) as error:
@@ -203,20 +212,31 @@ def file_to_vectors(path: str | Path, feature: dict[str, Any]) -> np.ndarray:
 def read_clips(
     param: dict[str, Any],
     mode: str,
-    machine_type: str,
+    machine_types: str | Sequence[str],
     folders: tuple[str, ...],
     jobs: int | None = None,
 ) -> tuple[Frames, list[tuple[Path, str]]]:
-    """List the clips of a machine type and load their frames; returns as `load_frames`.
+    """List the clips of a machine type, or of several, and load their frames, as `load_frames`.
 
     Training clips of both datasets where fit.deval asks for it.
 
     Raises BadInput where there are none, or none that can be used.
     """
-    clips, bad = list_clips(param, mode, machine_type, folders)
-    if folders == ("train",) and param["fit"].get("deval"):
-        more, unnamed = _other_clips(param, mode, machine_type, folders)
-        clips, bad = clips + more, bad + unnamed
+    names = [machine_types] if isinstance(machine_types, str) else machine_types
+    clips: list[Clip] = []
+    bad: list[tuple[Path, str]] = []
+    for name in names:
+        home = dataset_directory(param, mode) / name
+        if holds_signals(home, folders):
+            found, problems = list_signals(home, folders)
+        else:
+            found, problems = list_clips(param, mode, name, folders)
+            if folders == ("train",) and param["fit"].get("deval"):
+                more, unnamed = _other_clips(param, mode, name, folders)
+                found, problems = found + more, problems + unnamed
+        clips += found
+        bad += problems
+    machine_type = ", ".join(names)
     frames, unusable = load_frames(clips, param, jobs, machine_type)
     bad += unusable
     if not frames.clips:
@@ -268,7 +288,12 @@ def load_frames(
     empty, not finite, of another sampling rate, or shorter than one window.
     """
     feature, cache = param["feature"], Path(param["cache_directory"])
-    makes = {key: value for key, value in feature.items() if key not in WINDOW_KEYS}
+    waveform = feature["input"] == "waveform"
+    makes = {
+        key: value
+        for key, value in feature.items()
+        if (key in SAMPLE_KEYS if waveform else key not in WINDOW_KEYS)
+    }
     identity: list[Any] = [CACHE_VERSION, makes]
     for clip in clips:
         stat = clip.path.stat()
@@ -284,7 +309,15 @@ def load_frames(
         array = np.load(place, mmap_mode="r")
     count = np.array(kept["count"], np.int64)
     problems = dict(kept["problems"])
-    for index in np.flatnonzero(count < feature["n_frames"]).tolist():
+    short = np.flatnonzero(count < feature["n_frames"]).tolist()
+    if waveform and clips and len(short) == len(clips) > len(problems):
+        longest = int(np.argmax(count))
+        raise BadInput(
+            f"{title}: a segment of feature.n_frames ({feature['n_frames']} samples) is longer "
+            f"than every clip; the longest, {clips[longest].path}, has {count[longest]}"
+        )
+    # A waveform is filled up with zeros.
+    for index in [] if waveform else short:
         at_least = (feature["n_frames"] - 1) * feature["hop_length"] / feature["sample_rate"]
         problems.setdefault(
             index,
@@ -305,7 +338,7 @@ def _extract(
     readable = np.flatnonzero(count).tolist()
     first = np.cumsum(count) - count
     with whole_file(place) as beside:
-        shape = (int(count.sum()), makes["n_mels"])
+        shape = (int(count.sum()), makes.get("n_mels", 1))
         np.lib.format.open_memmap(beside, "w+", np.float32, shape).flush()
         tasks = [
             [
@@ -337,7 +370,7 @@ def _read_headers(
     for index, clip in enumerate(clips):
         try:
             n_samples, channels[index] = _header(clip.path, makes["sample_rate"])
-            count[index] = 1 + n_samples // makes["hop_length"]
+            count[index] = _n_frames(n_samples, makes)
         except ValueError as problem:
             problems.append((index, str(problem)))
     usual = max(
@@ -358,7 +391,7 @@ def _write_frames(
     for index, path, first, count in task:
         try:
             y, _ = file_load(path, makes["channel"])
-            frames = log_mel(y, makes)
+            frames = y[:, None] if makes["input"] == "waveform" else log_mel(y, makes)
             if len(frames) != count:
                 raise ValueError("ends before its header says")
             array[first : first + count] = frames
@@ -367,9 +400,15 @@ def _write_frames(
     return len(task), problems
 
 
+def _n_frames(n_samples: int, makes: dict[str, Any]) -> int:
+    return n_samples if makes["input"] == "waveform" else 1 + n_samples // makes["hop_length"]
+
+
 def _header(path: Path, sample_rate: int) -> tuple[int, int]:
     import soundfile
 
+    if path.suffix == ".csv":
+        return len(read_signal(path)), 1
     try:
         header = soundfile.info(path)
     except (soundfile.SoundFileError, OSError, ValueError) as error:

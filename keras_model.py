@@ -34,7 +34,14 @@ SYSTEMS = {
     "idnn": "models.idnn.IDNN",
     "mobilenet_v2": "models.mobilenet_v2.MobileNetV2",
     "aegan_ad": "models.aegan_ad.AEGANAD",
+    "grlnet": "models.grlnet.GRLNet",
+    "stgram_mfn": "models.stgram_mfn.STgramMFN",
+    "anomaly_transformer": "models.anomaly_transformer.AnomalyTransformer",
 }
+
+# One network for all machine types together, which tells them and their sections apart.
+JOINT = ("stgram_mfn",)
+ALL_MACHINES = "all"
 
 # What a trained network depends on: another value means another model.
 SHAPING = ("system", "feature", "fit", "network", "seed")
@@ -94,6 +101,22 @@ def clear_session() -> None:
     _keras().backend.clear_session()
 
 
+def training_units(
+    param: dict[str, Any], machine_types: Sequence[str]
+) -> list[tuple[str, list[str]]]:
+    """The networks to train: (name, its machine types); a joint system has one for all of them."""
+    if param["system"] in JOINT:
+        return [(ALL_MACHINES, list(machine_types))]
+    return [(machine_type, [machine_type]) for machine_type in machine_types]
+
+
+def class_names(param: dict[str, Any], clips: Sequence[Clip]) -> list[str]:
+    """What a system tells apart, of each clip: its section, with the machine type if joint."""
+    if param["system"] in JOINT:
+        return [clip.machine_section for clip in clips]
+    return [clip.section for clip in clips]
+
+
 def model_stem(param: dict[str, Any], machine_type: str, mode: str) -> Path:
     """Where the model of a machine type lies, without its endings.
 
@@ -101,7 +124,8 @@ def model_stem(param: dict[str, Any], machine_type: str, mode: str) -> Path:
     `_eval`, so that the two never stand in for each other.
     """
     ending = "_eval" if mode == "eval" else ""
-    return Path(param["model_directory"]) / f"model_{machine_type}{ending}"
+    name = ALL_MACHINES if param["system"] in JOINT else machine_type
+    return Path(param["model_directory"]) / f"model_{name}{ending}"
 
 
 def find_model(param: dict[str, Any], machine_type: str, mode: str) -> Path | None:
@@ -186,6 +210,7 @@ def save_model(
             stream,
             train_scores=scores,
             train_sections=[clip.section for clip in clips],
+            train_machine_types=[clip.machine_type for clip in clips],
             **{f"weight_{number:04}": value for number, value in enumerate(system.get_weights())},
             **system.arrays(),
         )
@@ -238,7 +263,12 @@ def trained_sections(stem: Path, param: dict[str, Any]) -> list[str]:
     return about["sections"]
 
 
-def load_model(place: Path, param: dict[str, Any], training: Frames | None = None) -> Trained:
+def load_model(
+    place: Path,
+    param: dict[str, Any],
+    training: Frames | None = None,
+    machine_type: str | None = None,
+) -> Trained:
     """Read a trained system: one made here, or an official one.
 
     Parameters
@@ -246,6 +276,7 @@ def load_model(place: Path, param: dict[str, Any], training: Frames | None = Non
     place : what `find_model` found
     param : the settings of the system
     training : the training clips of an official model, whose scores its thresholds are fitted to
+    machine_type : only whose training scores are wanted, of a joint model; None: all
 
     Raises
     ------
@@ -259,14 +290,16 @@ def load_model(place: Path, param: dict[str, Any], training: Frames | None = Non
             arrays = {key: held[key] for key in held.files}
         names = sorted(key for key in arrays if key.startswith("weight_"))
         system.set_weights([arrays.pop(name) for name in names])
-        scores, sections = arrays.pop("train_scores"), arrays.pop("train_sections").tolist()
+        scores, sections = arrays.pop("train_scores"), arrays.pop("train_sections")
+        machine_types = arrays.pop("train_machine_types")
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise BadInput(
             f"{place}: the model's files are damaged ({str(error).partition(chr(10))[0]}); "
             "train it again with 00_train.py --force"
         ) from None
     system.restore(arrays)
-    return Trained(system, system.training_scores(scores), sections)
+    wanted = np.full(len(scores), True) if machine_type is None else machine_types == machine_type
+    return Trained(system, system.training_scores(scores)[wanted], sections[wanted].tolist())
 
 
 def _load_official(path: Path, param: dict[str, Any], training: Frames | None) -> Trained:

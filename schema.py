@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-SYSTEMS = ("ae", "vae", "idnn", "mobilenet_v2", "aegan_ad")
+SYSTEMS = (
+    *("ae", "vae", "idnn", "mobilenet_v2"),
+    *("aegan_ad", "grlnet", "stgram_mfn", "anomaly_transformer"),
+)
 AEGAN_AD_SCORES = (
     *("D_maha", "D_knn", "D_lof", "D_cos"),
     *("G_x_2_sum", "G_x_2_min", "G_x_2_max", "G_x_1_sum", "G_x_1_min", "G_x_1_max"),
@@ -61,6 +64,24 @@ def _counts(value: Any) -> list[int]:
     return [COUNT.convert(width) for width in value]
 
 
+def _four_counts(value: Any) -> list[int]:
+    if len(_counts(value)) != 4:
+        raise ValueError
+    return _counts(value)
+
+
+def _parts(value: Any) -> list[list[int]]:
+    if not isinstance(value, list) or not value:
+        raise ValueError
+    return [_four_counts(part) for part in value]
+
+
+def _even(value: Any) -> int:
+    if COUNT.convert(value) % 2:
+        raise ValueError
+    return int(value)
+
+
 TEXT = Check("a text", _text)
 BOOLEAN = Check("true or false", _boolean)
 COUNT = Check("a whole number of 1 or more", _number(int, 1, 2**31))
@@ -75,6 +96,7 @@ INSIDE = Check("a number above 0 and below 1", _number(float, 1e-9, 1 - 1e-9))
 # What any system's block may hold, beside keys of its own.
 SHARED: dict[str, Any] = {
     "feature": {
+        "input": _one_of("log_mel", "waveform"),
         "sample_rate": COUNT,
         "channel": _one_of("first", "mix"),
         "n_mels": COUNT,
@@ -119,6 +141,44 @@ _MOBILENET_V2 = {
     **SHARED,
     "network": {"alpha": POSITIVE, "momentum": FRACTION},
     "unseen_section": _one_of("error", "last_class"),
+}
+_GRLNET = {
+    **SHARED,
+    "fit": {**SHARED["fit"], "lr_discriminator": POSITIVE},
+    "network": {
+        "channels": Check("a list of four whole numbers of 1 or more", _four_counts),
+        "kernel_regional": COUNT,
+        "kernel_local": COUNT,
+        "kernel_discriminator": COUNT,
+        "alpha": FRACTION,
+        "adversarial_training_factor": FRACTION,
+        "comprehensive_output_factor": FRACTION,
+    },
+    "equal_error": BOOLEAN,
+}
+_STGRAM_MFN = {
+    **SHARED,
+    "fit": {**SHARED["fit"], "schedule_start": NATURAL, "lr_floor": FRACTION},
+    "network": {
+        "seconds": POSITIVE,
+        "bottlenecks": Check("a list of lists of four whole numbers of 1 or more", _parts),
+        "margin": FRACTION,
+        "scale": POSITIVE,
+        "sub_centers": COUNT,
+        "gmm": NATURAL,
+    },
+}
+_ANOMALY_TRANSFORMER = {
+    **SHARED,
+    "network": {
+        "d_model": Check("an even number of 2 or more", _even),
+        "heads": COUNT,
+        "n_layers": COUNT,
+        "d_ff": COUNT,
+        "k": POSITIVE,
+        "temperature": POSITIVE,
+        "standardise": BOOLEAN,
+    },
 }
 _AEGAN_AD_NORM = _one_of("ln", "bn", "in")
 _AEGAN_AD_ACT = _one_of("leakyrelu", "relu", "tanh")
@@ -171,4 +231,7 @@ SCHEMA: dict[str, Any] = {
             "dcase2020": _with_machines(_AEGAN_AD),
         },
     },
+    "grlnet": _with_machines(_GRLNET),
+    "stgram_mfn": _STGRAM_MFN,
+    "anomaly_transformer": _with_machines(_ANOMALY_TRANSFORMER),
 }

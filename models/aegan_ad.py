@@ -39,7 +39,7 @@ from sklearn.metrics.pairwise import cosine_distances
 from sklearn.neighbors import LocalOutlierFactor, NearestNeighbors
 
 from common import Frames, logger, progress_bar
-from models.base import WINDOW_VALUES_A_BATCH, System
+from models.base import System
 from schema import AEGAN_AD_SCORES
 from settings import BadInput
 
@@ -299,7 +299,7 @@ class AEGANAD(System):
             lambda starts: self.window_outputs(self.cut(array, starts)), autograph=False
         )
         starts, owner = frames.windows(self.n_frames)
-        batch = min(len(starts), max(1, WINDOW_VALUES_A_BATCH // (self.n_frames * self.n_mels)))
+        batch = min(len(starts), max(1, self.values_a_batch // (self.n_frames * self.n_mels)))
         of_window = np.empty((len(starts), len(DISTANCES)))
         width = self.discriminator.output_shape[1][-1]
         embeddings = np.zeros((len(frames.clips), width))

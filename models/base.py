@@ -6,6 +6,7 @@ frames inside the compiled step, so that overlapping windows are never stored.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -13,8 +14,6 @@ import numpy as np
 import tensorflow as tf
 
 from common import Frames, progress_bar
-
-WINDOW_VALUES_A_BATCH = 2**22  # 16 MiB of float32 windows at a time while scoring
 
 
 class System(keras.Model):
@@ -31,6 +30,7 @@ class System(keras.Model):
     """
 
     drop_last = False  # whether training leaves out a last batch that is not full
+    values_a_batch = 2**22  # of the windows scored at a time: 16 MiB of float32
 
     def __init__(self, param: dict[str, Any], sections: list[str]):
         super().__init__()
@@ -78,6 +78,14 @@ class System(keras.Model):
         """The windows at some rows of the frames: (batch,) → (batch, n_frames, n_mels)."""
         return tf.gather(frames, starts[:, None] + tf.range(self.n_frames, dtype=starts.dtype))
 
+    def windows(self, frames: Frames, hop: int) -> tuple[np.ndarray, np.ndarray]:
+        """Where the windows of clips lie, and whose they are, as `Frames.windows`."""
+        return frames.windows(self.n_frames, hop)
+
+    def callbacks(self) -> list[keras.callbacks.Callback]:
+        """What goes along with `fit`, such as a schedule of the learning rate."""
+        return []
+
     def train_step(self, data: tuple[tf.Tensor, tf.Tensor]) -> dict[str, Any]:
         starts, section = data[:2]
         return super().train_step(self.example(self.cut(self.frames, starts), section))
@@ -96,7 +104,7 @@ class System(keras.Model):
         The loss and the metrics of every epoch, by name.
         """
         fit, feature = self.param["fit"], self.param["feature"]
-        starts, owner = frames.windows(self.n_frames, feature["n_hop_frames"])
+        starts, owner = self.windows(frames, feature["n_hop_frames"])
         section = self.section_index(frames)[owner]
         n_train = int(len(starts) * (1 - fit["validation_split"]))
         batch = min(fit["batch_size"], n_train)
@@ -122,13 +130,13 @@ class System(keras.Model):
             epochs=fit["epochs"],
             shuffle=False,
             verbose=2 if fit["verbose"] == 2 else 0,
-            callbacks=[EpochBar(title)] if fit["verbose"] == 1 else None,
+            callbacks=[*self.callbacks(), *([EpochBar(title)] if fit["verbose"] == 1 else [])],
             **held_out,
         ).history
 
     def score(self, frames: Frames) -> np.ndarray:
         """Anomaly scores of clips: (n_clips,) float64, the mean over each clip's windows."""
-        starts, owner = frames.windows(self.n_frames)
+        starts, owner = self.windows(frames, 1)
         scores = self.all_window_scores(frames, starts, self.section_index(frames)[owner])
         first = np.searchsorted(owner, np.arange(len(frames.clips)))
         return np.add.reduceat(scores, first) / np.bincount(owner)
@@ -141,23 +149,31 @@ class System(keras.Model):
         """Scores of the training clips, from those saved with the model: (n_clips,) both."""
         return saved
 
+    def frame_scores(self, frames: Frames) -> list[np.ndarray] | None:
+        """When in a clip it was strange: (n_frames,) float64 a clip; None where nothing says so."""
+
     def all_window_scores(
-        self, frames: Frames, starts: np.ndarray, section: np.ndarray
+        self,
+        frames: Frames,
+        starts: np.ndarray,
+        section: np.ndarray,
+        of: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] | None = None,
     ) -> np.ndarray:
-        """Anomaly scores of windows: (n_windows,) float64, in batches across clips."""
-        array = self.resident(frames)
-        batch = min(len(starts), max(1, WINDOW_VALUES_A_BATCH // (self.n_frames * self.n_mels)))
+        """What `of` (`window_scores`) makes of windows: (n_windows, ...) float64, in batches."""
+        array, of = self.resident(frames), of or self.window_scores
+        values = self.n_frames * frames.array.shape[1]
+        batch = min(len(starts), max(1, self.values_a_batch // values))
         row = tf.TensorSpec((batch,), tf.int64)
         compiled = tf.function(
-            lambda starts, section: self.window_scores(self.cut(array, starts), section)
+            lambda starts, section: of(self.cut(array, starts), section)
         ).get_concrete_function(row, row)
-        scores = np.empty(len(starts))
+        found = []
         for at in range(0, len(starts), batch):
             # The last batch is filled up, so that every one runs through the same compiled code.
             chosen = np.resize(np.arange(at, min(at + batch, len(starts))), batch)
-            found = compiled(tf.constant(starts[chosen]), tf.constant(section[chosen]))
-            scores[at : at + batch] = found.numpy()[: len(starts) - at]
-        return scores
+            made = compiled(tf.constant(starts[chosen]), tf.constant(section[chosen]))
+            found.append(made.numpy()[: len(starts) - at])
+        return np.concatenate(found).astype(np.float64)
 
     def resident(self, frames: Frames) -> tf.Tensor:
         """The frames on the device; asked again for the same ones, the same tensor."""

@@ -109,7 +109,7 @@ def test_saved_and_loaded_gives_the_same_scores_also_of_another_score(
 def test_batches_of_windows_across_clips_equal_clip_by_clip(system, monkeypatch) -> None:
     frames = noise(n_clips=6)
     whole = system.extra_scores(frames)
-    monkeypatch.setattr(aegan_ad, "WINDOW_VALUES_A_BATCH", 7 * SIZE * SIZE)
+    monkeypatch.setattr(aegan_ad.AEGANAD, "values_a_batch", 7 * SIZE * SIZE)
     system.kept = None
     batched = system.extra_scores(frames)
     for name in AEGAN_AD_SCORES:

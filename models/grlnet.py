@@ -1,0 +1,258 @@
+"""GRLNet: a one-class classifier learnt against a regional and a local generator, on raw signals.
+
+Sources: Sha et al., "Regional-Local Adversarially Learned One-Class Classifier Anomalous Sound
+Detection in Global Long-Term Space", KDD 2022 (arXiv 2202.13245); CavitationDetection/GRLNet
+(MIT), PyTorch.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import initializers, layers
+
+from common import Frames
+from models.torch_like import TorchBatchNorm, torch_adam
+from models.waveform import WaveformSystem
+
+LOSSES = ("loss", "g_sum", "regional_recon", "local_recon", "regional_adv", "local_adv")
+
+
+class GRLNet(WaveformSystem):
+    """Two generators clean a noisy segment, a discriminator tells segments from what they made.
+
+    Score of a segment x, with D near 0 for what the discriminator takes for real and R, L the
+    generators: c (D(R(x)) + D(L(x))) + (1 - c) D(x), c the comprehensive output factor. Score of
+    a clip: the mean over its segments, n_hop_frames samples apart; what is left at a clip's end is
+    not heard, and a clip shorter than a segment is filled up with zeros.
+
+    Quirks of the release that are followed:
+    - one forward pass serves the losses of all three networks, and the gradient of the
+      generators' loss is added to the discriminator's own before its step;
+    - the noise has the deviation 1 whatever the signal's; its signal-to-noise option is unused.
+    """
+
+    values_a_batch = 2**15  # a sample of a segment becomes hundreds of values inside
+
+    def __init__(self, param: dict[str, Any], sections: list[str]):
+        super().__init__(param, sections)
+        net, fit = param["network"], param["fit"]
+        length, channels = self.n_frames, net["channels"]
+        self.alpha = net["alpha"]
+        self.adversarial = net["adversarial_training_factor"]
+        self.comprehensive = net["comprehensive_output_factor"]
+        self.regional = generator(length, channels, net["kernel_regional"], "regional")
+        self.local = generator(length, channels, net["kernel_local"], "local")
+        self.discriminator = discriminator(length, channels, net["kernel_discriminator"])
+        self.seeds = keras.random.SeedGenerator(param["seed"])
+        self.means = [keras.metrics.Mean(name=name) for name in LOSSES]
+        self.of_local = torch_adam(fit)
+        self.of_discriminator = torch_adam({**fit, "lr": fit["lr_discriminator"]})
+        self.compile(torch_adam(fit), jit_compile=False)
+
+    @classmethod
+    def unfit(cls, param: dict[str, Any], trained: list[str], scored: list[str]) -> list[str]:
+        net, length = param["network"], param["feature"]["n_frames"]
+        left = length
+        for _ in net["channels"]:
+            left = (left - net["kernel_discriminator"]) // 2 + 1
+        if min(left, length - 4 * (max(net["kernel_regional"], net["kernel_local"]) - 1)) > 0:
+            return []
+        return [
+            f"feature.n_frames is {length}: too few samples for the network's kernels; raise it"
+        ]
+
+    def call(self, x: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, ...]:
+        """Segments (batch, length) through all networks.
+
+        Returns
+        -------
+        R(x), L(x) : (batch, length)
+        D(R(x)), D(L(x)), D(x) : (batch,), before the sigmoid
+        """
+        return self.passes(x, x, training)
+
+    def passes(self, x: tf.Tensor, heard: tf.Tensor, training: bool) -> tuple[tf.Tensor, ...]:
+        """As `call`, the generators hearing something else than x."""
+        regional = self.regional(heard, training=training)
+        local = self.local(heard, training=training)
+        judged = [self.discriminator(y, training=training) for y in (regional, local, x)]
+        return regional, local, *judged
+
+    def noise(self, shape: tf.Tensor) -> tf.Tensor:
+        """What is added to the segments that the generators hear in training."""
+        return keras.random.normal(shape, seed=self.seeds)
+
+    def losses_of(self, x: tf.Tensor, training: bool) -> tuple[tf.Tensor, ...]:
+        """Those of LOSSES, the first of the discriminator; x : (batch, length)."""
+        regional, local, of_regional, of_local, of_real = self.passes(
+            x, x + self.noise(tf.shape(x)), training
+        )
+        fooled = cross_entropy(of_regional, 1.0) + cross_entropy(of_local, 1.0)
+        d_sum = self.alpha * cross_entropy(of_real, 0.0) + (1 - self.alpha) * fooled
+        recon = [tf.reduce_mean(tf.square(made - x)) for made in (regional, local)]
+        adv = [cross_entropy(judged, 0.0) for judged in (of_regional, of_local)]
+        g_sum = (1 - self.adversarial) * sum(recon) + self.adversarial * sum(adv)
+        return d_sum, g_sum, *recon, *adv
+
+    def train(self, frames: Frames, title: str = "train") -> dict[str, list[float]]:
+        # Each optimizer serves one network only.
+        self.of_discriminator.build(self.discriminator.trainable_variables)
+        self.of_local.build(self.local.trainable_variables)
+        self.optimizer.build(self.regional.trainable_variables)
+        return super().train(frames, title)
+
+    def train_step(self, data: tuple[tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
+        x = self.cut(self.frames, data[0])
+        with tf.GradientTape(persistent=True) as tape:
+            losses = self.losses_of(x, training=True)
+            d_sum, g_sum = losses[:2]
+            both = d_sum + g_sum
+        for optimizer, network, loss in (
+            (self.of_discriminator, self.discriminator, both),
+            (self.optimizer, self.regional, g_sum),
+            (self.of_local, self.local, g_sum),
+        ):
+            variables = network.trainable_variables
+            optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+        return self.logs(losses)
+
+    def test_step(self, data: tuple[tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
+        return self.logs(self.losses_of(self.cut(self.frames, data[0]), training=False))
+
+    def logs(self, losses: tuple[tf.Tensor, ...]) -> dict[str, tf.Tensor]:
+        for mean, loss in zip(self.means, losses, strict=True):
+            mean.update_state(loss)
+        return {mean.name: mean.result() for mean in self.means}
+
+    def windows(self, frames: Frames, hop: int) -> tuple[np.ndarray, np.ndarray]:
+        """Segments are as far apart in scoring as in training."""
+        return super().windows(frames, self.param["feature"]["n_hop_frames"])
+
+    def window_scores(self, windows: tf.Tensor, section: tf.Tensor) -> tf.Tensor:
+        of_regional, of_local, of_real = (tf.sigmoid(judged) for judged in self(windows)[2:])
+        c = self.comprehensive
+        return c * (of_regional + of_local) + (1 - c) * of_real  # (batch,)
+
+    def published(self) -> dict[str, tuple[keras.Variable, tuple[int, ...] | None]]:
+        """Names as in the three checkpoints of the release, each after its network.
+
+        regional.encoder.0.weight, local.gfl.layernorm.bias, discriminator.discriminator.12.bias
+        """
+        names = {}
+        for network in (self.regional, self.local, self.discriminator):
+            for layer in network.layers:
+                at = f"{network.name}.{layer.name.replace('/', '.').replace('_', '.')}"
+                if isinstance(layer, GlobalFilter):
+                    names[f"{at}.layernorm.weight"] = (layer.gain, None)
+                    names[f"{at}.layernorm.bias"] = (layer.bias, None)
+                elif isinstance(layer, layers.BatchNormalization):
+                    names[f"{at}.weight"] = (layer.gamma, None)
+                    names[f"{at}.bias"] = (layer.beta, None)
+                    names[f"{at}.running_mean"] = (layer.moving_mean, None)
+                    names[f"{at}.running_var"] = (layer.moving_variance, None)
+                elif layer.weights:
+                    axes = (1, 0) if isinstance(layer, layers.Dense) else (2, 1, 0)
+                    names[f"{at}.weight"] = (layer.kernel, axes)
+                    names[f"{at}.bias"] = (layer.bias, None)
+        return names
+
+
+class GlobalFilter(layers.Layer):
+    """Global filter layer: normalise a whole segment, then the magnitudes of its spectrum.
+
+    The normalisation has a gain and a bias for every sample; the transform is scaled to keep the
+    energy. (batch, length) → (batch, length), 0 or more.
+    """
+
+    def build(self, shape: tuple[int | None, ...]) -> None:
+        self.gain = self.add_weight(shape=shape[1:], initializer="ones", name="gain")
+        self.bias = self.add_weight(shape=shape[1:], initializer="zeros", name="bias")
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        mean, variance = tf.nn.moments(x, axes=[-1], keepdims=True)
+        x = (x - mean) * tf.math.rsqrt(variance + 1e-5) * self.gain + self.bias
+        spectrum = tf.signal.fft(tf.complex(x, tf.zeros_like(x)))
+        return tf.abs(spectrum) / x.shape[-1] ** 0.5
+
+
+def generator(length: int, channels: list[int], kernel: int, name: str) -> keras.Model:
+    """A generator: (batch, length) → (batch, length) in (-1, 1).
+
+    Parameters
+    ----------
+    length : samples of a segment
+    channels : of the encoder's four layers; the decoder mirrors them
+    kernel : samples that a convolution spans
+
+    Layers are named by their places in the release's checkpoints.
+    """
+    x = keras.Input((length,))
+    h = layers.Reshape((length, 1))(GlobalFilter(name="gfl")(x))
+    inputs, place = [1, *channels], 0
+    for number, (width, fan_in) in enumerate(zip(channels, inputs, strict=False)):
+        h = convolution(layers.Conv1D, width, kernel, kernel * fan_in, f"encoder_{place}")(h)
+        if number < 2:
+            h = layers.ReLU()(TorchBatchNorm(f"encoder_{place + 1}")(h))
+        else:
+            h = TorchBatchNorm(f"encoder_{place + 2}")(layers.ReLU()(h))
+        place += 3  # (batch, length - (number + 1) (kernel - 1), width)
+    place = 0
+    for width in reversed(inputs[:-1]):
+        # PyTorch starts a transposed convolution by the values that it writes, not reads.
+        h = convolution(layers.Conv1DTranspose, width, kernel, kernel * width, f"decoder_{place}")(
+            h
+        )
+        if place < 9:
+            h = layers.ReLU()(TorchBatchNorm(f"decoder_{place + 1}")(h))
+        place += 3
+    h = layers.Reshape((length,))(layers.Activation("tanh")(h))
+    return keras.Model(x, h, name=name)
+
+
+def discriminator(length: int, channels: list[int], kernel: int) -> keras.Model:
+    """The discriminator: (batch, length) → (batch,), before the sigmoid; high for what is made."""
+    x = keras.Input((length,))
+    h = layers.Reshape((length, 1))(GlobalFilter(name="gfl")(x))
+    for number, (width, fan_in) in enumerate(zip(channels, [1, *channels], strict=False)):
+        at = 3 * number
+        h = convolution(
+            layers.Conv1D, width, kernel, kernel * fan_in, f"discriminator_{at}", strides=2
+        )(h)
+        if number < 3:
+            h = TorchBatchNorm(f"discriminator_{at + 1}")(h)
+        h = layers.ReLU()(h)
+    h = layers.Flatten()(layers.Permute((2, 1))(h))  # (batch, channels * samples)
+    within = h.shape[-1] ** -0.5
+    h = layers.Dense(
+        1,
+        kernel_initializer=initializers.RandomUniform(-within, within),
+        bias_initializer=initializers.RandomUniform(-within, within),
+        name="discriminator_12",
+    )(h)
+    return keras.Model(x, layers.Reshape(())(h), name="discriminator")
+
+
+def convolution(
+    kind: type, width: int, kernel: int, fan_in: int, name: str, strides: int = 1
+) -> layers.Layer:
+    """A convolution without padding that starts as PyTorch's, within 1 / sqrt(fan_in)."""
+    within = fan_in**-0.5
+    return kind(
+        width,
+        kernel,
+        strides=strides,
+        kernel_initializer=initializers.RandomUniform(-within, within),
+        bias_initializer=initializers.RandomUniform(-within, within),
+        name=name,
+    )
+
+
+def cross_entropy(logits: tf.Tensor, label: float) -> tf.Tensor:
+    """Mean binary cross-entropy of a batch to one label."""
+    return tf.reduce_mean(
+        tf.nn.sigmoid_cross_entropy_with_logits(label * tf.ones_like(logits), logits)
+    )

@@ -1,0 +1,38 @@
+"""What the systems share that listen to samples instead of log-mel frames.
+
+A frame is then one sample. Samples stay in the memory-mapped cache: every batch reads its own.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+
+from common import Frames
+from models.base import System
+
+
+class WaveformSystem(System):
+    """A system whose windows are n_frames samples; a clip shorter than one is filled with zeros."""
+
+    def resident(self, frames: Frames) -> Frames:
+        """The frames themselves: nothing goes to the device before it is cut."""
+        return frames
+
+    def windows(self, frames: Frames, hop: int) -> tuple[np.ndarray, np.ndarray]:
+        return frames.windows(self.n_frames, hop, at_least=1)
+
+    def cut(self, frames: Frames, starts: tf.Tensor) -> tf.Tensor:
+        """The samples from some starts on: (batch,) → (batch, n_frames); zeros after a clip."""
+        ends = frames.first + frames.count
+
+        def read(starts: np.ndarray) -> np.ndarray:
+            samples = np.zeros((len(starts), self.n_frames), np.float32)
+            owner = np.searchsorted(frames.first, starts, side="right") - 1
+            for row, start, end in zip(samples, starts, ends[owner], strict=True):
+                held = frames.array[start : min(start + self.n_frames, end), 0]
+                row[: len(held)] = held
+            return samples
+
+        samples = tf.numpy_function(read, [starts], tf.float32, stateful=False)
+        return tf.cast(tf.ensure_shape(samples, (None, self.n_frames)), self.compute_dtype)
