@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import io
 import os
 import subprocess
 import sys
@@ -33,14 +35,23 @@ def reference() -> Path:
     return Path(folder)
 
 
-def run_inside(script: str, *arguments: str) -> int:
-    """Run a script's main in this process, where TensorFlow has started already."""
+def run_inside(
+    script: str, *arguments: str, data: Path, out: Path, assigned: tuple[str, ...] = ()
+) -> subprocess.CompletedProcess[str]:
+    """As `run_script`, but in this process, where TensorFlow has started already."""
     spec = importlib.util.spec_from_file_location(Path(script).stem, ROOT / script)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sys, "argv", [script, *arguments])
-        return settings.guarded(module.main)
+    command = [script, *arguments, "--set", *assigned, *places(data, out)]
+    said, wrong = io.StringIO(), io.StringIO()
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        contextlib.redirect_stdout(said),
+        contextlib.redirect_stderr(wrong),
+    ):
+        patch.setattr(sys, "argv", command)
+        code = settings.guarded(module.main)
+    return subprocess.CompletedProcess(command, code, said.getvalue(), wrong.getvalue())
 
 
 def places(data: Path, out: Path) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from conftest import run_script
+from conftest import run_inside, run_script
 
 import evaluation
 
@@ -114,7 +114,7 @@ def test_evaluation_data(trained, demo, tmp_path):
     shutil.copytree(trained, out)
     before = files(out / "result" / "ae")
     for script in ("00_train.py", "01_test.py"):
-        run = run_script(script, "-e", data=demo, out=out, assigned=QUICK)
+        run = run_inside(script, "-e", data=demo, out=out, assigned=QUICK)
         assert run.returncode == 0, run.stdout + run.stderr
     assert (out / "model" / "ae" / "model_fan_eval.npz").is_file()
     after = files(out / "result" / "ae")
@@ -135,17 +135,17 @@ def test_trained_models_are_kept_or_refused(trained, demo, tmp_path):
     shutil.copytree(trained, out)
     model = out / "model" / "ae" / "model_fan.npz"
     before = model.stat().st_mtime_ns
-    run = run_script("00_train.py", "-d", data=demo, out=out, assigned=QUICK)
+    run = run_inside("00_train.py", "-d", data=demo, out=out, assigned=QUICK)
     assert run.returncode == 0
     assert "fan: there is a model already" in run.stdout
     other = ("fit.epochs=1", "fit.batch_size=128")
     for script in ("00_train.py", "01_test.py"):
-        run = run_script(script, "-d", data=demo, out=out, assigned=other)
+        run = run_inside(script, "-d", data=demo, out=out, assigned=other)
         assert run.returncode == 1
         assert run.stderr.count("fit.epochs: 3 then, 1 now") == 2  # both machine types at once
         assert "--force" in run.stderr
     assert model.stat().st_mtime_ns == before
-    run = run_script("00_train.py", "-d", "--force", data=demo, out=out, assigned=other)
+    run = run_inside("00_train.py", "-d", "--force", data=demo, out=out, assigned=other)
     assert run.returncode == 0
     assert model.stat().st_mtime_ns != before
 
@@ -170,7 +170,7 @@ def test_missing_and_empty_data(tmp_path):
 def test_machine_types_without_train_are_all_named(copy, tmp_path):
     for machine in MACHINES:
         shutil.rmtree(copy / "dev_data" / machine / "train")
-    run = run_script("00_train.py", "-d", data=copy, out=tmp_path)
+    run = run_inside("00_train.py", "-d", data=copy, out=tmp_path)
     fails(run, "fan: this machine type has no folder train/", "valve: this machine type has no")
 
 
@@ -204,7 +204,7 @@ def spoil(copy: Path) -> dict[str, str]:
 
 def test_bad_clips_stop_the_run_before_training(copy, tmp_path):
     bad = spoil(copy)
-    run = run_script("00_train.py", "-d", data=copy, out=tmp_path, assigned=QUICK)
+    run = run_inside("00_train.py", "-d", data=copy, out=tmp_path, assigned=QUICK)
     fails(run, "7 clips cannot be used", "--skip-bad", *bad)
     for name, word in bad.items():
         (line,) = [line for line in run.stderr.splitlines() if name in line]
@@ -216,7 +216,7 @@ def test_bad_clips_stop_the_run_before_training(copy, tmp_path):
 
 def test_skip_bad_goes_on_and_lists_them(copy, tmp_path):
     bad = spoil(copy)
-    run = run_script("00_train.py", "-d", "--skip-bad", data=copy, out=tmp_path, assigned=QUICK)
+    run = run_inside("00_train.py", "-d", "--skip-bad", data=copy, out=tmp_path, assigned=QUICK)
     assert run.returncode == 0, run.stderr
     listed = rows(tmp_path / "model" / "ae" / "bad_clips.csv")
     assert listed[0] == ["clip", "problem"]
@@ -231,9 +231,9 @@ def test_section_without_training_clips(trained, demo, copy, tmp_path):
     test = copy / "dev_data" / "fan" / "test"
     clip = sorted(test.iterdir())[0]
     shutil.copy(clip, test / clip.name.replace("section_00", "section_07"))
-    run = run_script("01_test.py", "-d", data=copy, out=out, assigned=QUICK)
+    run = run_inside("01_test.py", "-d", data=copy, out=out, assigned=QUICK)
     fails(run, "fan: section_07 has test clips but no training clips", "threshold_scope")
-    run = run_script(
+    run = run_inside(
         "01_test.py",
         "-d",
         "--machine",
@@ -251,7 +251,7 @@ def test_one_sided_section_has_empty_cells(trained, copy, tmp_path):
     shutil.copytree(trained, out)
     for path in (copy / "dev_data" / "fan" / "test").glob("section_01_*_anomaly_*"):
         path.unlink()
-    run = run_script("01_test.py", "-d", "--machine", "fan", data=copy, out=out, assigned=QUICK)
+    run = run_inside("01_test.py", "-d", "--machine", "fan", data=copy, out=out, assigned=QUICK)
     assert run.returncode == 0, run.stderr
     (row,) = [row for row in rows(out / "result" / "ae" / "result.csv") if row[:1] == ["01"]]
     assert row[1:] == [""] * 9

@@ -6,7 +6,7 @@ import csv
 from pathlib import Path
 
 import pytest
-from conftest import places, run_inside
+from conftest import run_inside
 
 import evaluation
 from tools import demo_data
@@ -32,6 +32,12 @@ YEARS = {
 QUICK = ("fit.epochs=1", "fit.verbose=0", "ae.network.units=[16]", "ae.network.latent=4")
 
 
+def run(script: str, mode: str, folder: Path, *more: str, assigned: tuple[str, ...] = ()) -> int:
+    return run_inside(
+        script, mode, *more, data=folder, out=folder, assigned=(*QUICK, *assigned)
+    ).returncode
+
+
 @pytest.mark.parametrize("year", YEARS)
 def test_layout_of_a_year(year: int, tmp_path: Path) -> None:
     sections, endings, columns = YEARS[year]
@@ -40,11 +46,10 @@ def test_layout_of_a_year(year: int, tmp_path: Path) -> None:
     demo_data.make_dataset(
         tmp_path, year=year, machines=machines, clips=6, test_clips=4, seconds=0.5
     )
-    quick = [*QUICK, *places(tmp_path, tmp_path)]
     result = tmp_path / "result" / "ae"
     for mode in ("dev", "eval"):
         for script in ("00_train.py", "01_test.py"):
-            assert run_inside(script, f"--{mode}", "--set", *quick) == 0
+            assert run(script, f"--{mode}", tmp_path) == 0
         machines = sorted(path.name for path in (tmp_path / f"{mode}_data").iterdir())
         expected = {
             f"{kind}_{machine}_{section}{ending}.csv"
@@ -85,9 +90,8 @@ def test_ids_of_2020_have_arithmetic_means_alone(tmp_path):
     demo_data.make_dataset(
         tmp_path, year=2020, machines=["fan"], clips=6, test_clips=4, seconds=0.5
     )
-    quick = [*QUICK, *places(tmp_path, tmp_path)]
     for script in ("00_train.py", "01_test.py"):
-        assert run_inside(script, "-d", "--set", *quick) == 0
+        assert run(script, "-d", tmp_path) == 0
     rows = list(csv.reader((tmp_path / "result" / "ae" / "result.csv").open()))
     assert [row[0] for row in rows if row] == ["fan", "id", "00", "02", "04", "Average"]
     for column in (1, 2):
@@ -102,7 +106,6 @@ def test_first_channel_of_2026_decides(tmp_path):
         tmp_path, year=2026, machines=["fan", "valve"], clips=4, test_clips=4, seconds=0.5
     )
     (machine,) = (tmp_path / "dev_data").iterdir()
-    quick = [*QUICK, *places(tmp_path, tmp_path)]
     scores = tmp_path / "result" / "ae" / f"anomaly_score_{machine.name}_section_00_test.csv"
     found = {}
     for what in ("as made", "second channel gone", "mixed"):
@@ -111,9 +114,9 @@ def test_first_channel_of_2026_decides(tmp_path):
                 samples, rate = soundfile.read(path, dtype="int16")
                 samples[:, 1] = 0
                 soundfile.write(path, samples, rate)
-        more = ["feature.channel=mix"] if what == "mixed" else []
-        assert run_inside("00_train.py", "-d", "--force", "--set", *quick, *more) == 0
-        assert run_inside("01_test.py", "-d", "--set", *quick, *more) == 0
+        more = ("feature.channel=mix",) if what == "mixed" else ()
+        assert run("00_train.py", "-d", tmp_path, "--force", assigned=more) == 0
+        assert run("01_test.py", "-d", tmp_path, assigned=more) == 0
         found[what] = scores.read_bytes()
     assert found["as made"] == found["second channel gone"]
     assert found["mixed"] != found["as made"]
