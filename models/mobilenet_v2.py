@@ -59,8 +59,8 @@ class MobileNetV2(System):
         ]
         if len(trained) < 2:
             found.append(
-                "a classifier of sections needs training clips of two or more, and there are "
-                f"{', '.join(trained) or 'none'}; take another system"
+                "a classifier of sections needs training clips of two or more sections; "
+                f"here there is {', '.join(trained) or 'none'}: take another system"
             )
         unseen = sorted(set(scored) - set(trained))
         if unseen and param["unseen_section"] == "error":
