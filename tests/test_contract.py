@@ -55,7 +55,8 @@ QUICK: dict[str, list[tuple[str, Any]]] = {
         ("fit.batch_size", 8),
     ],
     "stgram_mfn": [
-        ("{}.network.seconds", 1.0),
+        ("{}.network.seconds", 2.0),
+        ("{}.network.gmm", 1),
         ("{}.network.bottlenecks", [[2, 16, 1, 2], [2, 16, 1, 2], [2, 16, 1, 2]]),
         ("fit.lr", 0.003),
         ("fit.epochs", 10),
