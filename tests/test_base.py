@@ -52,12 +52,11 @@ def test_clip_score_is_a_plain_computation():
 
 
 def test_score_does_not_depend_on_the_other_clips(monkeypatch):
-    import models.base
 
     frames = frames_of(7, 40, 5, 300)
     system = keras_model.get_model(small(), ["section_00"])
     together = system.score(frames)
-    monkeypatch.setattr(models.base.System, "values_a_batch", 5 * 8 * 16)
+    monkeypatch.setattr(system, "values_a_batch", 5 * 8 * 16)
     np.testing.assert_allclose(system.score(frames), together, rtol=1e-6)
     some = frames.of([False, True, False, True])
     np.testing.assert_allclose(system.score(some), together[[1, 3]], rtol=1e-6)

@@ -48,7 +48,6 @@ def test_noise_is_new_every_step_and_follows_the_seed() -> None:
 
 def test_a_clip_scores_the_mean_of_its_segments() -> None:
     system, frames = keras_model.get_model(tiny(), ["section_00"]), frames_of(50, 250)
-    frames = frames.of([True, True])
     starts, _ = system.windows(frames, 1)
     assert starts.tolist() == [0, 50, 146]
     segments = system.window_scores(system.cut(frames, tf.constant(starts)), None).numpy()
