@@ -6,24 +6,24 @@ import csv
 from pathlib import Path
 
 import numpy as np
-import pytest
-from conftest import places, run_inside
+from conftest import run_inside
 
-JOINT = [
+JOINT = (
     "stgram_mfn.network.seconds=0.5",
     "stgram_mfn.network.bottlenecks=[[1, 4, 1, 2], [1, 4, 1, 2], [1, 4, 1, 2]]",
     "fit.epochs=1",
     "fit.verbose=0",
-]
-GRLNET = ["grlnet.feature.n_frames=100", "grlnet.network.channels=[2, 2, 2, 2]", "fit.verbose=0"]
+)
+GRLNET = ("grlnet.feature.n_frames=100", "grlnet.network.channels=[2, 2, 2, 2]", "fit.verbose=0")
 
 
 def test_one_model_serves_every_machine_type(demo: Path, tmp_path: Path) -> None:
-    given = ["--system", "stgram_mfn", "--jobs", "1", "--set", *JOINT, *places(demo, tmp_path)]
-    assert run_inside("00_train.py", "-d", *given) == 0
+    given = ["--system", "stgram_mfn", "--jobs", "1"]
+    put = {"data": demo, "out": tmp_path, "assigned": JOINT}
+    assert run_inside("00_train.py", "-d", *given, **put).returncode == 0
     models = sorted(path.name for path in (tmp_path / "model" / "stgram_mfn").glob("model_*"))
     assert models == ["model_all.json", "model_all.npz"]
-    assert run_inside("01_test.py", "-d", "--machine", "valve", *given) == 0
+    assert run_inside("01_test.py", "-d", "--machine", "valve", *given, **put).returncode == 0
     results = tmp_path / "result" / "stgram_mfn"
     with (results / "thresholds.csv").open() as stream:
         rows = list(csv.DictReader(stream))
@@ -33,22 +33,19 @@ def test_one_model_serves_every_machine_type(demo: Path, tmp_path: Path) -> None
     assert not list(results.glob("anomaly_score_fan*"))
 
 
-def test_a_single_class_stops_before_anything_is_written(
-    demo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_single_class_stops_before_anything_is_written(demo: Path, tmp_path: Path) -> None:
     data = tmp_path / "data" / "dev_data" / "fan" / "train"
     data.mkdir(parents=True)
     for path in (demo / "dev_data" / "fan" / "train").glob("section_00*"):
         (data / path.name).symlink_to(path)
-    given = ["--system", "stgram_mfn", "--jobs", "1", "--set", *JOINT]
-    assert run_inside("00_train.py", "-d", *given, *places(tmp_path / "data", tmp_path)) == 1
-    assert "there is only fan section_00; train it on two or more" in capsys.readouterr().err
+    given = ["-d", "--system", "stgram_mfn", "--jobs", "1"]
+    run = run_inside("00_train.py", *given, data=tmp_path / "data", out=tmp_path, assigned=JOINT)
+    assert run.returncode == 1
+    assert "there is only fan section_00; train it on two or more" in run.stderr
     assert not (tmp_path / "model").exists()
 
 
-def test_csv_signals_go_through_both_commands(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_csv_signals_go_through_both_commands(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for folder in ("train", "test"):
         home = tmp_path / "dev_data" / "pump" / folder
@@ -56,17 +53,18 @@ def test_csv_signals_go_through_both_commands(
         for index in range(4):
             np.savetxt(home / f"{index}.csv", rng.normal(size=150))
     (tmp_path / "dev_data" / "pump" / "test_label.csv").write_text("label\n0\n1\n0\n1\n")
-    given = ["-d", "--system", "grlnet", "--jobs", "1", "--set", *GRLNET, "fit.epochs=1"]
-    given += places(tmp_path, tmp_path)
+    given = ["-d", "--system", "grlnet", "--jobs", "1"]
+    put = {"data": tmp_path, "out": tmp_path, "assigned": (*GRLNET, "fit.epochs=1")}
     broken = tmp_path / "dev_data" / "pump" / "train" / "2.csv"
     whole = broken.read_text()
     broken.write_text(whole + "loud\n")
-    assert run_inside("00_train.py", *given) == 1
-    assert "2.csv: line 151 is not one number: 'loud'" in capsys.readouterr().err
+    run = run_inside("00_train.py", *given, **put)
+    assert run.returncode == 1
+    assert "2.csv: line 151 is not one number: 'loud'" in run.stderr
     assert not (tmp_path / "model" / "grlnet" / "model_pump.json").exists()
     broken.write_text(whole)
-    assert run_inside("00_train.py", *given) == 0
-    assert run_inside("01_test.py", *given) == 0
+    for script in ("00_train.py", "01_test.py"):
+        assert run_inside(script, *given, **put).returncode == 0
     results = tmp_path / "result" / "grlnet"
     scores = (results / "anomaly_score_pump_section_00_test.csv").read_text().splitlines()
     assert [line.partition(",")[0] for line in scores] == ["0.csv", "2.csv", "1.csv", "3.csv"]
