@@ -99,11 +99,14 @@ class GRLNet(WaveformSystem):
         return d_sum, g_sum, *recon, *adv
 
     def train(self, frames: Frames, title: str = "train") -> dict[str, list[float]]:
-        # Each optimizer serves one network only.
+        self.build_optimizers()
+        return super().train(frames, title)
+
+    def build_optimizers(self) -> None:
+        """Each optimizer serves one network only."""
         self.of_discriminator.build(self.discriminator.trainable_variables)
         self.of_local.build(self.local.trainable_variables)
         self.optimizer.build(self.regional.trainable_variables)
-        return super().train(frames, title)
 
     def train_step(self, data: tuple[tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
         x = self.cut(self.frames, data[0])

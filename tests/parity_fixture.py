@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,13 @@ FIRST_LOSS = 1e-4  # relative: a forward pass and a mean
 LATER_LOSS = 5e-3  # relative: Adam divides by gradients that are small at first
 AFTER = 5e-2  # of the standard deviation, root mean square: a bias before a batch norm has no
 # gradient but rounding, which Adam turns into full steps; the frameworks' running variances differ
+
+# What one rounding of every weight can do to later steps, where it does more than LATER_LOSS:
+# single precision flips the sign of gradients near 0 (a ReLU at its kink), and Adam makes a full
+# step of each. No two programs then agree; an original is one more such run.
+ROUNDING = 2.0**-21  # relative: a float32 sum of a few hundred terms, rounded otherwise
+ROUNDED_RUNS = 6
+SPREADS = 2  # an original lies no further from the mean of the runs than so many largest distances
 
 PARITY_DIR = Path(os.environ.get("PARITY_DIR", Path(__file__).parent / "parity"))
 
@@ -61,6 +69,16 @@ class Fixture:
         }.get(entry["kind"], lambda: 0.1 * x)()
         return (x.T if from_keras else x).astype(np.float32)
 
+    def rounded_tensors(self) -> Iterator[dict[str, np.ndarray]]:
+        """The weights, then ROUNDED_RUNS times the weights rounded otherwise."""
+        yield self.tensors()
+        for run in range(ROUNDED_RUNS):
+            random = np.random.default_rng(run)
+            yield {
+                name: (x * (1 + ROUNDING * random.choice([-1, 1], x.shape))).astype(x.dtype)
+                for name, x in self.tensors().items()
+            }
+
     def param(self, system: str, *assignments: tuple[str, Any]) -> dict[str, Any]:
         """The settings of a system from `baseline.yaml`, with (dotted key, value) over them."""
         held = settings.yaml_load(settings.HOME / "baseline.yaml", list(assignments))
@@ -100,3 +118,21 @@ def assert_after(found: Any, expected: Any, what: str) -> None:
     assert found.shape == expected.shape, f"{what}: shape {found.shape}, not {expected.shape}"
     off = np.sqrt(np.mean((found - expected) ** 2)) / expected.std()
     assert off <= AFTER, f"{what}: off by {off:.2e} of the standard deviation"
+
+
+def assert_one_of(runs: Sequence[Any], expected: Any, what: str) -> None:
+    """What is expected lies among runs that differ by rounding only; all of one shape.
+
+    Single values may lie LATER_LOSS (relative) outside, and SPREADS times as far from the mean of
+    the runs as the furthest of them.
+    """
+    runs, expected = np.asarray(runs, np.float64), np.asarray(expected, np.float64)
+    assert runs.shape[1:] == expected.shape, f"{what}: {runs.shape[1:]}, not {expected.shape}"
+    middle = runs.mean(axis=0)
+    spread = np.abs(runs - middle).max(axis=0)
+    outside = np.abs(expected - middle) / (SPREADS * spread + LATER_LOSS * np.abs(expected))
+    worst = np.unravel_index(np.argmax(outside), outside.shape)
+    assert outside[worst] <= 1, (
+        f"{what}, {[int(at) for at in worst]}: {expected[worst]:.6g}, but {len(runs)} runs that "
+        f"differ by rounding give {middle[worst]:.6g} within {spread[worst]:.2g}"
+    )

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from parity_fixture import Fixture, assert_after, assert_forward, assert_losses
+from parity_fixture import (
+    Fixture,
+    assert_after,
+    assert_forward,
+    assert_losses,
+    assert_one_of,
+)
 
 import keras_model
 from clips import Clip
@@ -68,7 +75,15 @@ def check_score(fixture: Fixture) -> None:
 
 
 def train(fixture: Fixture) -> tuple[STgramMFN, list[float]]:
-    """The system after the given steps, and their losses."""
+    """The system after the given steps, and their losses, as `runs` gives them first."""
+    return next(runs(fixture))
+
+
+def runs(fixture: Fixture) -> Iterator[tuple[STgramMFN, list[float]]]:
+    """The system after the given steps, and their losses, for weights rounded anew.
+
+    The first run has the weights as they are.
+    """
     system, (_, mel, label) = build(fixture), inputs(fixture)
     # The fixture's log-mel image is its own, not that of its waveform.
     system.log_mel = lambda windows: mel
@@ -77,28 +92,34 @@ def train(fixture: Fixture) -> tuple[STgramMFN, list[float]]:
     clips = (Clip("clip.wav", "machine", "section_00", "train"),) * len(samples)
     counts = np.full(len(samples), samples.shape[1])
     system.frames = Frames(samples.reshape(-1, 1), clips, starts, counts)
-    losses = []
-    for _ in fixture.arrays["train_loss"]:
-        system.reset_metrics()
-        losses.append(system.train_on_batch(starts, label))
-    return system, losses
+    system.optimizer.build(system.trainable_variables)
+    fresh = [(held, held.numpy()) for held in system.optimizer.variables]
+    for tensors in fixture.rounded_tensors():
+        keras_model.assign_published(system.published(), tensors)
+        for held, value in fresh:
+            held.assign(value)
+        losses = []
+        for _ in fixture.arrays["train_loss"]:
+            system.reset_metrics()
+            losses.append(system.train_on_batch(starts, label))
+        yield system, losses
 
 
 def check_training(fixture: Fixture) -> None:
-    (system, losses), (wave, mel, label) = train(fixture), inputs(fixture)
-    assert_losses(losses[:1], fixture.arrays["train_loss"][:1], "first loss")
+    """The later losses to the usual tolerance, or else among runs that differ by rounding only.
+
+    Over a batch of two, the last batch norm leaves little gradient. In double precision the
+    release misses its own single precision losses by as much; there tests/test_stgram_mfn.py
+    finds this system equal to it.
+    """
+    (wave, mel, label), expected = inputs(fixture), fixture.arrays["train_loss"]
+    of_all = runs(fixture)
+    system, losses = next(of_all)
+    assert_losses(losses[:1], expected[:1], "first loss")
     assert_after(system((wave, mel, label)), fixture.arrays["logits_after"], "logits")
     assert_after(system.embed([wave, mel]), fixture.arrays["feature_after"], "feature")
-
-
-def check_later_losses(fixture: Fixture) -> None:
-    """Rounding decides these: over a batch of two, the last batch norm leaves little gradient.
-
-    In double precision the release misses the single precision losses by as much; there
-    tests/test_stgram_mfn.py finds this system equal to it.
-    """
-    _, losses = train(fixture)
     try:
-        assert_losses(losses, fixture.arrays["train_loss"], "loss")
+        assert_losses(losses, expected, "loss")
     except AssertionError as off:
-        pytest.xfail(f"decided by rounding, equal in double precision: {off}")
+        assert_one_of([losses, *(other for _, other in of_all)], expected, "train_loss")
+        pytest.xfail(f"within what rounding does, but {off}")
