@@ -15,8 +15,10 @@ demo: $(VENV)/installed
 	@echo "models:  demo/model/ae    (with the loss of every epoch: history_*.csv, history_*.png)"
 	@echo "results: demo/result/ae   (result.csv is the table above; one score and one decision a clip beside it)"
 
+# One process a core, each on one thread.
 test: $(VENV)/installed-dev
-	$(BIN)/python -m pytest
+	TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 OMP_NUM_THREADS=1 \
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
