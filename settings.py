@@ -112,7 +112,7 @@ def command_line_chk(
         "--set",
         nargs="+",
         action="extend",
-        type=_assignment,
+        type=assignment,
         default=[],
         metavar="KEY=VALUE",
         help="settings for this run: --set fit.epochs=10",
@@ -154,7 +154,8 @@ def command_line_chk(
     return args
 
 
-def _assignment(text: str) -> tuple[str, Any]:
+def assignment(text: str) -> tuple[str, Any]:
+    """(dotted key, value) of "key.path=value"; raises argparse.ArgumentTypeError."""
     key, equals, value = text.partition("=")
     if not equals or not key:
         raise argparse.ArgumentTypeError(f"'{text}' is not of the form key.path=value")

@@ -1,0 +1,89 @@
+"""This project, as one part of a benchmark: python benchmarks/here.py JOB ... prints JSON."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import common as com
+import keras_model
+import settings
+
+
+def timer():
+    """A Keras callback that keeps the seconds of every epoch."""
+    import keras
+
+    class Timer(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            self.seconds = []
+
+        def on_epoch_begin(self, epoch, logs=None):
+            self.begun = time.perf_counter()
+
+        def on_epoch_end(self, epoch, logs=None):
+            self.seconds.append(time.perf_counter() - self.begun)
+
+    return Timer()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("job", choices=("features", "step", "score"))
+    parser.add_argument("folder", type=Path, help="holds train/*.wav and test/*.wav")
+    parser.add_argument("cache", type=Path, help="an empty folder")
+    parser.add_argument("--epochs", type=int, default=1)
+    args = parser.parse_args()
+    machine = args.folder.name
+    param = settings.for_system(
+        settings.yaml_load(
+            settings.HOME / "baseline.yaml",
+            [
+                ("dev_directory", str(args.folder.parent)),
+                ("cache_directory", str(args.cache)),
+                ("fit.epochs", args.epochs),
+                ("fit.verbose", 0),
+            ],
+        ),
+        "ae",
+    )
+
+    def frames(folder: str, cache: str = "cache") -> com.Frames:
+        held = {**param, "cache_directory": str(args.cache / cache)}
+        return com.read_clips(held, "dev", machine, (folder,))[0]
+
+    if args.job == "features":
+        frames("test", "warm-up")  # librosa compiles on its first call
+        seconds = []
+        for _ in ("cold", "warm"):
+            begun = time.perf_counter()
+            frames("train")
+            seconds.append(time.perf_counter() - begun)
+        print(json.dumps({"cold": seconds[0], "warm": seconds[1]}))
+    elif args.job == "step":
+        system, epochs = keras_model.get_model(param, ["section_00"]), timer()
+        system.callbacks = lambda: [epochs]
+        clips = frames("train")
+        system.train(clips)
+        windows = len(system.windows(clips, 1)[0])
+        steps = -(-int(windows * (1 - param["fit"]["validation_split"])) // 512)
+        print(json.dumps({"seconds": [epoch / steps for epoch in epochs.seconds]}))
+    else:
+        system = keras_model.get_model(param, ["section_00"])
+        system.score(frames("train", "warm-up"))
+        seconds = {}
+        for kind in ("cold", "warm"):
+            begun = time.perf_counter()
+            clips = frames("test")
+            system.score(clips)
+            seconds[kind] = (time.perf_counter() - begun) / len(clips.clips)
+        print(json.dumps(seconds))
+
+
+if __name__ == "__main__":
+    main()
