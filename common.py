@@ -82,10 +82,10 @@ def save_json(path: Path, tree: Any) -> None:
         beside.write_text(json.dumps(tree, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def progress_bar(total: int, title: str, unit: str) -> tqdm:
+def progress_bar(total: int, title: str, unit: str, done: int = 0) -> tqdm:
     """A progress bar with the time left; rarely redrawn where nobody watches it."""
-    watched = sys.stderr.isatty()
-    return tqdm(total=total, desc=title, unit=unit, mininterval=0.1 if watched else 10)
+    often = 0.1 if sys.stderr.isatty() else 10
+    return tqdm(total=total, desc=title, unit=unit, initial=done, mininterval=often)
 
 
 @dataclass(frozen=True)

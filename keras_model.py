@@ -27,6 +27,7 @@ from settings import BadInput, __version__
 
 if TYPE_CHECKING:
     from models.base import System
+    from models.resume import Resume
 
 SYSTEMS = {
     "ae": "models.dense_ae.DenseAE",
@@ -42,6 +43,8 @@ SYSTEMS = {
 # One network for all machine types together, which tells them and their sections apart.
 JOINT = ("stgram_mfn",)
 ALL_MACHINES = "all"
+
+UNFINISHED = ".unfinished.npz"  # how the state of a training ends that goes on
 
 # What a trained network depends on: another value means another model.
 SHAPING = ("system", "feature", "fit", "network", "seed")
@@ -192,6 +195,18 @@ def check_trained(stem: Path, param: dict[str, Any], clips: Sequence[Clip]) -> N
         )
 
 
+def interrupted(stem: Path, param: dict[str, Any], clips: Sequence[Clip]) -> Resume:
+    """What goes on with a training of these clips and settings that was interrupted.
+
+    `save_model` removes what it keeps.
+    """
+    _keras()
+    from models.resume import Resume
+
+    identity = json.dumps([shaping(param), fingerprint(clips)], sort_keys=True)
+    return Resume(_beside(stem, UNFINISHED), identity)
+
+
 def save_model(
     stem: Path,
     system: System,
@@ -229,6 +244,7 @@ def save_model(
             },
         },
     )
+    _beside(stem, UNFINISHED).unlink(missing_ok=True)
 
 
 def usable_model(param: dict[str, Any], machine_type: str, mode: str) -> Path:

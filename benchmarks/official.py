@@ -1,8 +1,8 @@
-"""The official DCASE2022 recipe, as one part of a benchmark: python benchmarks/official.py JOB ...
+"""The official DCASE2022 recipe, as a part of a benchmark: python benchmarks/official.py JOB ...
 
-Frame-stacked float64 vectors of all clips, Keras `fit` on arrays, `predict` once a clip. Runs alone,
-so that with --checkout DIR an interpreter of its own runs the functions of an original checkout
-(Keras 2.8) for the same jobs. Prints one line of JSON.
+Frame-stacked float64 vectors of all clips, Keras `fit` on arrays, `predict` once a clip. It stands
+alone, so that with --checkout DIR an interpreter of its own runs the functions of an original
+checkout (Keras 2.8) for the same jobs. Prints one line of JSON.
 """
 
 import argparse
@@ -79,7 +79,8 @@ def timer():
     import keras
 
     class Timer(keras.callbacks.Callback):
-        seconds = []
+        def on_train_begin(self, logs=None):
+            self.seconds = []
 
         def on_epoch_begin(self, epoch, logs=None):
             self.begun = time.perf_counter()

@@ -40,6 +40,7 @@ from sklearn.neighbors import LocalOutlierFactor, NearestNeighbors
 
 from common import Frames, logger, progress_bar
 from models.base import System
+from models.resume import Resume
 from schema import AEGAN_AD_SCORES
 from settings import BadInput
 
@@ -139,7 +140,9 @@ class AEGANAD(System):
                 f"(D_lof) needs {LOF_NEIGHBOURS + 1} or more; add clips"
             )
 
-    def train(self, frames: Frames, title: str = "train") -> dict[str, list[float]]:
+    def train(
+        self, frames: Frames, title: str = "train", resume: Resume | None = None
+    ) -> dict[str, list[float]]:
         self.check(self.param, title, frames)
         self.kept = None
         levels = [
@@ -147,12 +150,7 @@ class AEGANAD(System):
             for first, count in zip(frames.first, frames.count, strict=True)
         ]
         self.level_range.assign([min(x.min() for x in levels), max(x.max() for x in levels)])
-        history = super().train(frames, title)
-        diverged = [name for name, values in history.items() if not np.isfinite(values).all()]
-        if diverged:
-            raise BadInput(
-                f"{title}: training diverged ({', '.join(diverged)} not finite); lower fit.lr"
-            )
+        history = super().train(frames, title, resume)
         self.detectors = EmbeddingDetectors(self.clip_outputs(frames)[1])
         found = self.extra_scores(frames)
         self.scores_of_training = np.stack([found[name] for name in AEGAN_AD_SCORES], axis=1)

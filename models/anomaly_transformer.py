@@ -16,6 +16,7 @@ from keras import initializers, layers, ops
 
 from common import Frames
 from models.base import System
+from models.resume import Resume
 
 LOSSES = ("loss", "series_loss", "prior_loss", "loss1", "loss2")
 INSIDE_LOG = 1e-4
@@ -102,12 +103,14 @@ class AnomalyTransformer(System):
 
         return [keras.callbacks.LambdaCallback(on_epoch_begin=halve)]
 
-    def train(self, frames: Frames, title: str = "train") -> dict[str, list[float]]:
+    def train(
+        self, frames: Frames, title: str = "train", resume: Resume | None = None
+    ) -> dict[str, list[float]]:
         if self.standardise:
             mean, deviation = moments(frames)
             self.mean.assign(mean)
             self.deviation.assign(deviation)
-        return super().train(frames, title)
+        return super().train(frames, title, resume)
 
     def energy(self, x: tf.Tensor) -> tf.Tensor:
         """Scores of the frames of standardised windows: (batch, n_frames)."""

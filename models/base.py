@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from common import Frames, progress_bar
+from models.resume import Finite, Resume
 
 
 class System(keras.Model):
@@ -94,14 +95,26 @@ class System(keras.Model):
         starts, section = data[:2]
         return super().test_step(self.example(self.cut(self.frames, starts), section))
 
-    def train(self, frames: Frames, title: str = "train") -> dict[str, list[float]]:
+    def train(
+        self, frames: Frames, title: str = "train", resume: Resume | None = None
+    ) -> dict[str, list[float]]:
         """Fit to normal clips, with the settings of the `fit` block.
 
         As in the official code the last `validation_split` of the windows are held out.
 
+        Parameters
+        ----------
+        frames : of the training clips
+        title : of the progress bar
+        resume : keeps what is done after every epoch, and goes on from there; None: from nothing
+
         Returns
         -------
         The loss and the metrics of every epoch, by name.
+
+        Raises
+        ------
+        BadInput : where a loss is not finite.
         """
         fit, feature = self.param["fit"], self.param["feature"]
         starts, owner = self.windows(frames, feature["n_hop_frames"])
@@ -111,28 +124,38 @@ class System(keras.Model):
         self.frames = self.resident(frames)
         # Were its variables made within the step, the step would be traced twice.
         self.optimizer.build(self.trainable_variables)
+        done = resume.restore(self) if resume else 0
+        if done >= fit["epochs"]:
+            return resume.history
         held_out = {}
         if n_train < len(starts):
             held_out["validation_data"] = _batches(
-                starts[n_train:], section[n_train:], batch, fit["epochs"]
+                starts[n_train:], section[n_train:], batch, range(fit["epochs"])
             )
             held_out["validation_steps"] = -(-(len(starts) - n_train) // batch)
-        return self.fit(
+        history = self.fit(
             _batches(
                 starts[:n_train],
                 section[:n_train],
                 batch,
-                fit["epochs"],
+                range(done, fit["epochs"]),
                 self.param["seed"] if fit["shuffle"] else None,
                 self.drop_last,
             ),
             steps_per_epoch=n_train // batch if self.drop_last else -(-n_train // batch),
+            initial_epoch=done,
             epochs=fit["epochs"],
             shuffle=False,
             verbose=2 if fit["verbose"] == 2 else 0,
-            callbacks=[*self.callbacks(), *([EpochBar(title)] if fit["verbose"] == 1 else [])],
+            callbacks=[
+                *self.callbacks(),
+                Finite(title),
+                *([resume] if resume else []),
+                *([EpochBar(title, done)] if fit["verbose"] == 1 else []),
+            ],
             **held_out,
         ).history
+        return resume.history if resume else history
 
     def score(self, frames: Frames) -> np.ndarray:
         """Anomaly scores of clips: (n_clips,) float64, the mean over each clip's windows."""
@@ -205,7 +228,7 @@ def _batches(
     starts: np.ndarray,
     section: np.ndarray,
     batch: int,
-    epochs: int,
+    epochs: range,
     seed: int | None = None,
     drop_last: bool = False,
 ) -> tf.data.Dataset:
@@ -231,18 +254,19 @@ def _batches(
         end = len(starts) - len(starts) % batch if drop_last else len(starts)
         return tf.data.Dataset.range(0, end, batch).map(cut)
 
-    return tf.data.Dataset.range(epochs).flat_map(epoch).prefetch(tf.data.AUTOTUNE)
+    numbers = tf.data.Dataset.range(epochs.start, epochs.stop)
+    return numbers.flat_map(epoch).prefetch(tf.data.AUTOTUNE)
 
 
 class EpochBar(keras.callbacks.Callback):
     """A progress bar over epochs, with the losses and the time left."""
 
-    def __init__(self, title: str):
+    def __init__(self, title: str, done: int = 0):
         super().__init__()
-        self.title = title
+        self.title, self.done = title, done
 
     def on_train_begin(self, logs: dict | None = None) -> None:
-        self.bar = progress_bar(self.params["epochs"], self.title, "epoch")
+        self.bar = progress_bar(self.params["epochs"], self.title, "epoch", self.done)
 
     def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         self.bar.set_postfix(

@@ -15,6 +15,7 @@ import tensorflow as tf
 from keras import initializers, layers
 
 from common import Frames
+from models.resume import Resume
 from models.torch_like import TorchBatchNorm, torch_adam
 from models.waveform import WaveformSystem
 
@@ -98,9 +99,11 @@ class GRLNet(WaveformSystem):
         g_sum = (1 - self.adversarial) * sum(recon) + self.adversarial * sum(adv)
         return d_sum, g_sum, *recon, *adv
 
-    def train(self, frames: Frames, title: str = "train") -> dict[str, list[float]]:
+    def train(
+        self, frames: Frames, title: str = "train", resume: Resume | None = None
+    ) -> dict[str, list[float]]:
         self.build_optimizers()
-        return super().train(frames, title)
+        return super().train(frames, title, resume)
 
     def build_optimizers(self) -> None:
         """Each optimizer serves one network only."""

@@ -15,6 +15,7 @@ import tensorflow as tf
 from keras import initializers, layers, ops
 
 from common import Frames
+from models.resume import Resume
 from models.torch_like import TorchBatchNorm, torch_adam
 from models.waveform import WaveformSystem
 from settings import BadInput
@@ -111,7 +112,9 @@ class STgramMFN(WaveformSystem):
 
         return [keras.callbacks.LambdaCallback(on_epoch_begin=cosine)]
 
-    def train(self, frames: Frames, title: str = "train") -> dict[str, list[float]]:
+    def train(
+        self, frames: Frames, title: str = "train", resume: Resume | None = None
+    ) -> dict[str, list[float]]:
         classes = self.section_index(frames)
         few = np.flatnonzero(np.bincount(classes) < self.gmm)
         if len(few):
@@ -119,7 +122,7 @@ class STgramMFN(WaveformSystem):
                 f"stgram_mfn: network.gmm is {self.gmm}, and {self.section_names[few[0]]} has "
                 "fewer training clips; lower it"
             )
-        history = super().train(frames, title)
+        history = super().train(frames, title, resume)
         if self.gmm:
             self.fit_mixtures(self.embeddings(frames), classes)
         return history

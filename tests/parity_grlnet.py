@@ -96,9 +96,7 @@ def runs(fixture: Fixture) -> Iterator[tuple[np.ndarray, np.ndarray]]:
             system.reset_metrics()
             drawn.assign(segments(given))
             starts = (number * len(given) + np.arange(len(given))) * system.n_frames
-            means = system.train_on_batch(
-                starts, np.zeros(len(given), np.int64), return_dict=True
-            )
+            means = system.train_on_batch(starts, np.zeros(len(given), np.int64), return_dict=True)
             log.append([float(means[name]) for name in columns])
         scores = system.window_scores(x, tf.zeros(len(x), tf.int64))
         yield np.array(log), np.asarray(scores)
