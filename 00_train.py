@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import clips
 import common as com
@@ -12,10 +13,34 @@ import keras_model
 import settings
 
 
+class Training(NamedTuple):
+    """One network to train: its name (a machine type, or all), settings, place and clips."""
+
+    name: str
+    param: dict[str, Any]
+    stem: Path
+    frames: com.Frames
+
+
 def main() -> int:
     """Check everything, then train what is not trained yet."""
     args = settings.command_line_chk(__doc__)
     units = settings.units(args, settings.yaml_load(args.config, args.set))
+    with com.alone(*(Path(unit["model_directory"]) for unit in units)):
+        todo = plan(args, units)
+        failures = settings.Together()
+        for number, training in enumerate(todo, start=1):
+            com.setup_log(Path(training.param["result_directory"]))
+            progress = f"[{number}/{len(todo)}] {training.name}"
+            com.logger.info("%s: %d clips", progress, len(training.frames.clips))
+            with failures:
+                train(training)
+        failures.stop()
+    return 0
+
+
+def plan(args: argparse.Namespace, units: list[dict[str, Any]]) -> list[Training]:
+    """Find what is not trained yet and read its clips; every problem is told before any work."""
     todo, bad, problems = [], [], settings.Together()
     for unit in units:
         com.setup_log(Path(unit["result_directory"]))
@@ -31,27 +56,26 @@ def main() -> int:
                 found = keras_model.find_model(param, name, args.mode)
                 if args.force or not found:
                     keras_model.check_trainable(param, name, frames)
-                    todo.append((param, name, stem, frames))
+                    todo.append(Training(name, param, stem, frames))
                     continue
                 if not keras_model.is_official(found):
                     keras_model.check_trained(found, param, frames.clips)
                 com.logger.info("%s: there is a model already, %s", name, found)
     problems.stop()
     com.report_bad_clips(bad, Path(units[0]["model_directory"]), args.skip_bad)
-    for number, (param, name, stem, frames) in enumerate(todo, start=1):
-        com.setup_log(Path(param["result_directory"]))
-        com.logger.info("[%d/%d] %s: %d clips", number, len(todo), name, len(frames.clips))
-        train(param, name, stem, frames)
-    return 0
+    return todo
 
 
-def train(param: dict[str, Any], name: str, stem: Path, frames: com.Frames) -> None:
+def train(training: Training) -> None:
     """Train a system on its machine types, and save it with its thresholds and its history."""
+    name, param, stem, frames = training
     keras_model.clear_session()
     classes = keras_model.class_names(param, frames.clips)
     system = keras_model.get_model(param, classes)
-    history = system.train(frames, f"{param['system']} {name}")
+    resume = keras_model.interrupted(stem, param, frames.clips)
+    history = system.train(frames, f"{param['system']} {name}", resume)
     scores = system.score(frames)
+    keras_model.check_finite(scores, frames.clips, f"{param['system']} {name}")
     thresholds = com.fit_thresholds(scores, classes, param, name)
     com.save_history(stem.with_name(stem.name.replace("model_", "history_", 1)), history)
     keras_model.save_model(stem, system, param, frames.clips, scores, thresholds)

@@ -10,8 +10,10 @@ from typing import Any, NamedTuple
 import clips
 import common as com
 import equal_error
+import evaluation
 import keras_model
 import results
+import scoring
 import settings
 
 
@@ -30,38 +32,39 @@ def main() -> int:
     """Check everything, then score, decide and, where labels are known, evaluate and compare."""
     args = settings.command_line_chk(__doc__)
     units = settings.units(args, settings.yaml_load(args.config, args.set))
-    compared = {}
-    for param, tests in plan(args, units):
-        com.setup_log(Path(param["result_directory"]))
-        judged, scored, used, extra = [], [], {}, []
-        for number, test in enumerate(tests, start=1):
-            com.logger.info(
-                "[%d/%d] %s: %d clips",
-                number,
-                len(tests),
-                test.machine_type,
-                len(test.frames.clips),
-            )
-            keras_model.clear_session()
-            trained = keras_model.load_model(
-                test.model, test.param, test.training, test.machine_type
-            )
-            scores = trained.system.score(test.frames)
-            thresholds = com.fit_thresholds(
-                trained.scores, trained.sections, test.param, test.machine_type
-            )
-            used[test.machine_type] = thresholds
-            scored.append((test.machine_type, test.frames.clips, scores))
-            judged += results.save(param, test.machine_type, test.frames.clips, scores, thresholds)
-            extra.append((test.frames.clips, trained.system.extra_scores(test.frames)))
-        results.conclude(param, judged, used)
-        results.save_all_scores(param, extra)
-        if param.get("equal_error"):
-            equal_error.save(Path(param["result_directory"]), scored)
-        compared[f"{param['system']} seed {param['seed']}"] = judged
+    with com.alone(*(Path(unit["result_directory"]) for unit in units)):
+        compared = {
+            f"{param['system']} seed {param['seed']}": test_system(param, tests, args.force)
+            for param, tests in plan(args, units)
+        }
     if len(compared) > 1:
         com.logger.info("%s\n", results.comparison(compared))
     return 0
+
+
+def test_system(
+    param: dict[str, Any], tests: list[Test], anew: bool
+) -> list[evaluation.SectionResult]:
+    """Score, decide and evaluate the machine types of a system; the metrics of its sections."""
+    com.setup_log(Path(param["result_directory"]))
+    judged, scored, used, extra = [], [], {}, []
+    for number, (machine_type, own, model, frames, training) in enumerate(tests, start=1):
+        progress = f"[{number}/{len(tests)}] {machine_type}"
+        com.logger.info("%s: %d clips", progress, len(frames.clips))
+        scores = scoring.score(model, own, machine_type, frames, training, anew)
+        used[machine_type] = com.fit_thresholds(
+            scores.of_training, scores.training_sections, own, machine_type
+        )
+        scored.append((machine_type, frames.clips, scores.of_clips))
+        judged += results.save(
+            param, machine_type, frames.clips, scores.of_clips, used[machine_type]
+        )
+        extra.append((frames.clips, scores.extra))
+    results.conclude(param, judged, used)
+    results.save_all_scores(param, extra)
+    if param.get("equal_error"):
+        equal_error.save(Path(param["result_directory"]), scored)
+    return judged
 
 
 def plan(

@@ -70,6 +70,27 @@ def whole_file(path: Path) -> Iterator[Path]:
         beside.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def alone(*directories: Path) -> Iterator[None]:
+    """Hold directories for this run, however it ends.
+
+    Raises BadInput where another run holds one of them.
+    """
+    from filelock import FileLock, Timeout
+
+    with contextlib.ExitStack() as held:
+        for directory in directories:
+            directory.mkdir(parents=True, exist_ok=True)
+            try:
+                held.enter_context(FileLock(directory / ".lock", blocking=False))
+            except Timeout:
+                raise BadInput(
+                    f"{directory}: another run is at work here; wait until it is done, or give "
+                    "this one another directory"
+                ) from None
+        yield
+
+
 def save_csv(path: Path, rows: Sequence[Sequence[Any]]) -> None:
     """Write rows in the official form: commas, no header of its own, lines ending in "\\n"."""
     with whole_file(path) as beside, beside.open("w", newline="", encoding="utf-8") as stream:
@@ -287,6 +308,8 @@ def load_frames(
     The frames of the clips that can be used, and (path, problem) of the others: unreadable,
     empty, not finite, of another sampling rate, or shorter than one window.
     """
+    from filelock import FileLock
+
     feature, cache = param["feature"], Path(param["cache_directory"])
     waveform = feature["input"] == "waveform"
     makes = {
@@ -300,13 +323,18 @@ def load_frames(
         identity.append([str(clip.path.resolve()), stat.st_size, stat.st_mtime_ns])
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:24]
     place, about = cache / f"{key}.npy", cache / f"{key}.json"
-    try:
-        kept = json.loads(about.read_text(encoding="utf-8"))
-        array = np.load(place, mmap_mode="r")
-    except (OSError, ValueError):
-        kept = _extract(clips, makes, place, jobs, title)
-        save_json(about, kept)
-        array = np.load(place, mmap_mode="r")
+    found = _cached(place, about, len(clips), makes)
+    if found is None:
+        cache.mkdir(parents=True, exist_ok=True)
+        with FileLock(cache / f".{key}.lock"):
+            # Another run may have extracted them meanwhile.
+            found = _cached(place, about, len(clips), makes)
+            if found is None:
+                save_json(about, _extract(clips, makes, place, jobs, title))
+                found = _cached(place, about, len(clips), makes)
+    if found is None:
+        raise BadInput(f"{place}: vanished as soon as it was written; is the disk in order?")
+    kept, array = found
     count = np.array(kept["count"], np.int64)
     problems = dict(kept["problems"])
     short = np.flatnonzero(count < feature["n_frames"]).tolist()
@@ -333,31 +361,82 @@ def _extract(
     clips: Sequence[Clip], makes: dict[str, Any], place: Path, jobs: int | None, title: str
 ) -> dict[str, Any]:
     from joblib import Parallel, cpu_count, delayed
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
 
     count, problems = _read_headers(clips, makes)
-    readable = np.flatnonzero(count).tolist()
     first = np.cumsum(count) - count
-    with whole_file(place) as beside:
-        shape = (int(count.sum()), makes.get("n_mels", 1))
-        np.lib.format.open_memmap(beside, "w+", np.float32, shape).flush()
-        tasks = [
-            [
-                (index, clips[index].path, int(first[index]), int(count[index]))
-                for index in readable[at : at + CLIPS_A_TASK]
-            ]
-            for at in range(0, len(readable), CLIPS_A_TASK)
+    # Both survive an interruption; `done` says which clips' frames are in place.
+    unfinished, done = place.with_suffix(".unfinished.npy"), place.with_suffix(".done.npy")
+    begun = [
+        _unfinished(unfinished, (int(count.sum()), makes.get("n_mels", 1)), np.float32),
+        _unfinished(done, (len(clips),), np.uint8),
+    ]
+    if not all(begun):
+        np.lib.format.open_memmap(done, "r+")[:] = 0
+    missing = np.flatnonzero((count > 0) & (np.load(done) == 0)).tolist()
+    tasks = [
+        [
+            (index, clips[index].path, int(first[index]), int(count[index]))
+            for index in missing[at : at + CLIPS_A_TASK]
         ]
-        worth = -(-len(readable) // CLIPS_WORTH_A_PROCESS)
-        parallel = Parallel(
-            n_jobs=max(1, min(jobs or cpu_count(), worth)), return_as="generator_unordered"
-        )
-        with progress_bar(len(readable), f"{title} features", "clip") as bar:
+        for at in range(0, len(missing), CLIPS_A_TASK)
+    ]
+    worth = -(-len(missing) // CLIPS_WORTH_A_PROCESS)
+    parallel = Parallel(
+        n_jobs=max(1, min(jobs or cpu_count(), worth)), return_as="generator_unordered"
+    )
+    readable = int((count > 0).sum())
+    bar = progress_bar(readable, f"{title} features", "clip", readable - len(missing))
+    try:
+        with bar:
             for n_clips, found in parallel(
-                delayed(_write_frames)(task, makes, beside) for task in tasks
+                delayed(_write_frames)(task, makes, unfinished, done) for task in tasks
             ):
                 problems += found
                 bar.update(n_clips)
+    except TerminatedWorkerError:
+        raise BadInput(
+            f"{title}: a process that extracts features was killed, most likely for want of "
+            "memory; run the same command again with a smaller --jobs: what is done is kept"
+        ) from None
+    os.replace(unfinished, place)
+    done.unlink(missing_ok=True)
     return {"count": count.tolist(), "problems": sorted(problems)}
+
+
+def _unfinished(path: Path, shape: tuple[int, ...], kind: type) -> bool:
+    """Whether an array of this shape was begun already; if not, begin it, its disk space taken."""
+    try:
+        if np.load(path, mmap_mode="r").shape == shape:
+            return True
+    except (OSError, ValueError, EOFError):
+        pass
+    with whole_file(path) as beside:
+        array = np.lib.format.open_memmap(beside, "w+", kind, shape)
+        array.flush()
+        # Without its space, a memory map on a full disk ends the process, and nobody learns why.
+        if hasattr(os, "posix_fallocate"):
+            with beside.open("r+b") as stream:
+                try:
+                    os.posix_fallocate(stream.fileno(), 0, beside.stat().st_size)
+                except OSError as error:
+                    raise OSError(error.errno, error.strerror, str(path)) from None
+    return False
+
+
+def _cached(
+    place: Path, about: Path, n_clips: int, makes: dict[str, Any]
+) -> tuple[dict[str, Any], np.ndarray] | None:
+    """What the cache holds, or None where it holds nothing, or something broken."""
+    try:
+        kept = json.loads(about.read_text(encoding="utf-8"))
+        array = np.load(place, mmap_mode="r", allow_pickle=False)
+        count, problems = kept["count"], kept["problems"]
+        shape = (sum(count), makes.get("n_mels", 1))
+        well = len(count) == n_clips and all(0 <= index < n_clips for index, _ in problems)
+    except (OSError, ValueError, EOFError, KeyError, TypeError):
+        return None
+    return (kept, array) if well and array.shape == shape and array.dtype == np.float32 else None
 
 
 def _read_headers(
@@ -384,9 +463,9 @@ def _read_headers(
 
 
 def _write_frames(
-    task: list[tuple[int, Path, int, int]], makes: dict[str, Any], place: Path
+    task: list[tuple[int, Path, int, int]], makes: dict[str, Any], place: Path, done: Path
 ) -> tuple[int, list[tuple[int, str]]]:
-    array = np.lib.format.open_memmap(place, "r+")
+    array, marks = (np.lib.format.open_memmap(path, "r+") for path in (place, done))
     problems = []
     for index, path, first, count in task:
         try:
@@ -395,6 +474,7 @@ def _write_frames(
             if len(frames) != count:
                 raise ValueError("ends before its header says")
             array[first : first + count] = frames
+            marks[index] = 1
         except ValueError as problem:
             problems.append((index, str(problem)))
     return len(task), problems

@@ -148,6 +148,22 @@ def find_model(param: dict[str, Any], machine_type: str, mode: str) -> Path | No
     return official if official.is_file() else None
 
 
+def files_of(place: Path) -> list[Path]:
+    """The files of what `find_model` found."""
+    return [place] if is_official(place) else [_beside(place, end) for end in (".json", ".npz")]
+
+
+def check_finite(scores: np.ndarray, clips: Sequence[Clip], title: str) -> None:
+    """Raise BadInput where a score (n_clips,) is no number."""
+    wrong = [clip.name for clip, well in zip(clips, np.isfinite(scores), strict=True) if not well]
+    if wrong:
+        raise BadInput(
+            f"{title}: the anomaly scores of {len(wrong)} of {len(clips)} clips are not finite, "
+            f"first {wrong[0]}; the network holds values that overflow: lower fit.lr and train "
+            "again with 00_train.py --force"
+        )
+
+
 def is_official(place: Path) -> bool:
     """Whether what `find_model` found is an official model file."""
     return place.suffix == ".hdf5"

@@ -6,10 +6,13 @@ Imports nothing heavy, so that `--help` and every misspelling answer at once.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import copy
 import difflib
+import errno
 import logging
 import re
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -261,18 +264,55 @@ def units(args: argparse.Namespace, param: dict[str, Any]) -> list[dict[str, Any
 
 
 def guarded(main: Callable[[], int]) -> int:
-    """Run a script's main; turn BadInput into one message and exit 1, Ctrl-C into exit 130."""
+    """Run a script's main, and say what went wrong in one message, without a traceback.
+
+    Exit status: 1 for BadInput, and where a file, a disk or the memory fails; 130 for Ctrl-C; 143
+    for SIGTERM.
+    """
+
+    def terminated(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, terminated)
     try:
         return main()
     except BadInput as error:
-        log = logging.getLogger("baseline")
-        if log.handlers:
-            log.error("%s", error)
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return _failed(str(error))
+    except OSError as error:
+        if error.errno is None:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        advice = _ADVICE.get(error.errno, "see to it, and run the same command again")
+        return _failed(f"{where}{error.strerror}; {advice}")
+    except MemoryError as error:
+        return _failed(f"out of memory ({error}); lower fit.batch_size, or train on fewer clips")
     except KeyboardInterrupt:
-        print("\ninterrupted", file=sys.stderr)
+        print("\ninterrupted; the same command goes on from here", file=sys.stderr)
         return 130
+    except SystemExit as error:
+        if error.code == 128 + signal.SIGTERM:
+            print("\nterminated; the same command goes on from here", file=sys.stderr)
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+_ADVICE = {
+    errno.ENOSPC: "free some space and run the same command again: what is done is kept",
+    errno.EDQUOT: "free some space and run the same command again: what is done is kept",
+    errno.EROFS: "give directories in the config that can be written",
+    errno.EACCES: "give directories in the config that can be read and written",
+    errno.ENOENT: "it has gone, or never was; run the same command again when it is there",
+}
+
+
+def _failed(message: str) -> int:
+    log = logging.getLogger("baseline")
+    with contextlib.suppress(OSError):  # the log may lie on the disk that is full
+        if log.handlers:
+            log.error("%s", message)
+    print(f"error: {message}", file=sys.stderr)
+    return 1
 
 
 def nearest(name: str, known: list[str]) -> str:

@@ -1,0 +1,111 @@
+"""The scores of test clips: made by a model, or kept from a run that made the very same."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import keras_model
+from common import Frames, logger, whole_file
+
+KEPT_VERSION = 1  # raise when the same model and clips would give other scores
+# What scores do not depend on.
+AFTERWARDS = (
+    *("dev_directory", "eval_directory", "model_directory", "result_directory"),
+    *("cache_directory", "result_file", "decision_threshold", "threshold_scope", "max_fpr"),
+)
+
+
+class Scores(NamedTuple):
+    """What thresholds and results are made from; higher is more anomalous.
+
+    of_clips : (n_clips,) float64
+    extra : every score of a system that has several, name → (n_clips,)
+    of_training : (n_training_clips,) float64; empty where they are unknown
+    training_sections : (n_training_clips,) the section of each
+    """
+
+    of_clips: np.ndarray
+    extra: dict[str, np.ndarray]
+    of_training: np.ndarray
+    training_sections: list[str]
+
+
+def score(
+    model: Path,
+    param: dict[str, Any],
+    machine_type: str,
+    frames: Frames,
+    training: Frames | None,
+    anew: bool = False,
+) -> Scores:
+    """Score the clips of a machine type, or take what an earlier run kept of just this.
+
+    Parameters
+    ----------
+    model : what `keras_model.find_model` found
+    param : the settings; `cache_directory` is where scores are kept
+    frames : of the clips to score
+    training : the training clips of an official model
+    anew : score whatever is kept
+    """
+    place = Path(param["cache_directory"]) / f"scores_{_key(model, param, frames, training)}.npz"
+    kept = None if anew else _read(place, len(frames.clips))
+    if kept is not None:
+        logger.info("%s: scored before, and nothing has changed since", machine_type)
+        return kept
+    keras_model.clear_session()
+    trained = keras_model.load_model(model, param, training, machine_type)
+    scores = Scores(
+        trained.system.score(frames),
+        trained.system.extra_scores(frames),
+        np.asarray(trained.scores),
+        trained.sections,
+    )
+    keras_model.check_finite(scores.of_clips, frames.clips, param["system"])
+    with whole_file(place) as beside, beside.open("wb") as stream:
+        np.savez(
+            stream,
+            of_clips=scores.of_clips,
+            of_training=scores.of_training,
+            training_sections=np.array(scores.training_sections, dtype=str),
+            **{f"extra_{name}": values for name, values in scores.extra.items()},
+        )
+    return scores
+
+
+def _key(model: Path, param: dict[str, Any], frames: Frames, training: Frames | None) -> str:
+    settings = {key: value for key, value in param.items() if key not in AFTERWARDS}
+    files: Sequence[Path] = [
+        *keras_model.files_of(model),
+        *(clip.path for clip in frames.clips),
+        *(clip.path for clip in (training.clips if training else ())),
+    ]
+    identity: list[Any] = [KEPT_VERSION, settings]
+    for path in files:
+        stat = path.stat()
+        identity.append([str(path.resolve()), stat.st_size, stat.st_mtime_ns])
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:24]
+
+
+def _read(place: Path, n_clips: int) -> Scores | None:
+    try:
+        with np.load(place, allow_pickle=False) as held:
+            arrays = {name: held[name] for name in held.files}
+        scores = Scores(
+            arrays.pop("of_clips"),
+            {},
+            arrays.pop("of_training"),
+            arrays.pop("training_sections").tolist(),
+        )
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
+        return None
+    scores.extra.update({name.removeprefix("extra_"): array for name, array in arrays.items()})
+    whole = all(len(array) == n_clips for array in (scores.of_clips, *scores.extra.values()))
+    return scores if whole else None
