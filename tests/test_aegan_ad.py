@@ -160,7 +160,9 @@ def test_held_out_windows_and_divergence() -> None:
     system.decoder.layers[-2].kernel.assign_add(
         np.full(system.decoder.layers[-2].kernel.shape, np.inf)
     )
-    with pytest.raises(BadInput, match=r"diverged, .*recon_mse is nan.* in epoch 1; .*lower fit\.lr"):
+    with pytest.raises(
+        BadInput, match=r"diverged, .*recon_mse is nan.* in epoch 1; .*lower fit\.lr"
+    ):
         system.train(noise())
 
 

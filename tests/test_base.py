@@ -68,7 +68,8 @@ def test_training_sees_every_window_once_an_epoch(shuffle):
 
     starts, section = np.arange(100, 145), np.arange(45) % 2
     seen = [
-        (a.numpy(), b.numpy()) for a, b in _batches(starts, section, 16, 3, 5 if shuffle else None)
+        (a.numpy(), b.numpy())
+        for a, b in _batches(starts, section, 16, range(3), 5 if shuffle else None)
     ]
     assert [len(a) for a, _ in seen] == [16, 16, 13] * 3
     epochs = [np.concatenate([a for a, _ in seen[at : at + 3]]) for at in (0, 3, 6)]

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
@@ -135,6 +136,39 @@ def test_learns_and_ranks_anomalies_above_normal_clips(name, setting, clips) -> 
     if name in NEAR_CHANCE and found <= 0.5:
         pytest.xfail(f"{NEAR_CHANCE[name]}: AUC {found:.2f}")
     assert found > 0.5
+
+
+@systems
+def test_an_interrupted_training_ends_as_if_it_had_not_been(name, setting, clips, tmp_path) -> None:
+    training = clips(name, "train")
+    training = training.of(np.arange(len(training.clips)) % 2 == 0)
+    param = setting(name, *ONE_STEP[1:], ("fit.epochs", 3))
+
+    def train(interrupt: bool, place: Path) -> tuple[dict[str, list[float]], list[np.ndarray]]:
+        system = keras_model.get_model(param, classes(name, training))
+        system.run_eagerly = True  # to trace a step takes longer than a few steps
+        resume = keras_model.interrupted(place, param, training.clips)
+        if interrupt:
+            callbacks = system.callbacks
+
+            def stop(epoch: int, logs: dict | None = None) -> None:
+                if epoch == 2:
+                    raise KeyboardInterrupt
+
+            system.callbacks = lambda: [
+                *callbacks(),
+                keras.callbacks.LambdaCallback(on_epoch_begin=stop),
+            ]
+        return system.train(training, resume=resume), system.get_weights()
+
+    whole, expected = train(False, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        train(True, tmp_path / "model")
+    history, weights = train(False, tmp_path / "model")
+    assert history == whole
+    assert [len(values) for values in history.values()] == [3] * len(history)
+    for found, value in zip(weights, expected, strict=True):
+        np.testing.assert_array_equal(found, value)
 
 
 @systems
