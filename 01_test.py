@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import itertools
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import clips
 import common as com
+import ensemble
 import equal_error
 import keras_model
 import results
@@ -28,12 +31,14 @@ class Test(NamedTuple):
 
 def main() -> int:
     """Check everything, then score, decide and, where labels are known, evaluate and compare."""
-    args = settings.command_line_chk(__doc__)
-    units = settings.units(args, settings.yaml_load(args.config, args.set))
-    compared = {}
+    args = settings.command_line_chk(__doc__, add=add_arguments)
+    given = settings.yaml_load(args.config, args.set)
+    units = settings.units(args, given)
+    compared, members = {}, {}
     for param, tests in plan(args, units):
         com.setup_log(Path(param["result_directory"]))
         judged, scored, used, extra = [], [], {}, []
+        members[param["system"], param["seed"]] = {}
         for number, test in enumerate(tests, start=1):
             com.logger.info(
                 "[%d/%d] %s: %d clips",
@@ -53,22 +58,48 @@ def main() -> int:
             used[test.machine_type] = thresholds
             scored.append((test.machine_type, test.frames.clips, scores))
             judged += results.save(param, test.machine_type, test.frames.clips, scores, thresholds)
+            members[param["system"], param["seed"]][test.machine_type] = ensemble.Scored(
+                test.frames.clips, scores, trained.names, trained.sections, trained.scores
+            )
             extra.append((test.frames.clips, trained.system.extra_scores(test.frames)))
-        results.conclude(param, judged, used)
+        results.conclude(param, judged, used, bool(args.ground_truth))
         results.save_all_scores(param, extra)
         if param.get("equal_error"):
             equal_error.save(Path(param["result_directory"]), scored)
         compared[f"{param['system']} seed {param['seed']}"] = judged
+    for made, seed in itertools.product(args.ensemble, args.seed or [None]):
+        param = settings.for_system(given, made.name, seed)
+        of = {system: members[system, param["seed"]] for system in made.weights}
+        compared[f"{made.name} seed {param['seed']}"] = ensemble.save(
+            param, made, args.norm, args.mode, of, bool(args.ground_truth)
+        )
     if len(compared) > 1:
         com.logger.info("%s\n", results.comparison(compared))
     return 0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What only this script takes."""
+    parser.add_argument(
+        "--ground-truth",
+        type=Path,
+        metavar="DIR",
+        help="published truth of the evaluation data: ground_truth_data/, ground_truth_domain/",
+    )
+    ensemble.add_arguments(parser)
 
 
 def plan(
     args: argparse.Namespace, units: list[dict[str, Any]]
 ) -> list[tuple[dict[str, Any], list[Test]]]:
     """Find the models and read the clips of a run; every problem is told before any scoring."""
-    planned, bad, problems = [], [], settings.Together()
+    planned, bad, problems, truth = [], [], settings.Together(), None
+    with problems:
+        ensemble.check_names(args.ensemble)
+    with problems:
+        if args.ground_truth and args.mode == "dev":
+            raise settings.BadInput("--ground-truth is for -e: development clips bear their labels")
+        truth = results.read_truth(args.ground_truth) if args.ground_truth else None
     for unit in units:
         com.setup_log(Path(unit["result_directory"]))
         tests: list[Test] = []
@@ -80,12 +111,17 @@ def plan(
                     param, args.mode, machine_type, clips.TEST_FOLDERS, args.jobs
                 )
                 bad += unusable
+                if truth is not None:
+                    labelled = results.with_truth(frames.clips, machine_type, truth, unusable)
+                    frames = dataclasses.replace(frames, clips=tuple(labelled))
                 training = None
                 if keras_model.is_official(model):
                     training, unusable = training_clips(param, args.mode, machine_type, args.jobs)
                     bad += unusable
                 tests.append(Test(machine_type, param, model, frames, training))
                 check_sections(param, tests[-1])
+                if any(param["system"] in made.weights for made in args.ensemble):
+                    keras_model.check_named(model, machine_type, training)
         planned.append((unit, tests))
     problems.stop()
     com.report_bad_clips(bad, Path(units[0]["result_directory"]), args.skip_bad)

@@ -96,7 +96,7 @@ def command_line_chk(
     parser.add_argument(
         "--system",
         nargs="+",
-        default=["ae"],
+        default=[],
         metavar="NAME",
         choices=[*SYSTEMS, "all"],
         help=f"what to run: {', '.join(SYSTEMS)}, or all (default: ae)",
@@ -145,7 +145,8 @@ def command_line_chk(
     args = parser.parse_args(argv)
     if "all" in args.system:
         args.system = list(SYSTEMS)
-    args.system = list(dict.fromkeys(args.system))
+    members = [name for ensemble in getattr(args, "ensemble", ()) for name in ensemble.weights]
+    args.system = list(dict.fromkeys([*args.system, *members])) or ["ae"]
     args.seed = list(dict.fromkeys(args.seed))
     if args.jobs is not None and args.jobs < 1:
         parser.error("argument --jobs: expected 1 or more")
@@ -220,7 +221,11 @@ def for_system(param: dict[str, Any], system: str, seed: int | None = None) -> d
     for tree in (block, release, asked):
         resolved = _merge(resolved, _without_choices(tree))
     # What a machine type's block may hold and --set gives, comes over what the config has for it.
-    over = {key: value for key, value in _without_choices(asked).items() if key in SCHEMA[system]}
+    over = {
+        key: value
+        for key, value in _without_choices(asked).items()
+        if key in SCHEMA.get(system, {})
+    }
     machines = _merge(release.get("machines", {}), block.get("machines", {}))
     machines = {name: _merge(tree, over) for name, tree in machines.items()}
     resolved["machines"] = _merge(machines, asked.get("machines", {}))
