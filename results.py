@@ -231,17 +231,22 @@ def _section(row: tuple[Clip, float]) -> str:
     return row[0].section
 
 
+def file_name(kind: str, machine_type: str, clip: Clip) -> str:
+    """The official name of the CSV that lists a clip; kind: anomaly_score or decision_result."""
+    # The files of 2020 are named by the id alone.
+    ending = clip.section if clip.section.startswith("id") else f"{clip.section}_{clip.folder}"
+    return f"{kind}_{machine_type}_{ending}.csv"
+
+
 def _write(
     directory: Path, machine_type: str, held: list[tuple[Clip, float]], decided: list[int] | None
 ) -> None:
     for folder in sorted({clip.folder for clip, _ in held}):
         inside = [clip.folder == folder for clip, _ in held]
         clip = held[inside.index(True)][0]
-        # The files of 2020 are named by the id alone.
-        ending = clip.section if clip.section.startswith("id") else f"{clip.section}_{folder}"
         columns = {"anomaly_score": [score for _, score in held], "decision_result": decided}
         for kind, values in columns.items():
-            path = directory / f"{kind}_{machine_type}_{ending}.csv"
+            path = directory / file_name(kind, machine_type, clip)
             if values is None:
                 path.unlink(missing_ok=True)
                 continue

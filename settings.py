@@ -85,14 +85,7 @@ def command_line_chk(
         const="eval",
         help="work on eval_directory, the evaluation dataset",
     )
-    parser.add_argument("-v", "--version", action="version", version=__version__)
-    parser.add_argument(
-        "--config",
-        type=Path,
-        default=HOME / "baseline.yaml",
-        metavar="FILE",
-        help="settings; what a file leaves out is taken from baseline.yaml",
-    )
+    add_config_arguments(parser)
     parser.add_argument(
         "--system",
         nargs="+",
@@ -107,15 +100,6 @@ def command_line_chk(
         default=[],
         metavar="NAME",
         help="machine types to work on (default: every folder of the dataset)",
-    )
-    parser.add_argument(
-        "--set",
-        nargs="+",
-        action="extend",
-        type=_assignment,
-        default=[],
-        metavar="KEY=VALUE",
-        help="settings for this run: --set fit.epochs=10",
     )
     parser.add_argument(
         "--seed",
@@ -153,6 +137,27 @@ def command_line_chk(
     if min(args.seed, default=0) < 0:
         parser.error("argument --seed: expected 0 or more")
     return args
+
+
+def add_config_arguments(parser: argparse.ArgumentParser) -> None:
+    """--version, --config and --set, which every script takes that reads the settings."""
+    parser.add_argument("-v", "--version", action="version", version=__version__)
+    parser.add_argument(
+        "--config",
+        type=Path,
+        default=HOME / "baseline.yaml",
+        metavar="FILE",
+        help="settings; what a file leaves out is taken from baseline.yaml",
+    )
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        action="extend",
+        type=_assignment,
+        default=[],
+        metavar="KEY=VALUE",
+        help="settings for this run: --set fit.epochs=10",
+    )
 
 
 def _assignment(text: str) -> tuple[str, Any]:
