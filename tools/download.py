@@ -443,8 +443,8 @@ def _piece(answer: requests.Response, most: int) -> bytes:
     """What has come of an answer; requests' own reader would drop it where the line breaks off."""
     try:
         return answer.raw.read1(min(BLOCK, most), decode_content=False)
-    except (urllib3.exceptions.HTTPError, OSError) as error:
-        raise _Interrupted(f"the transfer broke off ({_reason(error)})") from None
+    except (urllib3.exceptions.HTTPError, OSError):
+        raise _Interrupted("the transfer broke off") from None
 
 
 def _read(answer: requests.Response, most: int) -> bytes:
@@ -486,7 +486,7 @@ def _start_again(path: Path, bar: tqdm) -> int:
 
 
 def _reason(error: Exception) -> str:
-    return str(error).rpartition(": ")[2].strip("')( ") or type(error).__name__
+    return str(error).rpartition(": ")[2].strip("\"')( ") or type(error).__name__
 
 
 if __name__ == "__main__":

@@ -61,14 +61,18 @@ def unpack(archive: Path, home: Path, machine_type: str, folder: str | None, wor
             os.replace(work / place, home / place)
         return sizes
     except (zipfile.BadZipFile, NotImplementedError, EOFError, ValueError, zlib.error) as error:
-        raise BadInput(f"{archive.name}: not a whole zip file ({error})") from None
+        raise BadInput(f"{_name(archive)}: not a whole zip file ({error})") from None
     except _TooLarge:
         raise BadInput(
-            f"{archive.name}: unpacks to more than the {allowed} bytes that an archive of its size "
+            f"{_name(archive)}: unpacks to more than the {allowed} bytes that an archive of its size "
             "may; nothing of it was kept"
         ) from None
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def _name(archive: Path) -> str:
+    return archive.name.removesuffix(".part")
 
 
 class _TooLarge(Exception):
@@ -92,7 +96,7 @@ def _places(
     if sum(member.file_size for member in members) > limit:
         raise _TooLarge
     if len(members) > MOST_FILES:
-        raise BadInput(f"{archive.name}: holds more than {MOST_FILES} files")
+        raise BadInput(f"{_name(archive)}: holds more than {MOST_FILES} files")
     places: list[str] = []
     taken: set[str] = set()
     problems = []
@@ -118,7 +122,7 @@ def _places(
             places.append(place)
     if problems:
         more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
-        raise BadInput(f"{archive.name}: not unpacked: {'; '.join(problems[:5])}{more}")
+        raise BadInput(f"{_name(archive)}: not unpacked: {'; '.join(problems[:5])}{more}")
     return places
 
 
