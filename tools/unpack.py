@@ -64,8 +64,8 @@ def unpack(archive: Path, home: Path, machine_type: str, folder: str | None, wor
         raise BadInput(f"{_name(archive)}: not a whole zip file ({error})") from None
     except _TooLarge:
         raise BadInput(
-            f"{_name(archive)}: unpacks to more than the {allowed} bytes that an archive of its size "
-            "may; nothing of it was kept"
+            f"{_name(archive)}: unpacks to more than the {allowed} bytes that an archive of its "
+            "size may; nothing of it was kept"
         ) from None
     finally:
         shutil.rmtree(work, ignore_errors=True)
