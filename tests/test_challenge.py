@@ -17,7 +17,10 @@ from conftest import ROOT, places, run_inside
 
 import evaluation
 import keras_model
+import results
 import submission
+from clips import Clip
+from settings import BadInput
 from tools import demo_data
 
 QUICK = (
@@ -166,6 +169,23 @@ def test_truth_of_other_clips_and_of_another_place(out, demo, tmp_path):
     nowhere = ("-e", "--ground-truth", str(tmp_path / "nowhere"))
     run = run_inside("01_test.py", *nowhere, data=demo, out=out, assigned=QUICK)
     refused(run, "--ground-truth: ", "nowhere")
+
+
+def test_unusable_clips_may_be_in_the_truth():
+    clip = Clip(Path("section_03_test_0000.wav"), "fan", "section_03", "test")
+    key = evaluation.SectionKey("fan", "section_03")
+    said = {"section_03_0000.wav": (1, "target"), "section_03_0001.wav": (0, "source")}
+    truth = {
+        key: {
+            name: evaluation.Clip("section_03", domain, label)
+            for name, (label, domain) in said.items()
+        }
+    }
+    with pytest.raises(BadInput, match=r"the test clips lack 1 of the ground truth: .*_0001\.wav"):
+        results.with_truth([clip], "fan", truth)
+    unusable = [(Path("elsewhere/section_03_test_0001.wav"), "is empty")]
+    (found,) = results.with_truth([clip], "fan", truth, unusable)
+    assert (found.label, found.domain, found.name) == ("anomaly", "target", clip.name)
 
 
 def test_misuse_exits_2(tmp_path):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import ensemble
+import settings
 from clips import Clip
 from settings import BadInput
 
@@ -182,3 +183,16 @@ def test_every_norm_and_member_order_gives_the_same_sum():
             for order in itertools.permutations(members)
         ]
         np.testing.assert_allclose(sums, [sums[0]] * 6, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("more", "systems"),
+    [
+        ([], ["ae"]),
+        (["--ensemble", "mix=vae:1,idnn:1"], ["vae", "idnn"]),
+        (["--ensemble", "mix=vae:1,idnn:1", "--system", "grlnet"], ["grlnet", "vae", "idnn"]),
+    ],
+)
+def test_the_systems_of_an_ensemble_are_scored_with_those_asked_for(more, systems):
+    args = settings.command_line_chk("", ["-d", *more], ensemble.add_arguments)
+    assert args.system == systems
