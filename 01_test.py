@@ -3,130 +3,80 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import clips
 import common as com
+import ensemble
 import equal_error
 import evaluation
-import keras_model
 import results
 import scoring
 import settings
-
-
-class Test(NamedTuple):
-    """One machine type to test: its settings, its model, its test clips, and for an official model
-    the clips that its thresholds are fitted to."""
-
-    machine_type: str
-    param: dict[str, Any]
-    model: Path
-    frames: com.Frames
-    training: com.Frames | None
+import testing
 
 
 def main() -> int:
     """Check everything, then score, decide and, where labels are known, evaluate and compare."""
-    args = settings.command_line_chk(__doc__)
-    units = settings.units(args, settings.yaml_load(args.config, args.set))
-    with com.alone(*(Path(unit["result_directory"]) for unit in units)):
-        compared = {
-            f"{param['system']} seed {param['seed']}": test_system(param, tests, args.force)
-            for param, tests in plan(args, units)
-        }
+    args = settings.command_line_chk(__doc__, add=add_arguments)
+    given = settings.yaml_load(args.config, args.set)
+    units = settings.units(args, given)
+    made = [
+        (mixed, settings.for_system(given, mixed.name, seed))
+        for mixed, seed in itertools.product(args.ensemble, args.seed or [None])
+    ]
+    with com.alone(*(Path(p["result_directory"]) for p in [*units, *(own for _, own in made)])):
+        compared, members = {}, {}
+        for param, tests in testing.plan(args, units):
+            judged, of = test_system(param, tests, args)
+            compared[f"{param['system']} seed {param['seed']}"] = judged
+            members[param["system"], param["seed"]] = of
+        for mixed, param in made:
+            of = {system: members[system, param["seed"]] for system in mixed.weights}
+            compared[f"{mixed.name} seed {param['seed']}"] = ensemble.save(
+                param, mixed, args.norm, args.mode, of, bool(args.ground_truth)
+            )
     if len(compared) > 1:
         com.logger.info("%s\n", results.comparison(compared))
     return 0
 
 
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What only this script takes."""
+    parser.add_argument(
+        "--ground-truth",
+        type=Path,
+        metavar="DIR",
+        help="published truth of the evaluation data: ground_truth_data/, ground_truth_domain/",
+    )
+    ensemble.add_arguments(parser)
+
+
 def test_system(
-    param: dict[str, Any], tests: list[Test], anew: bool
-) -> list[evaluation.SectionResult]:
-    """Score, decide and evaluate the machine types of a system; the metrics of its sections."""
+    param: dict[str, Any], tests: list[testing.Test], args: argparse.Namespace
+) -> tuple[list[evaluation.SectionResult], dict[str, ensemble.Scored]]:
+    """Score, decide and evaluate a system: the metrics of its sections, and its scores."""
     com.setup_log(Path(param["result_directory"]))
-    judged, scored, used, extra = [], [], {}, []
+    judged, scored, used, extra = [], {}, {}, []
     for number, (machine_type, own, model, frames, training) in enumerate(tests, start=1):
         progress = f"[{number}/{len(tests)}] {machine_type}"
         com.logger.info("%s: %d clips", progress, len(frames.clips))
-        scores = scoring.score(model, own, machine_type, frames, training, anew)
-        used[machine_type] = com.fit_thresholds(
-            scores.of_training, scores.training_sections, own, machine_type
+        found = scoring.score(model, own, machine_type, frames, training, args.force)
+        scores, sections = found.of_clips, found.training_sections
+        used[machine_type] = com.fit_thresholds(found.of_training, sections, own, machine_type)
+        judged += results.save(param, machine_type, frames.clips, scores, used[machine_type])
+        scored[machine_type] = ensemble.Scored(
+            frames.clips, scores, found.training_names, sections, found.of_training
         )
-        scored.append((machine_type, frames.clips, scores.of_clips))
-        judged += results.save(
-            param, machine_type, frames.clips, scores.of_clips, used[machine_type]
-        )
-        extra.append((frames.clips, scores.extra))
-    results.conclude(param, judged, used)
+        extra.append((frames.clips, found.extra))
+    results.conclude(param, judged, used, bool(args.ground_truth))
     results.save_all_scores(param, extra)
     if param.get("equal_error"):
-        equal_error.save(Path(param["result_directory"]), scored)
-    return judged
-
-
-def plan(
-    args: argparse.Namespace, units: list[dict[str, Any]]
-) -> list[tuple[dict[str, Any], list[Test]]]:
-    """Find the models and read the clips of a run; every problem is told before any scoring."""
-    planned, bad, problems = [], [], settings.Together()
-    for unit in units:
-        com.setup_log(Path(unit["result_directory"]))
-        tests: list[Test] = []
-        for machine_type in clips.select_machines(unit, args.mode, args.machine):
-            param = settings.for_machine(unit, machine_type)
-            with problems:
-                model = keras_model.usable_model(param, machine_type, args.mode)
-                frames, unusable = com.read_clips(
-                    param, args.mode, machine_type, clips.TEST_FOLDERS, args.jobs
-                )
-                bad += unusable
-                training = None
-                if keras_model.is_official(model):
-                    training, unusable = training_clips(param, args.mode, machine_type, args.jobs)
-                    bad += unusable
-                tests.append(Test(machine_type, param, model, frames, training))
-                check_sections(param, tests[-1])
-        planned.append((unit, tests))
-    problems.stop()
-    com.report_bad_clips(bad, Path(units[0]["result_directory"]), args.skip_bad)
-    return planned
-
-
-def training_clips(
-    param: dict[str, Any], mode: str, machine_type: str, jobs: int | None
-) -> tuple[com.Frames | None, list[tuple[Path, str]]]:
-    """What an official model was trained on, where it is present, as `com.read_clips`."""
-    if (clips.dataset_directory(param, mode) / machine_type / "train").is_dir():
-        return com.read_clips(param, mode, machine_type, ("train",), jobs)
-    com.logger.warning(
-        "%s: no training clips, so no threshold for the official model: its decisions are left out",
-        machine_type,
-    )
-    return None, []
-
-
-def check_sections(param: dict[str, Any], test: Test) -> None:
-    """Raise BadInput for a section with test clips that its system or threshold cannot take."""
-    if not keras_model.is_official(test.model):
-        known = keras_model.trained_sections(test.model, param)
-    else:
-        known = keras_model.class_names(param, test.training.clips) if test.training else []
-    scored = sorted(set(keras_model.class_names(param, test.frames.clips)))
-    unknown = sorted(set(scored) - set(known))
-    problems = settings.Together()
-    with problems:
-        keras_model.check_sections(param, test.machine_type, known, scored)
-    with problems:
-        if known and unknown and param["threshold_scope"] == "section":
-            raise settings.BadInput(
-                f"{test.machine_type}: {', '.join(unknown)} has test clips but no training clips "
-                "to fit a threshold to; add them and train again, or set threshold_scope: "
-                "machine_type"
-            )
-    problems.stop()
+        of_clips = [(name, held.clips, held.scores) for name, held in scored.items()]
+        equal_error.save(Path(param["result_directory"]), of_clips)
+    return judged, scored
 
 
 if __name__ == "__main__":

@@ -172,14 +172,14 @@ def section_metrics(
     """
     labels, scores = np.asarray(labels), np.asarray(scores, dtype=float)
     _check_arrays(labels, scores, domains, decisions)
-    pauc = _auc(labels, scores, max_fpr)
+    pauc = auc(labels, scores, max_fpr)
     if domains is None:
-        return dict(zip(PLAIN_COLUMNS, (_auc(labels, scores), pauc), strict=True))
+        return dict(zip(PLAIN_COLUMNS, (auc(labels, scores), pauc), strict=True))
     aucs, by_domain = [], []
     for domain in DOMAINS:
         inside = np.asarray(domains) == domain
         opposed = inside | (labels == 1)
-        aucs.append(_auc(labels[opposed], scores[opposed]))
+        aucs.append(auc(labels[opposed], scores[opposed]))
         decided = None if decisions is None else np.asarray(decisions)[inside]
         by_domain.append(precision_recall_f1(labels[inside], decided))
     source_then_target = [value for pair in zip(*by_domain, strict=True) for value in pair]
@@ -204,7 +204,8 @@ def precision_recall_f1(
     return precision, recall, 2.0 * precision * recall / max(precision + recall, EPSILON)
 
 
-def _auc(labels: np.ndarray, scores: np.ndarray, max_fpr: float | None = None) -> float:
+def auc(labels: np.ndarray, scores: np.ndarray, max_fpr: float | None = None) -> float:
+    """Compute the AUC of clips, or up to max_fpr the pAUC; NaN without normals or anomalies."""
     if np.unique(labels).size < 2:
         return np.nan
     from sklearn.metrics import roc_auc_score  # here: its import takes longer than all the rest
@@ -225,11 +226,16 @@ def _check_arrays(labels, scores, domains, decisions) -> None:
 
 @dataclass(frozen=True)
 class SectionResult:
-    """One row of result.csv: a machine type ("fan"), a section ("00") and its metrics."""
+    """One row of result.csv: a machine type ("fan"), a section ("00") and its metrics.
+
+    auc_all: AUC of all clips of the section, whatever their domain, which the published evaluators
+    give; NaN where undefined. It is no column of result.csv.
+    """
 
     machine_type: str
     section: str
     metrics: Mapping[str, float]
+    auc_all: float = np.nan
 
 
 def arithmetic_mean(values: ArrayLike) -> np.ndarray:
@@ -268,14 +274,16 @@ def undefined_warnings(results: Iterable[SectionResult]) -> list[str]:
     return warnings
 
 
-def write_result_csv(path: str | Path, results: Sequence[SectionResult]) -> None:
+def write_result_csv(
+    path: str | Path, results: Sequence[SectionResult], more: Sequence[Sequence[str]] = ()
+) -> None:
     """Write result.csv in the form of the official baseline of the year, an undefined value empty.
 
-    The rows keep the order given. The file is written beside and renamed,
+    The rows keep the order given, `more` follow. The file is written beside and renamed,
     so a reader never sees half of it. Raises EvaluationError where there is no section, or some
     have domains and some have none; OSError where the file cannot be written.
     """
-    rows = _result_rows(results)
+    rows = [*_result_rows(results), *more]
     path = Path(path)
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -401,7 +409,7 @@ def read_ground_truth(directory: str | Path) -> dict[SectionKey, dict[str, Clip]
     for key, clips in labels.items():
         said = {name: parse_clip(name).domain for name in clips}
         if key in domains:
-            problems += _compare_clips(key, "the labels", clips, "the domains", domains[key])
+            problems += compare_clips(key, "the labels", clips, "the domains", domains[key])
             said = {name: DOMAINS[number] for name, number in domains[key].items()}
         elif None in said.values() and not key.section.startswith("id_"):
             problems.append(f"{key}: no file in {domain_folder}")
@@ -410,7 +418,7 @@ def read_ground_truth(directory: str | Path) -> dict[SectionKey, dict[str, Clip]
     return truth
 
 
-def _compare_clips(key: SectionKey, name: str, clips: Iterable, other: str, others: Iterable):
+def compare_clips(key: SectionKey, name: str, clips: Iterable, other: str, others: Iterable):
     sides = ((other, set(clips) - set(others), name), (name, set(others) - set(clips), other))
     return [
         f"{key}: {lacking} lack {len(gap)} of {holding}: {', '.join(sorted(gap))}"
@@ -457,23 +465,39 @@ def evaluate_directory(
 def _evaluate_section(
     key: SectionKey, scores: Mapping, decisions: Mapping | None, known: Mapping, max_fpr: float
 ) -> SectionResult:
-    problems = _compare_clips(key, "the anomaly scores", scores, "the ground truth", known)
+    problems = compare_clips(key, "the anomaly scores", scores, "the ground truth", known)
     if decisions is not None:
-        problems += _compare_clips(key, "the anomaly scores", scores, "the decisions", decisions)
+        problems += compare_clips(key, "the anomaly scores", scores, "the decisions", decisions)
     if unlabelled := [name for name, clip in known.items() if clip.label is None]:
         problems.append(f"{key}: no label in the names of {', '.join(unlabelled)}")
     if len({clip.domain is None for clip in known.values()}) > 1:
         problems.append(f"{key}: some clips have a domain and some have none")
     _raise_if_any(problems)
     domains = [known[name].domain for name in scores]
-    metrics = section_metrics(
+    return judge(
+        key.machine_type,
+        key.section,
         [known[name].label for name in scores],
         list(scores.values()),
         None if None in domains else domains,
         None if decisions is None else [decisions[name] for name in scores],
         max_fpr,
     )
-    return SectionResult(key.machine_type, key.section.partition("_")[2], metrics)
+
+
+def judge(
+    machine_type: str,
+    section: str,
+    labels: Sequence[int],
+    scores: Sequence[float],
+    domains: Sequence[str] | None,
+    decisions: Sequence[int] | None,
+    max_fpr: float = MAX_FPR,
+) -> SectionResult:
+    """Evaluate a section, "section_00" or "id_00"; the arrays are those of `section_metrics`."""
+    metrics = section_metrics(labels, scores, domains, decisions, max_fpr)
+    auc_all = auc(np.asarray(labels), np.asarray(scores, dtype=float))
+    return SectionResult(machine_type, section.partition("_")[2], metrics, auc_all)
 
 
 def _parse_max_fpr(text: str) -> float:
@@ -494,13 +518,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     try:
         results, warnings = evaluate_directory(given.directory, given.ground_truth, given.max_fpr)
-        write_result_csv(given.directory / "result.csv", results)
+        rows, means = [], ""
+        if given.ground_truth:
+            import evaluator_table
+
+            rows, means = evaluator_table.rows(results), evaluator_table.text(results)
+        write_result_csv(given.directory / "result.csv", results, rows)
     except (EvaluationError, OSError) as error:
         for line in str(error).splitlines():
             print(f"error: {line}", file=sys.stderr)
         return 1
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
+    if means:
+        print(means, end="\n\n")
     print(format_table(results))
     return 0
 

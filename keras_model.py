@@ -56,11 +56,13 @@ class Trained(NamedTuple):
 
     scores : (n_training_clips,) anomaly scores of its training clips; empty where they are unknown
     sections : (n_training_clips,) the section of each
+    names : (n_training_clips,) the file name of each; empty where they are unknown
     """
 
     system: System
     scores: np.ndarray
     sections: list[str]
+    names: list[str]
 
 
 def get_model(param: dict[str, Any], sections: Sequence[str]) -> System:
@@ -241,6 +243,7 @@ def save_model(
             stream,
             train_scores=scores,
             train_sections=[clip.section for clip in clips],
+            train_clips=[clip.name for clip in clips],
             train_machine_types=[clip.machine_type for clip in clips],
             **{f"weight_{number:04}": value for number, value in enumerate(system.get_weights())},
             **system.arrays(),
@@ -295,6 +298,48 @@ def trained_sections(stem: Path, param: dict[str, Any]) -> list[str]:
     return about["sections"]
 
 
+def check_named(place: Path, machine_type: str, training: Frames | None) -> None:
+    """Raise BadInput where it is unknown which training clip a model gave which score.
+
+    Parameters
+    ----------
+    place : what `find_model` found
+    training : the training clips of an official model
+    """
+    if is_official(place):
+        if training is None:
+            raise BadInput(
+                f"{place}: an ensemble needs the training clips of {machine_type} to normalise "
+                "the official model's scores"
+            )
+        return
+    if "train_clips" not in array_shapes(place):
+        raise BadInput(
+            f"{place}: an ensemble needs the names of the training clips, which this model does "
+            "not hold; train it again with 00_train.py --force"
+        )
+
+
+def array_shapes(stem: Path) -> dict[str, tuple[int, ...]]:
+    """The shapes of the arrays of a model made here, without loading them: name → shape."""
+    try:
+        with np.load(_beside(stem, ".npz"), allow_pickle=False) as held:
+            return {key: held[key].shape for key in held.files}
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
+        raise _damaged(stem, error) from None
+
+
+def count_parameters(place: Path) -> int:
+    """How many numbers the network of a model has, as Keras's summary totals them.
+
+    place : what `find_model` found; TensorFlow is not needed for it
+    """
+    if is_official(place):
+        return sum(tensor.size for tensor in read_hdf5(place).values())
+    shapes = array_shapes(place)
+    return sum(int(np.prod(shapes[key])) for key in shapes if key.startswith("weight_"))
+
+
 def load_model(
     place: Path,
     param: dict[str, Any],
@@ -320,18 +365,21 @@ def load_model(
     try:
         with np.load(_beside(place, ".npz"), allow_pickle=False) as held:
             arrays = {key: held[key] for key in held.files}
-        names = sorted(key for key in arrays if key.startswith("weight_"))
-        system.set_weights([arrays.pop(name) for name in names])
+        weights = sorted(key for key in arrays if key.startswith("weight_"))
+        system.set_weights([arrays.pop(name) for name in weights])
         scores, sections = arrays.pop("train_scores"), arrays.pop("train_sections")
         machine_types = arrays.pop("train_machine_types")
+        names = arrays.pop("train_clips", np.empty(0, str))
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise BadInput(
-            f"{place}: the model's files are damaged ({str(error).partition(chr(10))[0]}); "
-            "train it again with 00_train.py --force"
-        ) from None
+        raise _damaged(place, error) from None
     system.restore(arrays)
     wanted = np.full(len(scores), True) if machine_type is None else machine_types == machine_type
-    return Trained(system, system.training_scores(scores)[wanted], sections[wanted].tolist())
+    return Trained(
+        system,
+        system.training_scores(scores)[wanted],
+        sections[wanted].tolist(),
+        names[wanted].tolist() if len(names) else [],
+    )
 
 
 def _load_official(path: Path, param: dict[str, Any], training: Frames | None) -> Trained:
@@ -345,7 +393,8 @@ def _load_official(path: Path, param: dict[str, Any], training: Frames | None) -
             f"{path}: not a model of the official baseline for the system "
             f"{param['system']} with these settings ({error})"
         ) from None
-    return Trained(system, system.score(training) if training else np.empty(0), sections)
+    names = [clip.name for clip in training.clips] if training else []
+    return Trained(system, system.score(training) if training else np.empty(0), sections, names)
 
 
 def read_hdf5(path: Path) -> dict[str, np.ndarray]:
@@ -442,6 +491,13 @@ def _keras() -> ModuleType:
             os.dup2(kept, 2)
             os.close(kept)
     return keras
+
+
+def _damaged(stem: Path, error: Exception) -> BadInput:
+    return BadInput(
+        f"{stem}: the model's files are damaged ({str(error).partition(chr(10))[0]}); "
+        "train it again with 00_train.py --force"
+    )
 
 
 def _beside(stem: Path, ending: str) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ import numpy as np
 
 import common as com
 import evaluation
+import evaluator_table
 from clips import Clip
+from settings import BadInput
 
 THRESHOLD_COLUMNS = (
     "machine_type",
@@ -24,6 +27,53 @@ THRESHOLD_COLUMNS = (
     "exceeded",
     "n_clips",
 )
+
+
+Truth = Mapping[evaluation.SectionKey, Mapping[str, evaluation.Clip]]
+
+
+def read_truth(directory: Path) -> Truth:
+    """The published ground truth of a folder; raises BadInput as `evaluation.read_ground_truth`."""
+    try:
+        return evaluation.read_ground_truth(directory)
+    except evaluation.EvaluationError as error:
+        raise BadInput(f"--ground-truth: {error}") from None
+
+
+def with_truth(
+    clips: Sequence[Clip],
+    machine_type: str,
+    truth: Truth,
+    unusable: Sequence[tuple[Path, str]] = (),
+) -> list[Clip]:
+    """Test clips with the labels and domains of the ground truth, matched by name.
+
+    A section that the truth does not cover stays as it is, with a warning. Test clips that are
+    there but unusable may be in the truth.
+
+    Raises BadInput where a section's clips and those of the truth are not the same.
+    """
+    named = [(evaluation.SectionKey(machine_type, clip.section), clip) for clip in clips]
+    problems, there = [], {evaluation.clip_key(path.name) for path, _ in unusable}
+    for key in sorted({key for key, _ in named}):
+        if key not in truth:
+            com.logger.warning("%s: not in the ground truth, so not evaluated", key)
+            continue
+        here = (there & set(truth[key])) | {
+            evaluation.clip_key(clip.name) for of, clip in named if of == key
+        }
+        problems += evaluation.compare_clips(
+            key, "the test clips", here, "the ground truth", truth[key]
+        )
+    if problems:
+        raise BadInput("\n".join(problems))
+    known = [truth.get(key, {}).get(evaluation.clip_key(clip.name)) for key, clip in named]
+    return [
+        replace(clip, label=("normal", "anomaly")[said.label], domain=said.domain or "")
+        if said
+        else clip
+        for clip, said in zip(clips, known, strict=True)
+    ]
 
 
 def save(
@@ -63,8 +113,12 @@ def conclude(
     param: dict[str, Any],
     judged: Sequence[evaluation.SectionResult],
     thresholds: dict[str, dict[str, dict[str, Any]]],
+    truth: bool = False,
 ) -> None:
-    """Write `thresholds.csv` and, where anything could be evaluated, `result_file`; print it."""
+    """Write `thresholds.csv` and, where anything could be evaluated, `result_file`; print it.
+
+    With truth, what the published evaluators give beside: see `evaluator_table`.
+    """
     directory = Path(param["result_directory"])
     com.save_csv(
         directory / "thresholds.csv",
@@ -78,7 +132,10 @@ def conclude(
     if judged:
         for warning in evaluation.undefined_warnings(judged):
             com.logger.warning("%s", warning)
-        evaluation.write_result_csv(directory / param["result_file"], judged)
+        more = evaluator_table.rows(judged) if truth else ()
+        evaluation.write_result_csv(directory / param["result_file"], judged, more)
+        if truth and (means := evaluator_table.text(judged)):
+            com.logger.info("\n%s", means)
         com.logger.info("\n%s\n", evaluation.format_table(judged))
     com.logger.info("results -> %s", directory)
 
@@ -174,17 +231,22 @@ def _section(row: tuple[Clip, float]) -> str:
     return row[0].section
 
 
+def file_name(kind: str, machine_type: str, clip: Clip) -> str:
+    """The official name of the CSV that lists a clip; kind: anomaly_score or decision_result."""
+    # The files of 2020 are named by the id alone.
+    ending = clip.section if clip.section.startswith("id") else f"{clip.section}_{clip.folder}"
+    return f"{kind}_{machine_type}_{ending}.csv"
+
+
 def _write(
     directory: Path, machine_type: str, held: list[tuple[Clip, float]], decided: list[int] | None
 ) -> None:
     for folder in sorted({clip.folder for clip, _ in held}):
         inside = [clip.folder == folder for clip, _ in held]
         clip = held[inside.index(True)][0]
-        # The files of 2020 are named by the id alone.
-        ending = clip.section if clip.section.startswith("id") else f"{clip.section}_{folder}"
         columns = {"anomaly_score": [score for _, score in held], "decision_result": decided}
         for kind, values in columns.items():
-            path = directory / f"{kind}_{machine_type}_{ending}.csv"
+            path = directory / file_name(kind, machine_type, clip)
             if values is None:
                 path.unlink(missing_ok=True)
                 continue
@@ -206,11 +268,12 @@ def _evaluate(
     max_fpr: float,
 ) -> evaluation.SectionResult:
     domains = [clip.domain for clip, _ in held]
-    metrics = evaluation.section_metrics(
+    return evaluation.judge(
+        machine_type,
+        section,
         [int(clip.label == "anomaly") for clip, _ in held],
         [score for _, score in held],
         domains if all(domains) else None,
         decided,
         max_fpr,
     )
-    return evaluation.SectionResult(machine_type, section.partition("_")[2], metrics)

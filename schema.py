@@ -82,6 +82,19 @@ def _even(value: Any) -> int:
     return int(value)
 
 
+def _or_nothing(check: Check) -> Check:
+    return Check(
+        f"{check.expected}, or nothing",
+        lambda value: None if value is None else check.convert(value),
+    )
+
+
+def _blocks(value: Any) -> list[dict[str, Any]]:
+    if not isinstance(value, list) or not all(isinstance(block, dict) for block in value):
+        raise ValueError
+    return value
+
+
 TEXT = Check("a text", _text)
 BOOLEAN = Check("true or false", _boolean)
 COUNT = Check("a whole number of 1 or more", _number(int, 1, 2**31))
@@ -209,6 +222,29 @@ _AEGAN_AD: dict[str, Any] = {
     "score": _one_of(*AEGAN_AD_SCORES),
 }
 
+# What a challenge package says of every system, or of one of them, or of an ensemble by its name.
+_DESCRIPTION = {
+    key: _or_nothing(TEXT)
+    for key in (
+        *("input_sampling_rate", "data_augmentation", "front_end", "acoustic_features"),
+        *("embeddings", "machine_learning_method", "aggregation_method"),
+        *("domain_adaptation_method", "domain_generalization_method", "decision_making"),
+        *("external_data_usage", "development_data_usage"),
+    )
+}
+_BLOCKS = Check("a list of blocks of keys", _blocks)
+_SUBMISSION = {
+    "author": _or_nothing(TEXT),
+    "institute": _or_nothing(TEXT),
+    "authors": _or_nothing(_BLOCKS),
+    "source_code": _or_nothing(TEXT),
+    "external_datasets": _or_nothing(_BLOCKS),
+    "description": _DESCRIPTION,
+    "systems": {
+        ANY: {"name": _or_nothing(TEXT), "abbreviation": _or_nothing(TEXT), **_DESCRIPTION}
+    },
+}
+
 SCHEMA: dict[str, Any] = {
     "dev_directory": TEXT,
     "eval_directory": TEXT,
@@ -234,4 +270,5 @@ SCHEMA: dict[str, Any] = {
     "grlnet": _with_machines(_GRLNET),
     "stgram_mfn": _STGRAM_MFN,
     "anomaly_transformer": _with_machines(_ANOMALY_TRANSFORMER),
+    "submission": _SUBMISSION,
 }

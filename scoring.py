@@ -29,12 +29,14 @@ class Scores(NamedTuple):
     extra : every score of a system that has several, name → (n_clips,)
     of_training : (n_training_clips,) float64; empty where they are unknown
     training_sections : (n_training_clips,) the section of each
+    training_names : (n_training_clips,) the file name of each; empty where they are unknown
     """
 
     of_clips: np.ndarray
     extra: dict[str, np.ndarray]
     of_training: np.ndarray
     training_sections: list[str]
+    training_names: list[str]
 
 
 def score(
@@ -67,6 +69,7 @@ def score(
         trained.system.extra_scores(frames),
         np.asarray(trained.scores),
         trained.sections,
+        trained.names,
     )
     keras_model.check_finite(scores.of_clips, frames.clips, param["system"])
     with whole_file(place) as beside, beside.open("wb") as stream:
@@ -75,6 +78,7 @@ def score(
             of_clips=scores.of_clips,
             of_training=scores.of_training,
             training_sections=np.array(scores.training_sections, dtype=str),
+            training_names=np.array(scores.training_names, dtype=str),
             **{f"extra_{name}": values for name, values in scores.extra.items()},
         )
     return scores
@@ -103,6 +107,7 @@ def _read(place: Path, n_clips: int) -> Scores | None:
             {},
             arrays.pop("of_training"),
             arrays.pop("training_sections").tolist(),
+            arrays.pop("training_names").tolist(),
         )
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
         return None

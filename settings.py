@@ -88,18 +88,11 @@ def command_line_chk(
         const="eval",
         help="work on eval_directory, the evaluation dataset",
     )
-    parser.add_argument("-v", "--version", action="version", version=__version__)
-    parser.add_argument(
-        "--config",
-        type=Path,
-        default=HOME / "baseline.yaml",
-        metavar="FILE",
-        help="settings; what a file leaves out is taken from baseline.yaml",
-    )
+    add_config_arguments(parser)
     parser.add_argument(
         "--system",
         nargs="+",
-        default=["ae"],
+        default=[],
         metavar="NAME",
         choices=[*SYSTEMS, "all"],
         help=f"what to run: {', '.join(SYSTEMS)}, or all (default: ae)",
@@ -110,15 +103,6 @@ def command_line_chk(
         default=[],
         metavar="NAME",
         help="machine types to work on (default: every folder of the dataset)",
-    )
-    parser.add_argument(
-        "--set",
-        nargs="+",
-        action="extend",
-        type=assignment,
-        default=[],
-        metavar="KEY=VALUE",
-        help="settings for this run: --set fit.epochs=10",
     )
     parser.add_argument(
         "--seed",
@@ -148,13 +132,35 @@ def command_line_chk(
     args = parser.parse_args(argv)
     if "all" in args.system:
         args.system = list(SYSTEMS)
-    args.system = list(dict.fromkeys(args.system))
+    members = [name for ensemble in getattr(args, "ensemble", ()) for name in ensemble.weights]
+    args.system = list(dict.fromkeys([*args.system, *members])) or ["ae"]
     args.seed = list(dict.fromkeys(args.seed))
     if args.jobs is not None and args.jobs < 1:
         parser.error("argument --jobs: expected 1 or more")
     if min(args.seed, default=0) < 0:
         parser.error("argument --seed: expected 0 or more")
     return args
+
+
+def add_config_arguments(parser: argparse.ArgumentParser) -> None:
+    """--version, --config and --set, which every script takes that reads the settings."""
+    parser.add_argument("-v", "--version", action="version", version=__version__)
+    parser.add_argument(
+        "--config",
+        type=Path,
+        default=HOME / "baseline.yaml",
+        metavar="FILE",
+        help="settings; what a file leaves out is taken from baseline.yaml",
+    )
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        action="extend",
+        type=assignment,
+        default=[],
+        metavar="KEY=VALUE",
+        help="settings for this run: --set fit.epochs=10",
+    )
 
 
 def assignment(text: str) -> tuple[str, Any]:
@@ -224,7 +230,11 @@ def for_system(param: dict[str, Any], system: str, seed: int | None = None) -> d
     for tree in (block, release, asked):
         resolved = _merge(resolved, _without_choices(tree))
     # What a machine type's block may hold and --set gives, comes over what the config has for it.
-    over = {key: value for key, value in _without_choices(asked).items() if key in SCHEMA[system]}
+    over = {
+        key: value
+        for key, value in _without_choices(asked).items()
+        if key in SCHEMA.get(system, {})
+    }
     machines = _merge(release.get("machines", {}), block.get("machines", {}))
     machines = {name: _merge(tree, over) for name, tree in machines.items()}
     resolved["machines"] = _merge(machines, asked.get("machines", {}))

@@ -1,0 +1,99 @@
+"""What a test run is to score: its models and clips, found and checked before any work."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import clips
+import common as com
+import ensemble
+import keras_model
+import results
+import settings
+
+
+class Test(NamedTuple):
+    """One machine type to test: its settings, its model, its test clips, and for an official model
+    the clips that its thresholds are fitted to."""
+
+    machine_type: str
+    param: dict[str, Any]
+    model: Path
+    frames: com.Frames
+    training: com.Frames | None
+
+
+def plan(
+    args: argparse.Namespace, units: list[dict[str, Any]]
+) -> list[tuple[dict[str, Any], list[Test]]]:
+    """Find the models and read the clips of a run; every problem is told before any scoring."""
+    planned, bad, problems, truth = [], [], settings.Together(), None
+    with problems:
+        ensemble.check_names(args.ensemble)
+    with problems:
+        if args.ground_truth and args.mode == "dev":
+            raise settings.BadInput("--ground-truth is for -e: development clips bear their labels")
+        truth = results.read_truth(args.ground_truth) if args.ground_truth else None
+    for unit in units:
+        com.setup_log(Path(unit["result_directory"]))
+        tests: list[Test] = []
+        for machine_type in clips.select_machines(unit, args.mode, args.machine):
+            param = settings.for_machine(unit, machine_type)
+            with problems:
+                model = keras_model.usable_model(param, machine_type, args.mode)
+                frames, unusable = com.read_clips(
+                    param, args.mode, machine_type, clips.TEST_FOLDERS, args.jobs
+                )
+                bad += unusable
+                if truth is not None:
+                    labelled = results.with_truth(frames.clips, machine_type, truth, unusable)
+                    frames = dataclasses.replace(frames, clips=tuple(labelled))
+                training = None
+                if keras_model.is_official(model):
+                    training, unusable = training_clips(param, args.mode, machine_type, args.jobs)
+                    bad += unusable
+                tests.append(Test(machine_type, param, model, frames, training))
+                check_sections(param, tests[-1])
+                if any(param["system"] in made.weights for made in args.ensemble):
+                    keras_model.check_named(model, machine_type, training)
+        planned.append((unit, tests))
+    problems.stop()
+    com.report_bad_clips(bad, Path(units[0]["result_directory"]), args.skip_bad)
+    return planned
+
+
+def training_clips(
+    param: dict[str, Any], mode: str, machine_type: str, jobs: int | None
+) -> tuple[com.Frames | None, list[tuple[Path, str]]]:
+    """What an official model was trained on, where it is present, as `com.read_clips`."""
+    if (clips.dataset_directory(param, mode) / machine_type / "train").is_dir():
+        return com.read_clips(param, mode, machine_type, ("train",), jobs)
+    com.logger.warning(
+        "%s: no training clips, so no threshold for the official model: its decisions are left out",
+        machine_type,
+    )
+    return None, []
+
+
+def check_sections(param: dict[str, Any], test: Test) -> None:
+    """Raise BadInput for a section with test clips that its system or threshold cannot take."""
+    if not keras_model.is_official(test.model):
+        known = keras_model.trained_sections(test.model, param)
+    else:
+        known = keras_model.class_names(param, test.training.clips) if test.training else []
+    scored = sorted(set(keras_model.class_names(param, test.frames.clips)))
+    unknown = sorted(set(scored) - set(known))
+    problems = settings.Together()
+    with problems:
+        keras_model.check_sections(param, test.machine_type, known, scored)
+    with problems:
+        if known and unknown and param["threshold_scope"] == "section":
+            raise settings.BadInput(
+                f"{test.machine_type}: {', '.join(unknown)} has test clips but no training clips "
+                "to fit a threshold to; add them and train again, or set threshold_scope: "
+                "machine_type"
+            )
+    problems.stop()
