@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 
 import clips
 import common as com
+import frame_cache
 import keras_model
+import output
 import settings
 
 
@@ -26,13 +28,13 @@ def main() -> int:
     """Check everything, then train what is not trained yet."""
     args = settings.command_line_chk(__doc__)
     units = settings.units(args, settings.yaml_load(args.config, args.set))
-    with com.alone(*(Path(unit["model_directory"]) for unit in units)):
+    with output.alone(*(Path(unit["model_directory"]) for unit in units)):
         todo = plan(args, units)
         failures = settings.Together()
         for number, training in enumerate(todo, start=1):
-            com.setup_log(Path(training.param["result_directory"]))
+            output.setup_log(Path(training.param["result_directory"]))
             progress = f"[{number}/{len(todo)}] {training.name}"
-            com.logger.info("%s: %d clips", progress, len(training.frames.clips))
+            output.logger.info("%s: %d clips", progress, len(training.frames.clips))
             with failures:
                 train(training)
         failures.stop()
@@ -43,12 +45,14 @@ def plan(args: argparse.Namespace, units: list[dict[str, Any]]) -> list[Training
     """Find what is not trained yet and read its clips; every problem is told before any work."""
     todo, bad, problems = [], [], settings.Together()
     for unit in units:
-        com.setup_log(Path(unit["result_directory"]))
+        output.setup_log(Path(unit["result_directory"]))
         machine_types = clips.select_machines(unit, args.mode, args.machine)
         for name, together in keras_model.training_units(unit, machine_types):
             param = settings.for_machine(unit, name)
             with problems:
-                frames, unusable = com.read_clips(param, args.mode, together, ("train",), args.jobs)
+                frames, unusable = frame_cache.read_clips(
+                    param, args.mode, together, ("train",), args.jobs
+                )
                 bad += unusable
                 classes = keras_model.class_names(param, frames.clips)
                 keras_model.check_sections(param, name, classes, classes)
@@ -60,9 +64,9 @@ def plan(args: argparse.Namespace, units: list[dict[str, Any]]) -> list[Training
                     continue
                 if not keras_model.is_official(found):
                     keras_model.check_trained(found, param, frames.clips)
-                com.logger.info("%s: there is a model already, %s", name, found)
+                output.logger.info("%s: there is a model already, %s", name, found)
     problems.stop()
-    com.report_bad_clips(bad, Path(units[0]["model_directory"]), args.skip_bad)
+    frame_cache.report_bad_clips(bad, Path(units[0]["model_directory"]), args.skip_bad)
     return todo
 
 
@@ -79,7 +83,7 @@ def train(training: Training) -> None:
     thresholds = com.fit_thresholds(scores, classes, param, name)
     com.save_history(stem.with_name(stem.name.replace("model_", "history_", 1)), history)
     keras_model.save_model(stem, system, param, frames.clips, scores, thresholds)
-    com.logger.info("%s: model -> %s", name, stem)
+    output.logger.info("%s: model -> %s", name, stem)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import common as com
 import ensemble
 import equal_error
 import evaluation
+import output
 import results
 import scoring
 import settings
@@ -27,7 +28,7 @@ def main() -> int:
         (mixed, settings.for_system(given, mixed.name, seed))
         for mixed, seed in itertools.product(args.ensemble, args.seed or [None])
     ]
-    with com.alone(*(Path(p["result_directory"]) for p in [*units, *(own for _, own in made)])):
+    with output.alone(*(Path(p["result_directory"]) for p in [*units, *(own for _, own in made)])):
         compared, members = {}, {}
         for param, tests in testing.plan(args, units):
             judged, of = test_system(param, tests, args)
@@ -39,7 +40,7 @@ def main() -> int:
                 param, mixed, args.norm, args.mode, of, bool(args.ground_truth)
             )
     if len(compared) > 1:
-        com.logger.info("%s\n", results.comparison(compared))
+        output.logger.info("%s\n", results.comparison(compared))
     return 0
 
 
@@ -58,11 +59,11 @@ def test_system(
     param: dict[str, Any], tests: list[testing.Test], args: argparse.Namespace
 ) -> tuple[list[evaluation.SectionResult], dict[str, ensemble.Scored]]:
     """Score, decide and evaluate a system: the metrics of its sections, and its scores."""
-    com.setup_log(Path(param["result_directory"]))
+    output.setup_log(Path(param["result_directory"]))
     judged, scored, used, extra = [], {}, {}, []
     for number, (machine_type, own, model, frames, training) in enumerate(tests, start=1):
         progress = f"[{number}/{len(tests)}] {machine_type}"
-        com.logger.info("%s: %d clips", progress, len(frames.clips))
+        output.logger.info("%s: %d clips", progress, len(frames.clips))
         found = scoring.score(model, own, machine_type, frames, training, args.force)
         scores, sections = found.of_clips, found.training_sections
         used[machine_type] = com.fit_thresholds(found.of_training, sections, own, machine_type)

@@ -1,112 +1,25 @@
-"""From clips to frames, and from training scores to thresholds: what every system shares."""
+"""From clips to log-mel frames, from training scores to thresholds: what every system shares."""
 
 from __future__ import annotations
 
-import collections
-import contextlib
-import csv
-import hashlib
-import json
-import logging
-import os
-import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
-from clips import Clip, dataset_directory, list_clips
-from settings import BadInput
-from signals import holds_signals, list_signals, read_signal
+from clips import Clip
+from output import logger, save_csv, whole_file
+from signals import read_signal
 
-logger = logging.getLogger("baseline")
-
-CACHE_VERSION = 1  # raise when the same settings would give other frames
-CLIPS_A_TASK = 16
-CLIPS_WORTH_A_PROCESS = 200  # extracting fewer takes less time than starting another process
-WINDOW_KEYS = (
-    "n_frames",
-    "n_hop_frames",
-)  # cut windows out of frames; frames do not depend on them
-SAMPLE_KEYS = ("input", "sample_rate", "channel")  # what samples depend on
 FEWEST_TO_FIT = 10  # scores below which three gamma parameters mean nothing
 # Where a gamma fit and its scores still agree, beside what chance does to few scores (the 1 %
 # point of the Kolmogorov-Smirnov statistic, two standard deviations of a share).
 LARGEST_DISTANCE = 0.1
 LARGEST_EXCESS = 0.05
-
-
-def setup_log(directory: Path) -> None:
-    """Send messages to the screen and, with times, to `baseline.log` in a directory."""
-    directory.mkdir(parents=True, exist_ok=True)
-    screen = logging.StreamHandler(sys.stdout)
-    screen.setFormatter(logging.Formatter("%(message)s"))
-    # Errors reach the screen as the last word of the run, from `settings.guarded`.
-    screen.addFilter(lambda record: record.levelno < logging.ERROR)
-    file = logging.FileHandler(directory / "baseline.log", encoding="utf-8")
-    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    for handler in logger.handlers[:]:
-        logger.removeHandler(handler)
-        handler.close()
-    logger.addHandler(screen)
-    logger.addHandler(file)
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
-
-
-@contextlib.contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """Write a file beside its place and rename it there: it appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
-        yield beside
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def alone(*directories: Path) -> Iterator[None]:
-    """Hold directories for this run, however it ends.
-
-    Raises BadInput where another run holds one of them.
-    """
-    from filelock import FileLock, Timeout
-
-    with contextlib.ExitStack() as held:
-        for directory in directories:
-            directory.mkdir(parents=True, exist_ok=True)
-            try:
-                held.enter_context(FileLock(directory / ".lock", blocking=False))
-            except Timeout:
-                raise BadInput(
-                    f"{directory}: another run is at work here; wait until it is done, or give "
-                    "this one another directory"
-                ) from None
-        yield
-
-
-def save_csv(path: Path, rows: Sequence[Sequence[Any]]) -> None:
-    """Write rows in the official form: commas, no header of its own, lines ending in "\\n"."""
-    with whole_file(path) as beside, beside.open("w", newline="", encoding="utf-8") as stream:
-        csv.writer(stream, lineterminator="\n").writerows(rows)
-
-
-def save_json(path: Path, tree: Any) -> None:
-    """Write a tree of plain values as JSON that a person can read."""
-    with whole_file(path) as beside:
-        beside.write_text(json.dumps(tree, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def progress_bar(total: int, title: str, unit: str, done: int = 0) -> tqdm:
-    """A progress bar with the time left; rarely redrawn where nobody watches it."""
-    often = 0.1 if sys.stderr.isatty() else 10
-    return tqdm(total=total, desc=title, unit=unit, initial=done, mininterval=often)
+ALL_SECTIONS = "all sections"
 
 
 @dataclass(frozen=True)
@@ -178,6 +91,33 @@ def file_load(path: str | Path, channel: str = "first") -> tuple[np.ndarray, int
     return np.ascontiguousarray(y), sample_rate
 
 
+def file_header(path: Path, sample_rate: int) -> tuple[int, int]:
+    """How many samples a clip says it has, and how many channels.
+
+    Raises ValueError for one that cannot be read, is empty, or has another sampling rate.
+    """
+    import soundfile
+
+    if path.suffix == ".csv":
+        return len(read_signal(path)), 1
+    try:
+        header = soundfile.info(path)
+    except (soundfile.SoundFileError, OSError, ValueError) as error:
+        raise ValueError(f"cannot be read as audio ({_brief(error)})") from None
+    if header.frames < 1:
+        raise ValueError("is empty")
+    if header.samplerate != sample_rate:
+        raise ValueError(
+            f"is sampled at {header.samplerate} Hz, not at the {sample_rate} Hz of "
+            "feature.sample_rate"
+        )
+    return header.frames, header.channels
+
+
+def _brief(error: Exception) -> str:
+    return str(error).split(": ")[-1].strip(" .")
+
+
 def log_mel(y: np.ndarray, feature: dict[str, Any]) -> np.ndarray:
     """The log-mel energies of a clip, in decibels, by librosa.
 
@@ -230,283 +170,6 @@ def file_to_vectors(path: str | Path, feature: dict[str, Any]) -> np.ndarray:
     return windows.transpose(0, 2, 1).reshape(len(windows), -1)
 
 
-def read_clips(
-    param: dict[str, Any],
-    mode: str,
-    machine_types: str | Sequence[str],
-    folders: tuple[str, ...],
-    jobs: int | None = None,
-) -> tuple[Frames, list[tuple[Path, str]]]:
-    """List the clips of a machine type, or of several, and load their frames, as `load_frames`.
-
-    Training clips of both datasets where fit.deval asks for it.
-
-    Raises BadInput where there are none, or none that can be used.
-    """
-    names = [machine_types] if isinstance(machine_types, str) else machine_types
-    clips: list[Clip] = []
-    bad: list[tuple[Path, str]] = []
-    for name in names:
-        home = dataset_directory(param, mode) / name
-        if holds_signals(home, folders):
-            found, problems = list_signals(home, folders)
-        else:
-            found, problems = list_clips(param, mode, name, folders)
-            if folders == ("train",) and param["fit"].get("deval"):
-                more, unnamed = _other_clips(param, mode, name, folders)
-                found, problems = found + more, problems + unnamed
-        clips += found
-        bad += problems
-    machine_type = ", ".join(names)
-    frames, unusable = load_frames(clips, param, jobs, machine_type)
-    bad += unusable
-    if not frames.clips:
-        raise BadInput(
-            "\n".join(
-                [f"{path}: {problem}" for path, problem in bad]
-                + [f"{machine_type}: no clip of {', '.join(folders)} is usable"]
-            )
-        )
-    return frames, bad
-
-
-def _other_clips(
-    param: dict[str, Any], mode: str, machine_type: str, folders: tuple[str, ...]
-) -> tuple[list[Clip], list[tuple[Path, str]]]:
-    other = "eval" if mode == "dev" else "dev"
-    home = dataset_directory(param, other) / machine_type / folders[0]
-    if home.is_dir():
-        return list_clips(param, other, machine_type, folders)
-    logger.warning(
-        "%s: fit.deval asks for the training clips of both datasets, but there is no directory %s; "
-        "training on those of %s_directory alone",
-        machine_type,
-        home,
-        mode,
-    )
-    return [], []
-
-
-def load_frames(
-    clips: Sequence[Clip], param: dict[str, Any], jobs: int | None = None, title: str = ""
-) -> tuple[Frames, list[tuple[Path, str]]]:
-    """The frames of clips, from the cache where it holds them, else extracted in parallel.
-
-    The cache key is each clip's path, size and time of change, and the settings that make the
-    frames; anything else in the settings may change without a clip being read again.
-
-    Parameters
-    ----------
-    clips : what to read, each once
-    param : the settings: their `feature` block, and `cache_directory`, where the arrays lie;
-        it may be deleted at any time
-    jobs : processes; None takes one a core
-    title : of the progress bar
-
-    Returns
-    -------
-    The frames of the clips that can be used, and (path, problem) of the others: unreadable,
-    empty, not finite, of another sampling rate, or shorter than one window.
-    """
-    from filelock import FileLock
-
-    feature, cache = param["feature"], Path(param["cache_directory"])
-    waveform = feature["input"] == "waveform"
-    makes = {
-        key: value
-        for key, value in feature.items()
-        if (key in SAMPLE_KEYS if waveform else key not in WINDOW_KEYS)
-    }
-    identity: list[Any] = [CACHE_VERSION, makes]
-    for clip in clips:
-        stat = clip.path.stat()
-        identity.append([str(clip.path.resolve()), stat.st_size, stat.st_mtime_ns])
-    key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:24]
-    place, about = cache / f"{key}.npy", cache / f"{key}.json"
-    found = _cached(place, about, len(clips), makes)
-    if found is None:
-        cache.mkdir(parents=True, exist_ok=True)
-        with FileLock(cache / f".{key}.lock"):
-            # Another run may have extracted them meanwhile.
-            found = _cached(place, about, len(clips), makes)
-            if found is None:
-                save_json(about, _extract(clips, makes, place, jobs, title))
-                found = _cached(place, about, len(clips), makes)
-    if found is None:
-        raise BadInput(f"{place}: vanished as soon as it was written; is the disk in order?")
-    kept, array = found
-    count = np.array(kept["count"], np.int64)
-    problems = dict(kept["problems"])
-    short = np.flatnonzero(count < feature["n_frames"]).tolist()
-    if waveform and clips and len(short) == len(clips) > len(problems):
-        longest = int(np.argmax(count))
-        raise BadInput(
-            f"{title}: a segment of feature.n_frames ({feature['n_frames']} samples) is longer "
-            f"than every clip; the longest, {clips[longest].path}, has {count[longest]}"
-        )
-    # A waveform is filled up with zeros.
-    for index in [] if waveform else short:
-        at_least = (feature["n_frames"] - 1) * feature["hop_length"] / feature["sample_rate"]
-        problems.setdefault(
-            index,
-            f"is too short: {count[index]} frames, and one window takes "
-            f"{feature['n_frames']} (at least {at_least:.3g} s)",
-        )
-    frames = Frames(array, tuple(clips), np.cumsum(count) - count, count)
-    usable = [index not in problems for index in range(len(clips))]
-    return frames.of(usable), [(clips[index].path, problems[index]) for index in sorted(problems)]
-
-
-def _extract(
-    clips: Sequence[Clip], makes: dict[str, Any], place: Path, jobs: int | None, title: str
-) -> dict[str, Any]:
-    from joblib import Parallel, cpu_count, delayed
-    from joblib.externals.loky.process_executor import TerminatedWorkerError
-
-    count, problems = _read_headers(clips, makes)
-    first = np.cumsum(count) - count
-    # Both survive an interruption; `done` says which clips' frames are in place.
-    unfinished, done = place.with_suffix(".unfinished.npy"), place.with_suffix(".done.npy")
-    begun = [
-        _unfinished(unfinished, (int(count.sum()), makes.get("n_mels", 1)), np.float32),
-        _unfinished(done, (len(clips),), np.uint8),
-    ]
-    if not all(begun):
-        np.lib.format.open_memmap(done, "r+")[:] = 0
-    missing = np.flatnonzero((count > 0) & (np.load(done) == 0)).tolist()
-    tasks = [
-        [
-            (index, clips[index].path, int(first[index]), int(count[index]))
-            for index in missing[at : at + CLIPS_A_TASK]
-        ]
-        for at in range(0, len(missing), CLIPS_A_TASK)
-    ]
-    worth = -(-len(missing) // CLIPS_WORTH_A_PROCESS)
-    parallel = Parallel(
-        n_jobs=max(1, min(jobs or cpu_count(), worth)), return_as="generator_unordered"
-    )
-    readable = int((count > 0).sum())
-    bar = progress_bar(readable, f"{title} features", "clip", readable - len(missing))
-    try:
-        with bar:
-            for n_clips, found in parallel(
-                delayed(_write_frames)(task, makes, unfinished, done) for task in tasks
-            ):
-                problems += found
-                bar.update(n_clips)
-    except TerminatedWorkerError:
-        raise BadInput(
-            f"{title}: a process that extracts features was killed, most likely for want of "
-            "memory; run the same command again with a smaller --jobs: what is done is kept"
-        ) from None
-    os.replace(unfinished, place)
-    done.unlink(missing_ok=True)
-    return {"count": count.tolist(), "problems": sorted(problems)}
-
-
-def _unfinished(path: Path, shape: tuple[int, ...], kind: type) -> bool:
-    """Whether an array of this shape was begun already; if not, begin it, its disk space taken."""
-    try:
-        if np.load(path, mmap_mode="r").shape == shape:
-            return True
-    except (OSError, ValueError, EOFError):
-        pass
-    with whole_file(path) as beside:
-        array = np.lib.format.open_memmap(beside, "w+", kind, shape)
-        array.flush()
-        # Without its space, a memory map on a full disk ends the process, and nobody learns why.
-        if hasattr(os, "posix_fallocate"):
-            with beside.open("r+b") as stream:
-                try:
-                    os.posix_fallocate(stream.fileno(), 0, beside.stat().st_size)
-                except OSError as error:
-                    raise OSError(error.errno, error.strerror, str(path)) from None
-    return False
-
-
-def _cached(
-    place: Path, about: Path, n_clips: int, makes: dict[str, Any]
-) -> tuple[dict[str, Any], np.ndarray] | None:
-    """What the cache holds, or None where it holds nothing, or something broken."""
-    try:
-        kept = json.loads(about.read_text(encoding="utf-8"))
-        array = np.load(place, mmap_mode="r", allow_pickle=False)
-        count, problems = kept["count"], kept["problems"]
-        shape = (sum(count), makes.get("n_mels", 1))
-        well = len(count) == n_clips and all(0 <= index < n_clips for index, _ in problems)
-    except (OSError, ValueError, EOFError, KeyError, TypeError):
-        return None
-    return (kept, array) if well and array.shape == shape and array.dtype == np.float32 else None
-
-
-def _read_headers(
-    clips: Sequence[Clip], makes: dict[str, Any]
-) -> tuple[np.ndarray, list[tuple[int, str]]]:
-    """How many frames each clip has, 0 for those that cannot be used, and what is wrong there."""
-    count = np.zeros(len(clips), np.int64)
-    channels: dict[int, int] = {}
-    problems = []
-    for index, clip in enumerate(clips):
-        try:
-            n_samples, channels[index] = _header(clip.path, makes["sample_rate"])
-            count[index] = _n_frames(n_samples, makes)
-        except ValueError as problem:
-            problems.append((index, str(problem)))
-    usual = max(
-        collections.Counter(channels.values()).items(), key=lambda pair: pair[::-1], default=(0, 0)
-    )[0]
-    for index, held in channels.items():
-        if held != usual:
-            count[index] = 0
-            problems.append((index, f"has {held} channels, where most clips have {usual}"))
-    return count, problems
-
-
-def _write_frames(
-    task: list[tuple[int, Path, int, int]], makes: dict[str, Any], place: Path, done: Path
-) -> tuple[int, list[tuple[int, str]]]:
-    array, marks = (np.lib.format.open_memmap(path, "r+") for path in (place, done))
-    problems = []
-    for index, path, first, count in task:
-        try:
-            y, _ = file_load(path, makes["channel"])
-            frames = y[:, None] if makes["input"] == "waveform" else log_mel(y, makes)
-            if len(frames) != count:
-                raise ValueError("ends before its header says")
-            array[first : first + count] = frames
-            marks[index] = 1
-        except ValueError as problem:
-            problems.append((index, str(problem)))
-    return len(task), problems
-
-
-def _n_frames(n_samples: int, makes: dict[str, Any]) -> int:
-    return n_samples if makes["input"] == "waveform" else 1 + n_samples // makes["hop_length"]
-
-
-def _header(path: Path, sample_rate: int) -> tuple[int, int]:
-    import soundfile
-
-    if path.suffix == ".csv":
-        return len(read_signal(path)), 1
-    try:
-        header = soundfile.info(path)
-    except (soundfile.SoundFileError, OSError, ValueError) as error:
-        raise ValueError(f"cannot be read as audio ({_brief(error)})") from None
-    if header.frames < 1:
-        raise ValueError("is empty")
-    if header.samplerate != sample_rate:
-        raise ValueError(
-            f"is sampled at {header.samplerate} Hz, not at the {sample_rate} Hz of "
-            "feature.sample_rate"
-        )
-    return header.frames, header.channels
-
-
-def _brief(error: Exception) -> str:
-    return str(error).split(": ")[-1].strip(" .")
-
-
 def save_history(stem: Path, history: dict[str, list[float]]) -> None:
     """Write the losses of every epoch as `<stem>.csv` and their curves as `<stem>.png`."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -525,28 +188,6 @@ def save_history(stem: Path, history: dict[str, list[float]]) -> None:
     axes.legend()
     with whole_file(stem.with_name(stem.name + ".png")) as beside:
         FigureCanvasAgg(figure).print_png(beside)
-
-
-def report_bad_clips(bad: list[tuple[Path, str]], directory: Path, skip: bool) -> None:
-    """Stop on unusable clips, all named; or, with skip, list them in `bad_clips.csv` and go on.
-
-    Raises BadInput where there are any and skip is off.
-    """
-    if not bad:
-        (directory / "bad_clips.csv").unlink(missing_ok=True)
-        return
-    bad = list(dict.fromkeys(bad))  # several systems may have met the same ones
-    lines = [f"{path}: {problem}" for path, problem in bad]
-    if not skip:
-        raise BadInput(
-            f"{len(bad)} clips cannot be used:\n"
-            + "\n".join(lines)
-            + "\nmend or remove them, or go on without them with --skip-bad"
-        )
-    save_csv(directory / "bad_clips.csv", [("clip", "problem"), *bad])
-    for line in lines:
-        logger.warning("skipped: %s", line)
-    logger.warning("%d clips skipped, listed in %s", len(bad), directory / "bad_clips.csv")
 
 
 def decision_threshold(scores: np.ndarray, quantile: float) -> dict[str, Any]:
@@ -605,9 +246,6 @@ def decision_threshold(scores: np.ndarray, quantile: float) -> dict[str, Any]:
         "exceeded": float(np.mean(scores > threshold)),
         "n_clips": len(scores),
     }
-
-
-ALL_SECTIONS = "all sections"
 
 
 def fit_thresholds(

@@ -18,6 +18,7 @@ import numpy as np
 
 import common as com
 import evaluation
+import output
 import results
 from clips import Clip
 from schema import SYSTEMS
@@ -198,7 +199,7 @@ def save(
     truth : as of `results.conclude`
     """
     directory = Path(param["result_directory"])
-    com.setup_log(directory)
+    output.setup_log(directory)
     judged: list[evaluation.SectionResult] = []
     used = {}
     for machine_type in next(iter(members.values())):
@@ -213,7 +214,7 @@ def save(
         )
     results.conclude(param, judged, used, truth)
     made = {"weights": ensemble.weights, "norm": norm, "seed": param["seed"]}
-    com.save_json(directory / RECORD, {**read_record(directory), mode: made})
+    output.save_json(directory / RECORD, {**read_record(directory), mode: made})
     return judged
 
 
@@ -245,7 +246,7 @@ def _warn_of_gaps(name: str, machine_type: str, of: Mapping[str, Scored], combin
         ),
     ):
         if kept < most:
-            com.logger.warning(
+            output.logger.warning(
                 "%s %s: %d of %d %s clips are left out: not every system of the ensemble has them",
                 name,
                 machine_type,

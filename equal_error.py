@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from clips import Clip
-from common import save_csv
+from output import save_csv
 
 # As in the release, the normal clips are the positives of the first three.
 COLUMNS = ("AUC", "equal error rate", "threshold", "F1", "precision", "recall", "accuracy")

@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from clips import Clip
-from common import Frames, save_json, whole_file
+from common import Frames
+from output import save_json, whole_file
 from settings import BadInput, __version__
 
 if TYPE_CHECKING:

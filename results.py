@@ -13,6 +13,7 @@ import numpy as np
 import common as com
 import evaluation
 import evaluator_table
+import output
 from clips import Clip
 from settings import BadInput
 
@@ -57,7 +58,7 @@ def with_truth(
     problems, there = [], {evaluation.clip_key(path.name) for path, _ in unusable}
     for key in sorted({key for key, _ in named}):
         if key not in truth:
-            com.logger.warning("%s: not in the ground truth, so not evaluated", key)
+            output.logger.warning("%s: not in the ground truth, so not evaluated", key)
             continue
         here = (there & set(truth[key])) | {
             evaluation.clip_key(clip.name) for of, clip in named if of == key
@@ -120,7 +121,7 @@ def conclude(
     With truth, what the published evaluators give beside: see `evaluator_table`.
     """
     directory = Path(param["result_directory"])
-    com.save_csv(
+    output.save_csv(
         directory / "thresholds.csv",
         [THRESHOLD_COLUMNS]
         + [
@@ -131,13 +132,13 @@ def conclude(
     )
     if judged:
         for warning in evaluation.undefined_warnings(judged):
-            com.logger.warning("%s", warning)
+            output.logger.warning("%s", warning)
         more = evaluator_table.rows(judged) if truth else ()
         evaluation.write_result_csv(directory / param["result_file"], judged, more)
         if truth and (means := evaluator_table.text(judged)):
-            com.logger.info("\n%s", means)
-        com.logger.info("\n%s\n", evaluation.format_table(judged))
-    com.logger.info("results -> %s", directory)
+            output.logger.info("\n%s", means)
+        output.logger.info("\n%s\n", evaluation.format_table(judged))
+    output.logger.info("results -> %s", directory)
 
 
 def comparison(judged: Mapping[str, Sequence[evaluation.SectionResult]]) -> str:
@@ -209,10 +210,10 @@ def save_all_scores(
         for name, mean in means.items():
             note = "chosen on test labels, as published" if name == best else ""
             reached.append((clips[0].machine_type, name, "" if np.isnan(mean) else mean, note))
-    com.save_csv(directory / "all_scores.csv", rows)
+    output.save_csv(directory / "all_scores.csv", rows)
     if len(reached) > 1:
-        com.save_csv(directory / "all_scores_hmean.csv", reached)
-    com.logger.info("%d scores of every clip -> %s", len(columns), directory / "all_scores.csv")
+        output.save_csv(directory / "all_scores_hmean.csv", reached)
+    output.logger.info("%d scores of every clip -> %s", len(columns), directory / "all_scores.csv")
 
 
 def _mean_metric(clips: Sequence[Clip], scores: np.ndarray, max_fpr: float) -> float:
@@ -250,7 +251,7 @@ def _write(
             if values is None:
                 path.unlink(missing_ok=True)
                 continue
-            com.save_csv(
+            output.save_csv(
                 path,
                 [
                     (clip.name, value)

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import keras_model
-from common import Frames, logger, whole_file
+from common import Frames
+from output import logger, whole_file
 
 KEPT_VERSION = 1  # raise when the same model and clips would give other scores
 # What scores do not depend on.

@@ -19,10 +19,10 @@ import numpy as np
 import yaml
 
 import clips
-import common as com
 import ensemble
 import evaluation
 import keras_model
+import output
 import results
 import settings
 from schema import SYSTEMS
@@ -345,7 +345,7 @@ def read_result_csv(path: Path) -> list[evaluation.SectionResult]:
 
 def write(path: Path, systems: dict[str, dict[str, bytes]]) -> None:
     """Write the zip: label → name → content; the same content gives the same bytes."""
-    with com.whole_file(path) as beside, zipfile.ZipFile(beside, "w") as package:
+    with output.whole_file(path) as beside, zipfile.ZipFile(beside, "w") as package:
         for label, files in systems.items():
             for name, content in files.items():
                 entry = zipfile.ZipInfo(f"task2/{label}/{name}")

@@ -10,7 +10,9 @@ from typing import Any, NamedTuple
 import clips
 import common as com
 import ensemble
+import frame_cache
 import keras_model
+import output
 import results
 import settings
 
@@ -38,13 +40,13 @@ def plan(
             raise settings.BadInput("--ground-truth is for -e: development clips bear their labels")
         truth = results.read_truth(args.ground_truth) if args.ground_truth else None
     for unit in units:
-        com.setup_log(Path(unit["result_directory"]))
+        output.setup_log(Path(unit["result_directory"]))
         tests: list[Test] = []
         for machine_type in clips.select_machines(unit, args.mode, args.machine):
             param = settings.for_machine(unit, machine_type)
             with problems:
                 model = keras_model.usable_model(param, machine_type, args.mode)
-                frames, unusable = com.read_clips(
+                frames, unusable = frame_cache.read_clips(
                     param, args.mode, machine_type, clips.TEST_FOLDERS, args.jobs
                 )
                 bad += unusable
@@ -61,17 +63,17 @@ def plan(
                     keras_model.check_named(model, machine_type, training)
         planned.append((unit, tests))
     problems.stop()
-    com.report_bad_clips(bad, Path(units[0]["result_directory"]), args.skip_bad)
+    frame_cache.report_bad_clips(bad, Path(units[0]["result_directory"]), args.skip_bad)
     return planned
 
 
 def training_clips(
     param: dict[str, Any], mode: str, machine_type: str, jobs: int | None
 ) -> tuple[com.Frames | None, list[tuple[Path, str]]]:
-    """What an official model was trained on, where it is present, as `com.read_clips`."""
+    """What an official model was trained on, where it is present, as `frame_cache.read_clips`."""
     if (clips.dataset_directory(param, mode) / machine_type / "train").is_dir():
-        return com.read_clips(param, mode, machine_type, ("train",), jobs)
-    com.logger.warning(
+        return frame_cache.read_clips(param, mode, machine_type, ("train",), jobs)
+    output.logger.warning(
         "%s: no training clips, so no threshold for the official model: its decisions are left out",
         machine_type,
     )

@@ -11,6 +11,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import common as com
+import frame_cache
 import keras_model
 import settings
 
@@ -55,7 +56,7 @@ def main() -> None:
 
     def frames(folder: str, cache: str = "cache") -> com.Frames:
         held = {**param, "cache_directory": str(args.cache / cache)}
-        return com.read_clips(held, "dev", machine, (folder,))[0]
+        return frame_cache.read_clips(held, "dev", machine, (folder,))[0]
 
     if args.job == "features":
         frames("test", "warm-up")  # librosa compiles on its first call

@@ -38,9 +38,10 @@ from sklearn.metrics import DistanceMetric
 from sklearn.metrics.pairwise import cosine_distances
 from sklearn.neighbors import LocalOutlierFactor, NearestNeighbors
 
-from common import Frames, logger, progress_bar
+from common import Frames
 from models.base import System
 from models.resume import Resume
+from output import logger, progress_bar
 from schema import AEGAN_AD_SCORES
 from settings import BadInput
 

@@ -13,8 +13,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from common import Frames, progress_bar
+from common import Frames
 from models.resume import Finite, Resume
+from output import progress_bar
 
 
 class System(keras.Model):

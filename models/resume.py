@@ -9,7 +9,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from common import logger, whole_file
+from output import logger, whole_file
 from settings import BadInput
 
 

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import common as com
+import frame_cache
 import keras_model
+import output
 import settings
 from clips import Clip
 from common import Frames
@@ -224,7 +225,7 @@ def test_constant_clips_have_defined_scores(system) -> None:
 
 
 def test_a_singular_covariance_is_shrunk_and_said(caplog, monkeypatch) -> None:
-    monkeypatch.setattr(com.logger, "propagate", True)
+    monkeypatch.setattr(output.logger, "propagate", True)
     embeddings = np.random.default_rng(0).normal(size=(6, 20)).astype(np.float32)
     with caplog.at_level(logging.WARNING):
         found = covariance(embeddings)
@@ -253,7 +254,7 @@ def test_a_clip_shorter_than_a_window_is_named(tmp_path) -> None:
     )
     param = settings.for_system(held, "aegan_ad")
     clip = Clip(path, "fan", "section_00", "train")
-    _, bad = com.load_frames([clip], param, jobs=1)
+    _, bad = frame_cache.load_frames([clip], param, jobs=1)
     assert bad[0][0] == path
     assert "too short: 32 frames, and one window takes 128" in bad[0][1]
 
@@ -319,7 +320,7 @@ def test_what_comes_over_what_for_a_machine_type() -> None:
 def test_deval_trains_on_both_datasets(tmp_path, caplog, monkeypatch) -> None:
     import soundfile
 
-    monkeypatch.setattr(com.logger, "propagate", True)
+    monkeypatch.setattr(output.logger, "propagate", True)
     for folder, section in (("dev", "00"), ("eval", "03")):
         train = tmp_path / folder / "fan" / "train"
         train.mkdir(parents=True)
@@ -332,11 +333,11 @@ def test_deval_trains_on_both_datasets(tmp_path, caplog, monkeypatch) -> None:
         ("aegan_ad.fit.deval", True),
     )
     for mode in ("dev", "eval"):
-        frames, _ = com.read_clips(param, mode, "fan", ("train",), 1)
+        frames, _ = frame_cache.read_clips(param, mode, "fan", ("train",), 1)
         assert sorted(clip.section for clip in frames.clips) == ["section_00", "section_03"]
     assert not caplog.text
     (tmp_path / "eval").rename(tmp_path / "elsewhere")
-    frames, _ = com.read_clips(param, "dev", "fan", ("train",), 1)
+    frames, _ = frame_cache.read_clips(param, "dev", "fan", ("train",), 1)
     assert len(frames.clips) == 1
     assert "fit.deval asks for the training clips of both datasets" in caplog.text
 

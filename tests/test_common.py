@@ -10,6 +10,8 @@ import scipy.stats
 import soundfile
 
 import common as com
+import frame_cache
+import output
 import settings
 from clips import Clip
 
@@ -122,7 +124,7 @@ def test_clips_of_any_length_in_one_array(tmp_path, param):
         write_clip(tmp_path / f"{i}.wav", noise(n, i))
         for i, n in enumerate((RATE, 2 * RATE, RATE // 2))
     ]
-    frames, bad = com.load_frames(clips, param)
+    frames, bad = frame_cache.load_frames(clips, param)
     assert not bad
     assert isinstance(frames.array, np.memmap)
     assert frames.count.tolist() == [32, 63, 16]
@@ -138,19 +140,19 @@ def test_cache_is_used_until_clip_or_settings_change(tmp_path, param, monkeypatc
     clips = [write_clip(tmp_path / "a.wav", noise(RATE))]
     read = []
     load = com.file_load
-    monkeypatch.setattr(com, "file_load", lambda *given: read.append(given) or load(*given))
-    before = np.array(com.load_frames(clips, param, jobs=1)[0].array)
-    com.load_frames(clips, param, jobs=1)
+    monkeypatch.setattr(frame_cache, "file_load", lambda *given: read.append(given) or load(*given))
+    before = np.array(frame_cache.load_frames(clips, param, jobs=1)[0].array)
+    frame_cache.load_frames(clips, param, jobs=1)
     param["feature"]["n_frames"] = 10  # windows are cut later: the frames stay
-    com.load_frames(clips, param, jobs=1)
+    frame_cache.load_frames(clips, param, jobs=1)
     assert len(read) == 1
     param["feature"]["hop_length"] = 256
-    com.load_frames(clips, param, jobs=1)
+    frame_cache.load_frames(clips, param, jobs=1)
     assert len(read) == 2
     param["feature"]["hop_length"] = 512
     write_clip(clips[0].path, noise(RATE, seed=1))
     os.utime(clips[0].path, ns=(1, 1))
-    after = np.array(com.load_frames(clips, param, jobs=1)[0].array)
+    after = np.array(frame_cache.load_frames(clips, param, jobs=1)[0].array)
     assert len(read) == 3
     assert np.abs(after - before).max() > 1
 
@@ -158,7 +160,7 @@ def test_cache_is_used_until_clip_or_settings_change(tmp_path, param, monkeypatc
 @pytest.mark.parametrize("damage", ["cut array", "cut description", "no description"])
 def test_damaged_cache_is_rebuilt(tmp_path, param, damage):
     clips = [write_clip(tmp_path / "a.wav", noise(RATE))]
-    before = np.array(com.load_frames(clips, param)[0].array)
+    before = np.array(frame_cache.load_frames(clips, param)[0].array)
     (array,) = (tmp_path / "cache").glob("*.npy")
     about = array.with_suffix(".json")
     if damage == "cut array":
@@ -167,7 +169,7 @@ def test_damaged_cache_is_rebuilt(tmp_path, param, damage):
         about.write_bytes(about.read_bytes()[:5])
     else:
         about.unlink()
-    assert np.array_equal(com.load_frames(clips, param)[0].array, before)
+    assert np.array_equal(frame_cache.load_frames(clips, param)[0].array, before)
 
 
 def test_channels(tmp_path):
@@ -191,7 +193,7 @@ def test_bad_clips_are_all_named(tmp_path, param):
         write_clip(tmp_path / "text.wav", noise(RATE)),
     ]
     clips[-1].path.write_text("not a wav")
-    frames, bad = com.load_frames(clips, param)
+    frames, bad = frame_cache.load_frames(clips, param)
     assert frames.clips == (good,)
     said = {path.name: problem for path, problem in bad}
     assert "not finite" in said.pop("nan.wav")
@@ -205,7 +207,7 @@ def test_bad_clips_are_all_named(tmp_path, param):
 def test_mono_among_stereo_is_named(tmp_path, param):
     clips = [write_clip(tmp_path / f"{i}.wav", noise(RATE, i, 2)) for i in range(3)]
     clips.append(write_clip(tmp_path / "mono.wav", noise(RATE)))
-    frames, bad = com.load_frames(clips, param)
+    frames, bad = frame_cache.load_frames(clips, param)
     assert [clip.name for clip in frames.clips] == ["0.wav", "1.wav", "2.wav"]
     assert bad == [(clips[-1].path, "has 1 channels, where most clips have 2")]
 
@@ -213,32 +215,32 @@ def test_mono_among_stereo_is_named(tmp_path, param):
 def test_truncated_clip_is_named(tmp_path, param):
     clip = write_clip(tmp_path / "cut.flac", noise(RATE))
     clip.path.write_bytes(clip.path.read_bytes()[: clip.path.stat().st_size // 2])
-    _, bad = com.load_frames([clip], param)
+    _, bad = frame_cache.load_frames([clip], param)
     assert [path.name for path, _ in bad] == ["cut.flac"]
 
 
 def test_bad_clips_stop_or_are_listed(tmp_path):
     bad = [(tmp_path / "a.wav", "is empty"), (tmp_path / "b, c.wav", "is odd")] * 2
     with pytest.raises(settings.BadInput) as caught:
-        com.report_bad_clips(bad, tmp_path, skip=False)
+        frame_cache.report_bad_clips(bad, tmp_path, skip=False)
     assert str(caught.value).startswith("2 clips cannot be used")
     assert str(caught.value).count("a.wav: is empty") == 1
     assert "b, c.wav: is odd" in str(caught.value)
     assert not (tmp_path / "bad_clips.csv").exists()
-    com.report_bad_clips(bad, tmp_path, skip=True)
+    frame_cache.report_bad_clips(bad, tmp_path, skip=True)
     listed = (tmp_path / "bad_clips.csv").read_text()
     assert listed == f'clip,problem\n{bad[0][0]},is empty\n"{bad[1][0]}",is odd\n'
-    com.report_bad_clips([], tmp_path, skip=True)
+    frame_cache.report_bad_clips([], tmp_path, skip=True)
     assert not (tmp_path / "bad_clips.csv").exists()
 
 
 def test_files_appear_whole_or_not_at_all(tmp_path):
     place = tmp_path / "deep" / "a.csv"
-    with pytest.raises(RuntimeError), com.whole_file(place) as beside:
+    with pytest.raises(RuntimeError), output.whole_file(place) as beside:
         beside.write_text("half")
         raise RuntimeError
     assert not list(place.parent.iterdir())
-    com.save_csv(place, [("a", 0.1), ("b", 1e-7)])
+    output.save_csv(place, [("a", 0.1), ("b", 1e-7)])
     assert place.read_bytes() == b"a,0.1\nb,1e-07\n"
 
 
@@ -313,7 +315,7 @@ def test_thresholds_per_section_or_machine_type(param, caplog):
 
 def test_replaced_fit_is_warned_of(param, monkeypatch):
     said = []
-    monkeypatch.setattr(com.logger, "warning", lambda form, *values: said.append(form % values))
+    monkeypatch.setattr(output.logger, "warning", lambda form, *values: said.append(form % values))
     com.fit_thresholds(np.full(50, 3.0), ["section_00"] * 50, param, "fan")
     assert said == [
         "fan section_00: SciPy's gamma fit does not describe the 50 training scores; "

@@ -12,6 +12,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 import common as com
+import frame_cache
 import keras_model
 import settings
 
@@ -105,7 +106,7 @@ def setting(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..
 @pytest.fixture(scope="module")
 def clips(setting: Callable[..., dict[str, Any]]) -> Callable[[str, str], com.Frames]:
     def of(name: str, folder: str) -> com.Frames:
-        frames, bad = com.read_clips(setting(name), "dev", MACHINE, (folder,), jobs=1)
+        frames, bad = frame_cache.read_clips(setting(name), "dev", MACHINE, (folder,), jobs=1)
         assert not bad
         return frames
 

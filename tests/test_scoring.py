@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from test_base import small
 
-import common as com
+import frame_cache
 import keras_model
 import scoring
 from settings import BadInput
@@ -25,7 +25,7 @@ def run(demo: Path, tmp_path: Path):
         ("model_directory", str(tmp_path / "model")),
         ("cache_directory", str(tmp_path / "cache")),
     )
-    frames, _ = com.read_clips(param, "dev", "valve", ("test",), jobs=1)
+    frames, _ = frame_cache.read_clips(param, "dev", "valve", ("test",), jobs=1)
     system = keras_model.get_model(param, ["section_00", "section_01", "section_02"])
     stem = keras_model.model_stem(param, "valve", "dev")
     keras_model.save_model(stem, system, param, frames.clips, np.arange(len(frames.clips)), {})

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import common
+import frame_cache
 import settings
 import signals
 from settings import BadInput
@@ -38,7 +38,7 @@ def param(home: Path, *assignments: tuple[str, object]) -> dict:
 
 
 def test_signals_are_clips_of_one_section_with_the_labels_of_the_csv(home: Path) -> None:
-    frames, bad = common.read_clips(param(home), "dev", "pump", ("test",), 1)
+    frames, bad = frame_cache.read_clips(param(home), "dev", "pump", ("test",), 1)
     assert not bad
     said = [(clip.name, clip.label, clip.section) for clip in frames.clips]
     assert said == [
@@ -105,7 +105,7 @@ def test_a_signal_that_cannot_be_used_is_named_with_its_line(
     home: Path, text: str, said: str
 ) -> None:
     (home / "train" / "1.csv").write_text(text)
-    frames, bad = common.read_clips(param(home), "dev", "pump", ("train",), 1)
+    frames, bad = frame_cache.read_clips(param(home), "dev", "pump", ("train",), 1)
     assert [clip.name for clip in frames.clips] == ["0.csv", "2.csv"]
     assert [path.name for path, _ in bad] == ["1.csv"]
     assert said in bad[0][1]
@@ -113,6 +113,6 @@ def test_a_signal_that_cannot_be_used_is_named_with_its_line(
 
 def test_a_segment_longer_than_every_clip_is_told_with_the_longest(home: Path) -> None:
     with pytest.raises(BadInput, match=r"longer than every clip.*0\.csv, has 60"):
-        common.read_clips(
+        frame_cache.read_clips(
             param(home, ("grlnet.feature.n_frames", 61)), "dev", "pump", ("train",), 1
         )

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 import tensorflow as tf
 
-import common
+import frame_cache
 import keras_model
 import settings
 from clips import Clip
@@ -59,7 +59,7 @@ def test_samples_come_from_the_cache_as_the_file_holds_them(tmp_path: Path) -> N
         soundfile.write(tmp_path / f"{name}.wav", part, 16000, "PCM_16")
         clips.append(Clip(tmp_path / f"{name}.wav", "fan", "section_00", "train"))
     param = tiny(("cache_directory", str(tmp_path / "cache")))
-    frames, bad = common.load_frames(clips, param, 1)
+    frames, bad = frame_cache.load_frames(clips, param, 1)
     assert not bad
     assert frames.count.tolist() == [300, 40]
     assert isinstance(frames.array, np.memmap)
@@ -73,7 +73,7 @@ def test_a_clip_shorter_than_a_window_is_named(tmp_path: Path, system: str) -> N
     held = settings.yaml_load(
         settings.HOME / "baseline.yaml", [("cache_directory", str(tmp_path / "cache"))]
     )
-    frames, bad = common.load_frames([clip], settings.for_system(held, system), 1)
+    frames, bad = frame_cache.load_frames([clip], settings.for_system(held, system), 1)
     assert not frames.clips
     assert bad[0][0] == clip.path
     assert "too short: 2 frames" in bad[0][1]

@@ -31,7 +31,7 @@ import requests
 import urllib3
 from tqdm import tqdm
 
-import common as com
+import output
 from settings import BadInput, Together, guarded, nearest
 from tools.unpack import unpack
 
@@ -185,7 +185,7 @@ def list_archives(line: Line, state: Path, part: str, record: int) -> list[Archi
         files = _checked_files(json.loads(kept.read_text(encoding="utf-8")), record)
     except (OSError, ValueError, BadInput):
         files = _checked_files(line.record(record), record)
-        com.save_json(kept, {"files": files})
+        output.save_json(kept, {"files": files})
     latest: dict[str, tuple[int, Archive]] = {}
     for file in files:
         words = _ARCHIVE.fullmatch(file["key"])
@@ -287,7 +287,7 @@ def fetch_all(line: Line, to: Path, state: Path, todo: Sequence[Archive]) -> Non
     problems = Together()
     total = sum(archive.size for archive in todo)
     print(f"{len(todo)} archives, {_bytes(_left(state, todo))} left to download")
-    bar = com.progress_bar(total, "", "B")
+    bar = output.progress_bar(total, "", "B")
     bar.unit_scale = True
     with bar:
         for number, archive in enumerate(todo, start=1):
@@ -308,7 +308,7 @@ def fetch_all(line: Line, to: Path, state: Path, todo: Sequence[Archive]) -> Non
                     state / f"{archive.key}.unpacking",
                 )
                 record = {"checksum": archive.checksum, "files": sizes}
-                com.save_json(state / f"{archive.key}.json", record)
+                output.save_json(state / f"{archive.key}.json", record)
                 path.unlink()
                 left = todo[number:]
                 bar.write(

@@ -20,7 +20,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import clips
 import common as com
+import frame_cache
 import keras_model
+import output
 import settings
 
 if TYPE_CHECKING:
@@ -37,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = settings.command_line_chk(__doc__, argv, _add_clip)
     units = settings.units(args, settings.yaml_load(args.config, args.set))
     for unit in units:
-        com.setup_log(Path(unit["result_directory"]))
+        output.setup_log(Path(unit["result_directory"]))
         for machine_type, place, training, frames in plan(args, unit):
             param = settings.for_machine(unit, machine_type)
             keras_model.clear_session()
@@ -59,7 +61,7 @@ def plan(
         param = settings.for_machine(unit, machine_type)
         with problems:
             place = keras_model.usable_model(param, machine_type, args.mode)
-            test, unusable = com.read_clips(
+            test, unusable = frame_cache.read_clips(
                 param, args.mode, machine_type, clips.TEST_FOLDERS, args.jobs
             )
             bad += unusable
@@ -67,7 +69,7 @@ def plan(
             wanted -= {clip.name for clip in test.clips}
             if not any(chosen):
                 continue
-            training, unusable = com.read_clips(
+            training, unusable = frame_cache.read_clips(
                 param, args.mode, machine_type, ("train",), args.jobs
             )
             bad += unusable
@@ -78,7 +80,7 @@ def plan(
                 "\n".join(f"--clip {name}: no such test clip" for name in sorted(wanted))
             )
     problems.stop()
-    com.report_bad_clips(bad, Path(unit["result_directory"]), args.skip_bad)
+    frame_cache.report_bad_clips(bad, Path(unit["result_directory"]), args.skip_bad)
     return planned
 
 
@@ -90,7 +92,7 @@ def draw_clips(system: System, machine_type: str, training: com.Frames, frames: 
     param = system.param
     low, high, mean = training_mean(training, int(frames.count.max()))
     seconds, hertz = axes_of(param["feature"], len(mean))
-    with com.progress_bar(len(frames.clips), f"{machine_type} maps", "clip") as bar:
+    with output.progress_bar(len(frames.clips), f"{machine_type} maps", "clip") as bar:
         for clip, first, count in zip(frames.clips, frames.first, frames.count, strict=True):
             try:
                 rebuilt = rebuild(system, np.asarray(frames.array[first : first + count]))
@@ -106,12 +108,12 @@ def draw_clips(system: System, machine_type: str, training: com.Frames, frames: 
                 "hertz": hertz,
             }
             stem = Path(param["result_directory"]) / f"anomaly_map_{machine_type}_{clip.path.stem}"
-            with com.whole_file(Path(f"{stem}.npz")) as beside, beside.open("wb") as stream:
+            with output.whole_file(Path(f"{stem}.npz")) as beside, beside.open("wb") as stream:
                 np.savez(stream, **held)
-            with com.whole_file(Path(f"{stem}.png")) as beside:
+            with output.whole_file(Path(f"{stem}.png")) as beside:
                 figure(held, f"{machine_type}: {clip.name}").canvas.print_png(beside)
             bar.update()
-    com.logger.info("%s: %d maps -> %s", machine_type, len(frames.clips), stem.parent)
+    output.logger.info("%s: %d maps -> %s", machine_type, len(frames.clips), stem.parent)
 
 
 def rebuild(system: System, frames: np.ndarray) -> np.ndarray:

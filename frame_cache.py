@@ -1,0 +1,304 @@
+"""The frames of clips, from the cache where it holds them, else extracted in parallel."""
+
+from __future__ import annotations
+
+import collections
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clips import Clip, dataset_directory, list_clips
+from common import Frames, file_header, file_load, log_mel
+from output import logger, progress_bar, save_csv, save_json, whole_file
+from settings import BadInput
+from signals import holds_signals, list_signals
+
+CACHE_VERSION = 1  # raise when the same settings would give other frames
+CLIPS_A_TASK = 16
+CLIPS_WORTH_A_PROCESS = 200  # extracting fewer takes less time than starting another process
+WINDOW_KEYS = (
+    "n_frames",
+    "n_hop_frames",
+)  # cut windows out of frames; frames do not depend on them
+SAMPLE_KEYS = ("input", "sample_rate", "channel")  # what samples depend on
+
+
+def read_clips(
+    param: dict[str, Any],
+    mode: str,
+    machine_types: str | Sequence[str],
+    folders: tuple[str, ...],
+    jobs: int | None = None,
+) -> tuple[Frames, list[tuple[Path, str]]]:
+    """List the clips of a machine type, or of several, and load their frames, as `load_frames`.
+
+    Training clips of both datasets where fit.deval asks for it.
+
+    Raises BadInput where there are none, or none that can be used.
+    """
+    names = [machine_types] if isinstance(machine_types, str) else machine_types
+    clips: list[Clip] = []
+    bad: list[tuple[Path, str]] = []
+    for name in names:
+        home = dataset_directory(param, mode) / name
+        if holds_signals(home, folders):
+            found, problems = list_signals(home, folders)
+        else:
+            found, problems = list_clips(param, mode, name, folders)
+            if folders == ("train",) and param["fit"].get("deval"):
+                more, unnamed = _other_clips(param, mode, name, folders)
+                found, problems = found + more, problems + unnamed
+        clips += found
+        bad += problems
+    machine_type = ", ".join(names)
+    frames, unusable = load_frames(clips, param, jobs, machine_type)
+    bad += unusable
+    if not frames.clips:
+        raise BadInput(
+            "\n".join(
+                [f"{path}: {problem}" for path, problem in bad]
+                + [f"{machine_type}: no clip of {', '.join(folders)} is usable"]
+            )
+        )
+    return frames, bad
+
+
+def _other_clips(
+    param: dict[str, Any], mode: str, machine_type: str, folders: tuple[str, ...]
+) -> tuple[list[Clip], list[tuple[Path, str]]]:
+    other = "eval" if mode == "dev" else "dev"
+    home = dataset_directory(param, other) / machine_type / folders[0]
+    if home.is_dir():
+        return list_clips(param, other, machine_type, folders)
+    logger.warning(
+        "%s: fit.deval asks for the training clips of both datasets, but there is no directory %s; "
+        "training on those of %s_directory alone",
+        machine_type,
+        home,
+        mode,
+    )
+    return [], []
+
+
+def load_frames(
+    clips: Sequence[Clip], param: dict[str, Any], jobs: int | None = None, title: str = ""
+) -> tuple[Frames, list[tuple[Path, str]]]:
+    """The frames of clips, from the cache where it holds them, else extracted in parallel.
+
+    The cache key is each clip's path, size and time of change, and the settings that make the
+    frames; anything else in the settings may change without a clip being read again.
+
+    Parameters
+    ----------
+    clips : what to read, each once
+    param : the settings: their `feature` block, and `cache_directory`, where the arrays lie;
+        it may be deleted at any time
+    jobs : processes; None takes one a core
+    title : of the progress bar
+
+    Returns
+    -------
+    The frames of the clips that can be used, and (path, problem) of the others: unreadable,
+    empty, not finite, of another sampling rate, or shorter than one window.
+    """
+    from filelock import FileLock
+
+    feature, cache = param["feature"], Path(param["cache_directory"])
+    waveform = feature["input"] == "waveform"
+    makes = {
+        key: value
+        for key, value in feature.items()
+        if (key in SAMPLE_KEYS if waveform else key not in WINDOW_KEYS)
+    }
+    identity: list[Any] = [CACHE_VERSION, makes]
+    for clip in clips:
+        stat = clip.path.stat()
+        identity.append([str(clip.path.resolve()), stat.st_size, stat.st_mtime_ns])
+    key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:24]
+    place, about = cache / f"{key}.npy", cache / f"{key}.json"
+    found = _cached(place, about, len(clips), makes)
+    if found is None:
+        cache.mkdir(parents=True, exist_ok=True)
+        with FileLock(cache / f".{key}.lock"):
+            # Another run may have extracted them meanwhile.
+            found = _cached(place, about, len(clips), makes)
+            if found is None:
+                save_json(about, _extract(clips, makes, place, jobs, title))
+                found = _cached(place, about, len(clips), makes)
+    if found is None:
+        raise BadInput(f"{place}: vanished as soon as it was written; is the disk in order?")
+    kept, array = found
+    count = np.array(kept["count"], np.int64)
+    problems = dict(kept["problems"])
+    short = np.flatnonzero(count < feature["n_frames"]).tolist()
+    if waveform and clips and len(short) == len(clips) > len(problems):
+        longest = int(np.argmax(count))
+        raise BadInput(
+            f"{title}: a segment of feature.n_frames ({feature['n_frames']} samples) is longer "
+            f"than every clip; the longest, {clips[longest].path}, has {count[longest]}"
+        )
+    # A waveform is filled up with zeros.
+    for index in [] if waveform else short:
+        at_least = (feature["n_frames"] - 1) * feature["hop_length"] / feature["sample_rate"]
+        problems.setdefault(
+            index,
+            f"is too short: {count[index]} frames, and one window takes "
+            f"{feature['n_frames']} (at least {at_least:.3g} s)",
+        )
+    frames = Frames(array, tuple(clips), np.cumsum(count) - count, count)
+    usable = [index not in problems for index in range(len(clips))]
+    return frames.of(usable), [(clips[index].path, problems[index]) for index in sorted(problems)]
+
+
+def _cached(
+    place: Path, about: Path, n_clips: int, makes: dict[str, Any]
+) -> tuple[dict[str, Any], np.ndarray] | None:
+    """What the cache holds, or None where it holds nothing, or something broken."""
+    try:
+        kept = json.loads(about.read_text(encoding="utf-8"))
+        array = np.load(place, mmap_mode="r", allow_pickle=False)
+        count, problems = kept["count"], kept["problems"]
+        shape = (sum(count), makes.get("n_mels", 1))
+        well = len(count) == n_clips and all(0 <= index < n_clips for index, _ in problems)
+    except (OSError, ValueError, EOFError, KeyError, TypeError):
+        return None
+    return (kept, array) if well and array.shape == shape and array.dtype == np.float32 else None
+
+
+def _extract(
+    clips: Sequence[Clip], makes: dict[str, Any], place: Path, jobs: int | None, title: str
+) -> dict[str, Any]:
+    from joblib import Parallel, cpu_count, delayed
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+    count, problems = _read_headers(clips, makes)
+    first = np.cumsum(count) - count
+    # Both survive an interruption; `done` says which clips' frames are in place.
+    unfinished, done = place.with_suffix(".unfinished.npy"), place.with_suffix(".done.npy")
+    begun = [
+        _unfinished(unfinished, (int(count.sum()), makes.get("n_mels", 1)), np.float32),
+        _unfinished(done, (len(clips),), np.uint8),
+    ]
+    if not all(begun):
+        np.lib.format.open_memmap(done, "r+")[:] = 0
+    missing = np.flatnonzero((count > 0) & (np.load(done) == 0)).tolist()
+    tasks = [
+        [
+            (index, clips[index].path, int(first[index]), int(count[index]))
+            for index in missing[at : at + CLIPS_A_TASK]
+        ]
+        for at in range(0, len(missing), CLIPS_A_TASK)
+    ]
+    worth = -(-len(missing) // CLIPS_WORTH_A_PROCESS)
+    parallel = Parallel(
+        n_jobs=max(1, min(jobs or cpu_count(), worth)), return_as="generator_unordered"
+    )
+    readable = int((count > 0).sum())
+    bar = progress_bar(readable, f"{title} features", "clip", readable - len(missing))
+    try:
+        with bar:
+            for n_clips, found in parallel(
+                delayed(_write_frames)(task, makes, unfinished, done) for task in tasks
+            ):
+                problems += found
+                bar.update(n_clips)
+    except TerminatedWorkerError:
+        raise BadInput(
+            f"{title}: a process that extracts features was killed, most likely for want of "
+            "memory; run the same command again with a smaller --jobs: what is done is kept"
+        ) from None
+    os.replace(unfinished, place)
+    done.unlink(missing_ok=True)
+    return {"count": count.tolist(), "problems": sorted(problems)}
+
+
+def _unfinished(path: Path, shape: tuple[int, ...], kind: type) -> bool:
+    """Whether an array of this shape was begun already; if not, begin it, its disk space taken."""
+    try:
+        if np.load(path, mmap_mode="r").shape == shape:
+            return True
+    except (OSError, ValueError, EOFError):
+        pass
+    with whole_file(path) as beside:
+        array = np.lib.format.open_memmap(beside, "w+", kind, shape)
+        array.flush()
+        # Without its space, a memory map on a full disk ends the process, and nobody learns why.
+        if hasattr(os, "posix_fallocate"):
+            with beside.open("r+b") as stream:
+                try:
+                    os.posix_fallocate(stream.fileno(), 0, beside.stat().st_size)
+                except OSError as error:
+                    raise OSError(error.errno, error.strerror, str(path)) from None
+    return False
+
+
+def _read_headers(
+    clips: Sequence[Clip], makes: dict[str, Any]
+) -> tuple[np.ndarray, list[tuple[int, str]]]:
+    """How many frames each clip has, 0 for those that cannot be used, and what is wrong there."""
+    count = np.zeros(len(clips), np.int64)
+    channels: dict[int, int] = {}
+    problems = []
+    for index, clip in enumerate(clips):
+        try:
+            n_samples, channels[index] = file_header(clip.path, makes["sample_rate"])
+            count[index] = _n_frames(n_samples, makes)
+        except ValueError as problem:
+            problems.append((index, str(problem)))
+    usual = max(
+        collections.Counter(channels.values()).items(), key=lambda pair: pair[::-1], default=(0, 0)
+    )[0]
+    for index, held in channels.items():
+        if held != usual:
+            count[index] = 0
+            problems.append((index, f"has {held} channels, where most clips have {usual}"))
+    return count, problems
+
+
+def _write_frames(
+    task: list[tuple[int, Path, int, int]], makes: dict[str, Any], place: Path, done: Path
+) -> tuple[int, list[tuple[int, str]]]:
+    array, marks = (np.lib.format.open_memmap(path, "r+") for path in (place, done))
+    problems = []
+    for index, path, first, count in task:
+        try:
+            y, _ = file_load(path, makes["channel"])
+            frames = y[:, None] if makes["input"] == "waveform" else log_mel(y, makes)
+            if len(frames) != count:
+                raise ValueError("ends before its header says")
+            array[first : first + count] = frames
+            marks[index] = 1
+        except ValueError as problem:
+            problems.append((index, str(problem)))
+    return len(task), problems
+
+
+def _n_frames(n_samples: int, makes: dict[str, Any]) -> int:
+    return n_samples if makes["input"] == "waveform" else 1 + n_samples // makes["hop_length"]
+
+
+def report_bad_clips(bad: list[tuple[Path, str]], directory: Path, skip: bool) -> None:
+    """Stop on unusable clips, all named; or, with skip, list them in `bad_clips.csv` and go on.
+
+    Raises BadInput where there are any and skip is off.
+    """
+    if not bad:
+        (directory / "bad_clips.csv").unlink(missing_ok=True)
+        return
+    bad = list(dict.fromkeys(bad))  # several systems may have met the same ones
+    lines = [f"{path}: {problem}" for path, problem in bad]
+    if not skip:
+        raise BadInput(
+            f"{len(bad)} clips cannot be used:\n"
+            + "\n".join(lines)
+            + "\nmend or remove them, or go on without them with --skip-bad"
+        )
+    save_csv(directory / "bad_clips.csv", [("clip", "problem"), *bad])
+    for line in lines:
+        logger.warning("skipped: %s", line)
+    logger.warning("%d clips skipped, listed in %s", len(bad), directory / "bad_clips.csv")
