@@ -362,7 +362,7 @@ def _idnn(tensors: Tensors, param: dict[str, Any]) -> Published:
     around = _common(_sizes(tensors, 1, r"encoder\.0\.liner\.weight"))
     n_mels = _common(_sizes(tensors, 0, rf"decoder\.{depth - 1}\.(weight|bias)"))
     whole = None not in (around, n_mels) and around % n_mels == 0
-    if around == n_mels and look_up(param, "feature.n_frames") != 2:
+    if around is not None and around == n_mels and look_up(param, "feature.n_frames") != 2:
         raise ValueError("it rebuilds what it is given, so it looks like one of ae, not of idnn")
     return Published(
         tensors,

@@ -6,13 +6,12 @@ The PyTorch ones are written with PyTorch; without it their tests are skipped by
 from __future__ import annotations
 
 import csv
+import functools
 import importlib
-import json
 import pickle
+import re
 import shutil
 import subprocess
-import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +20,18 @@ import joblib
 import numpy as np
 import pytest
 from conftest import run_inside
-from parity_fixture import PARITY_DIR, Fixture, folders
+from parity_fixture import Fixture, folders
+from test_reference import SCORE, lay_out, scores
 
-import checkpoints
+import common as com
 import keras_model
 import published
 import settings
+from tools import demo_data, import_checkpoint
 
 TOOL = "tools/import_checkpoint.py"
 OFFICIAL = ("ae", "mobilenet_v2")
-SCORE = 1e-5  # of real clips: float32 sums in another order, at scores of about 10
+SECTIONS = ("section_00", "section_01", "section_02")
 CSV = 1e-5  # relative: the same network, its windows in other batches
 
 # Networks small enough for a few clips: what no tensor shows, and what says how large to make them.
@@ -42,7 +43,7 @@ UNREAD = {
     "aegan_ad": ("feature.n_fft=1024",),
     "grlnet": ("grlnet.feature.n_hop_frames=16000",),
     "stgram_mfn": ("stgram_mfn.network.bottlenecks=[[1, 4, 1, 2], [1, 4, 1, 2], [1, 4, 1, 2]]",),
-    "anomaly_transformer": ("anomaly_transformer.network.temperature=1",),
+    "anomaly_transformer": ("feature.n_frames=20", "anomaly_transformer.network.temperature=1"),
 }
 SIZES = {
     "mobilenet_v2": ("mobilenet_v2.network.alpha=0.35",),
@@ -137,13 +138,20 @@ def unreadable(fixture: Fixture) -> list[tuple[str, Any]]:
     held, system = fixture.settings, fixture.meta["system"]
     if system == "anomaly_transformer":
         told = {"k": held["k"], "temperature": held["temperature"]}
-        return [
-            ("feature.n_frames", held["win_size"]),
-            *((f"{system}.network.{key}", value) for key, value in told.items()),
-        ]
-    if system == "mobilenet_v2":
-        return [(f"feature.{key}", held[key]) for key in ("n_frames", "n_mels")]
-    return []
+        windows = [("feature.n_frames", held["win_size"])]
+    elif system == "stgram_mfn":
+        parts = re.findall(r"\[([\d,\s]+)\]", held["bottlenecks"])
+        told = {
+            "bottlenecks": [[int(number) for number in part.split(",")] for part in parts],
+            "margin": held["arcface"]["m"],
+            "scale": held["arcface"]["s"],
+            "seconds": fixture.arrays["wav"].shape[1] / 16000,
+        }
+        windows = [("feature.hop_length", held.get("hop_length", 512))]
+    else:
+        told = {}
+        windows = [(f"feature.{key}", held[key]) for key in ("n_frames", "n_mels") if key in held]
+    return [*windows, *((f"{system}.network.{key}", value) for key, value in told.items())]
 
 
 def written(assigned: list[tuple[str, Any]]) -> tuple[str, ...]:
@@ -173,15 +181,10 @@ def test_a_fixture_scores_as_the_original_when_imported(folder, tmp_path, monkey
 
 
 @pytest.fixture(scope="module")
-def few(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A dataset of one machine type with two sections, three test clips and eight for training."""
+def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset of one machine type, three sections of five training and four test clips."""
     home = tmp_path_factory.mktemp("few")
-    for folder, wanted in (("train", 4), ("test", 2)):
-        place = home / "dev_data" / "fan" / folder
-        place.mkdir(parents=True)
-        for section in ("section_00", "section_01"):
-            for path in sorted((demo / "dev_data" / "fan" / folder).glob(f"{section}*"))[:wanted]:
-                (place / path.name).symlink_to(path)
+    demo_data.make_dataset(home, machines=["fan"], clips=5, test_clips=4, seconds=1.1)
     return home
 
 
@@ -193,22 +196,20 @@ def published_by(system: Any) -> dict[str, np.ndarray]:
     }
 
 
-def made_here(system: str, out: Path) -> tuple[dict[str, np.ndarray], Any]:
-    """The weights of a small network, and the network."""
+@functools.cache
+def made_here(system: str) -> tuple[dict[str, np.ndarray], Any]:
+    """The weights of a small network, as published, and the network."""
     pairs = [settings.assignment(text) for text in (*UNREAD[system], *SIZES.get(system, ()))]
     held = settings.yaml_load(settings.HOME / "baseline.yaml", pairs)
-    names = ["section_00", "section_01"]
-    if system in keras_model.JOINT:
-        names = [f"fan {name}" for name in names]
-    made = keras_model.get_model(
-        settings.for_machine(settings.for_system(held, system), "fan"), names
-    )
+    param = settings.for_machine(settings.for_system(held, system), "fan")
+    joint = system in keras_model.JOINT
+    made = keras_model.get_model(param, [f"fan {s}" if joint else s for s in SECTIONS])
     return published_by(made), made
 
 
 @pytest.mark.parametrize("system", list(keras_model.SYSTEMS))
 def test_from_wavs_to_csv_with_an_imported_model(system, few, tmp_path) -> None:
-    tensors, made = made_here(system, tmp_path)
+    tensors, made = made_here(system)
     files = write(system, tensors, tmp_path)
     put = {"data": few, "assigned": UNREAD[system]}
     run = import_(system, files, tmp_path, "--jobs", "1", **put)
@@ -217,16 +218,16 @@ def test_from_wavs_to_csv_with_an_imported_model(system, few, tmp_path) -> None:
     assert run.returncode == 0, run.stderr
     results = tmp_path / "result" / system
     with (results / "thresholds.csv").open(newline="") as stream:
-        assert [(row["section"], row["n_clips"]) for row in csv.DictReader(stream)] == [
-            ("section_00", "4"),
-            ("section_01", "4"),
-        ]
+        rows = [(row["section"], row["n_clips"]) for row in csv.DictReader(stream)]
+    # The release trains fan on the clips of the evaluation set too.
+    n_sections = 6 if system == "aegan_ad" else 3
+    assert rows == [(f"section_0{number}", "5") for number in range(n_sections)]
     found = {}
-    for section in ("00", "01"):
-        with (results / f"anomaly_score_fan_section_{section}_test.csv").open() as stream:
+    for section in SECTIONS:
+        with (results / f"anomaly_score_fan_{section}_test.csv").open(newline="") as stream:
             found |= {name: float(score) for name, score in csv.reader(stream)}
-        decided = (results / f"decision_result_fan_section_{section}_test.csv").read_text()
-        assert len(decided.splitlines()) == 2
+        decided = (results / f"decision_result_fan_{section}_test.csv").read_text()
+        assert len(decided.splitlines()) == 4
     expected = scores_of(made, system, few, tmp_path)
     assert set(found) == set(expected)
     np.testing.assert_allclose(
@@ -235,17 +236,248 @@ def test_from_wavs_to_csv_with_an_imported_model(system, few, tmp_path) -> None:
 
 
 def scores_of(made: Any, system: str, data: Path, out: Path) -> dict[str, float]:
-    import common as com
-
     param = {
         **made.param,
         "dev_directory": str(data / "dev_data"),
         "cache_directory": str(out / "cache"),
     }
     clips = {}
+    param["eval_directory"] = str(data / "eval_data")
     for folder in ("train", "test"):
         clips[folder], bad = com.read_clips(param, "dev", "fan", (folder,), jobs=1)
         assert not bad
     made.complete(clips["train"])
     scores = made.score(clips["test"])
     return {clip.name: score for clip, score in zip(clips["test"].clips, scores, strict=True)}
+
+
+def damaged(tensors: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], list[str]]:
+    """One tensor missing, one renamed, one of another shape; and what should be said of each."""
+    tensors = dict(tensors)
+    names = [name for name in tensors if tensors[name].ndim == 1]
+    missing, renamed, cut = names[1], names[-1], names[len(names) // 2]
+    del tensors[missing]
+    tensors[f"{renamed}_old"] = tensors.pop(renamed)
+    tensors[cut] = np.concatenate([tensors[cut], tensors[cut]])
+    n = len(tensors[cut])
+    return tensors, [
+        f"{missing} is missing",
+        f"{renamed} is missing",
+        f"{renamed}_old is left over",
+        f"{cut} has the shape ({n},), not ({n // 2},)",
+    ]
+
+
+@pytest.mark.parametrize("system", list(keras_model.SYSTEMS))
+def test_every_tensor_that_does_not_fit_is_named(system, few, tmp_path) -> None:
+    tensors, expected = damaged(made_here(system)[0])
+    files = write(system, tensors, tmp_path)
+    run = import_(system, files, tmp_path, data=few, assigned=UNREAD[system])
+    assert run.returncode == 1
+    for words in expected:
+        assert words in run.stderr
+    assert nothing_written(tmp_path)
+
+
+@pytest.mark.parametrize("system", list(keras_model.SYSTEMS))
+def test_a_checkpoint_of_another_system_is_called_so(system, tmp_path) -> None:
+    names = list(keras_model.SYSTEMS)
+    other = names[names.index(system) - 1]
+    files = write(other, made_here(other)[0], tmp_path)
+    run = import_(system, files, tmp_path)
+    assert run.returncode == 1
+    if len(files) == 1:
+        assert f"looks like a checkpoint of {other}, not of {system}" in run.stderr
+    else:
+        assert f"3 checkpoints, where {system} takes one" in run.stderr
+    assert nothing_written(tmp_path)
+
+
+def test_what_the_tensors_say_wins_over_the_defaults_but_not_over_the_person(few, tmp_path) -> None:
+    files = write("aegan_ad", made_here("aegan_ad")[0], tmp_path)
+    run = import_("aegan_ad", files, tmp_path, data=few, assigned=("aegan_ad.network.ndf=8",))
+    assert run.returncode == 1
+    assert "network.ndf is 8 in the settings, but the checkpoint's tensors say 4" in run.stderr
+    config = tmp_path / "own.yaml"
+    config.write_text("aegan_ad: {network: {nz: 256}, feature: {n_mels: 128}}\n")
+    run = import_("aegan_ad", files, tmp_path, "--config", str(config), data=few)
+    assert run.returncode == 1
+    assert "network.nz is 256 in the settings, but the checkpoint's tensors say 5" in run.stderr
+    assert "feature.n_mels is 128 in the settings, but" in run.stderr
+    assert nothing_written(tmp_path)
+    assert import_("aegan_ad", files, tmp_path, data=few).returncode == 0
+    given = ["-d", "--system", "aegan_ad", "--jobs", "1"]
+    other = {"data": few, "out": tmp_path, "assigned": ("aegan_ad.network.ndf=8",)}
+    run = run_inside("01_test.py", *given, **other)
+    assert run.returncode == 1
+    assert "network.ndf: 4 then, 8 now); use its settings, or import it again" in run.stderr
+
+
+def test_without_training_clips_it_says_what_cannot_be_given(few, tmp_path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(few / "dev_data" / "fan" / "test", data / "dev_data" / "fan" / "test")
+    for system in ("aegan_ad", "idnn"):
+        files = write(system, made_here(system)[0], tmp_path)
+        run = import_(system, files, tmp_path, data=data, assigned=UNREAD[system])
+        assert run.returncode == 0, run.stderr
+        assert f"no training clips in {data}" in run.stdout
+        given = ["-d", "--system", system, "--jobs", "1"]
+        test = run_inside("01_test.py", *given, data=data, out=tmp_path, assigned=UNREAD[system])
+        if system == "idnn":
+            assert "no threshold, so 01_test.py leaves its decisions out" in run.stdout
+            assert test.returncode == 0, test.stderr
+            assert "so no threshold: its decisions are left out" in test.stdout
+            results = tmp_path / "result" / system
+            assert len(list(results.glob("anomaly_score_*"))) == 3
+            assert not list(results.glob("decision_result_*"))
+        else:
+            assert "none of D_maha, D_knn," in run.stdout
+            assert test.returncode == 1
+            assert "imported without training clips, so it lacks the range of" in test.stderr
+
+
+def test_an_official_distribution_decides_without_training_clips(few, tmp_path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(few / "dev_data" / "fan" / "test", data / "dev_data" / "fan" / "test")
+    files = write("ae", made_here("ae")[0], tmp_path)
+    joblib.dump([2.0, 800.0, np.float64(1.5)], tmp_path / "score_distr_fan.pkl")
+    run = import_("ae", [*files, tmp_path / "score_distr_fan.pkl"], tmp_path, data=data)
+    assert run.returncode == 0, run.stderr
+    assert "leaves its decisions out" not in run.stdout
+    run = run_inside("01_test.py", "-d", "--jobs", "1", data=data, out=tmp_path)
+    assert run.returncode == 0, run.stderr
+    results = tmp_path / "result" / "ae"
+    with (results / "thresholds.csv").open(newline="") as stream:
+        (row,) = csv.DictReader(stream)
+    assert (row["section"], row["method"]) == ("all sections", "imported gamma")
+    # The 0.9 quantile of a gamma distribution of shape 2 is 3.88972 scales.
+    assert float(row["threshold"]) == pytest.approx(800 + 3.88972 * 1.5, abs=1e-3)
+    with (results / "anomaly_score_fan_section_00_test.csv").open(newline="") as stream:
+        expected = [int(float(score) > float(row["threshold"])) for _, score in csv.reader(stream)]
+    with (results / "decision_result_fan_section_00_test.csv").open(newline="") as stream:
+        assert [int(decision) for _, decision in csv.reader(stream)] == expected
+
+
+def official_mobilenet(tmp_path: Path, names: list[str]) -> list[Path]:
+    files = write("mobilenet_v2", made_here("mobilenet_v2")[0], tmp_path)
+    joblib.dump(np.array(names), tmp_path / "section_names_fan.pkl")
+    return [*files, tmp_path / "section_names_fan.pkl"]
+
+
+def test_classes_bear_the_official_names(tmp_path) -> None:
+    assigned = UNREAD["mobilenet_v2"]
+    # In another order than their own, which the network's classes then have.
+    files = official_mobilenet(tmp_path, ["section_02", "section_00", "section_01"])
+    run = import_("mobilenet_v2", files, tmp_path, assigned=assigned)
+    assert run.returncode == 0, run.stderr
+    made, x = made_here("mobilenet_v2")[1], np.zeros((1, 32, 32, 3), np.float32)
+    found = loaded("mobilenet_v2", tmp_path, *map(settings.assignment, assigned))
+    assert found.section_names == list(SECTIONS)
+    np.testing.assert_allclose(np.asarray(found(x))[:, [2, 0, 1]], made(x), rtol=1e-5)
+
+
+def test_class_names_that_do_not_fit_are_told(few, tmp_path) -> None:
+    files = official_mobilenet(tmp_path, ["section_00", "section_01"])
+    put = {"data": few, "assigned": UNREAD["mobilenet_v2"]}
+    run = import_("mobilenet_v2", files, tmp_path, **put)
+    assert run.returncode == 1
+    assert "tells 3 sections apart, but 2 are named: section_00, section_01" in run.stderr
+    shutil.copytree(few / "dev_data", tmp_path / "data" / "dev_data")
+    for path in (tmp_path / "data" / "dev_data" / "fan" / "train").glob("section_02*"):
+        path.unlink()
+    put["data"] = tmp_path / "data"
+    run = import_("mobilenet_v2", files[:1], tmp_path, **put)
+    assert run.returncode == 1
+    assert "tells 3 sections apart, but the training clips have 2: section_00," in run.stderr
+    assert nothing_written(tmp_path)
+
+
+def test_classes_of_stgram_mfn_are_in_the_order_of_its_release(tmp_path) -> None:
+    # Machine types sorted whatever their case, the evaluation set's ids after all of these.
+    for place in (
+        "dev_data/ToyCar/normal_id_01",
+        "dev_data/fan/normal_id_00",
+        "eval_data/fan/normal_id_01",
+    ):
+        folder, machine, name = place.split("/")
+        train = tmp_path / folder / machine / "train"
+        train.mkdir(parents=True)
+        (train / f"{name}_00000000.wav").touch()
+    param = {
+        **made_here("stgram_mfn")[1].param,
+        "dev_directory": str(tmp_path / "dev_data"),
+        "eval_directory": str(tmp_path / "eval_data"),
+    }
+    args = import_checkpoint.command_line(["--system", "stgram_mfn", "a.pth.tar"])
+    names = import_checkpoint.class_names(args, param, 3, None)
+    assert names == ["fan id_00", "ToyCar id_01", "fan id_01"]
+    assert import_checkpoint.class_names(args, param, 2, None) == names[:2]
+    with pytest.raises(settings.BadInput, match=r"tells 4 sections apart, but .* have 3: fan"):
+        import_checkpoint.class_names(args, param, 4, None)
+    tensors = {
+        "arcface.weight": np.arange(6.0)[:, None],  # two centres a class
+        "mobilefacenet.fc_out.bias": np.arange(3.0),
+        "other": np.arange(3.0),
+    }
+    ordered = published.in_order("stgram_mfn", published.Published(tensors, {}, {}, 3), names)
+    assert ordered["arcface.weight"][:, 0].tolist() == [2, 3, 0, 1, 4, 5]  # ToyCar, fan, fan
+    assert ordered["mobilefacenet.fc_out.bias"].tolist() == [1, 0, 2]
+    assert ordered["other"].tolist() == [0, 1, 2]
+
+
+def test_models_in_the_way_are_left_alone(few, tmp_path) -> None:
+    files = write("ae", made_here("ae")[0], tmp_path)
+    assert import_("ae", files, tmp_path).returncode == 0
+    kept = (tmp_path / "model" / "ae" / "model_fan.npz").read_bytes()
+    run = import_("ae", files, tmp_path)
+    assert run.returncode == 1
+    assert "there is a model already; --force" in run.stderr
+    assert (tmp_path / "model" / "ae" / "model_fan.npz").read_bytes() == kept
+    assert import_("ae", files, tmp_path, "--force").returncode == 0
+    shutil.copy(files[0], tmp_path / "model" / "ae" / "model_fan.hdf5")
+    run = import_("ae", files, tmp_path, "--force")
+    assert run.returncode == 1
+    assert "01_test.py takes this official model as it is" in run.stderr
+
+
+def test_all_bad_files_are_told_together_and_nothing_is_written(tmp_path) -> None:
+    (tmp_path / "a.hdf5").write_bytes(b"\x89HDF\r\n\x1a\n cut short")
+    (tmp_path / "b.pkl").write_bytes(pickle.dumps(Path("anything")))
+    run = import_("ae", [tmp_path / "a.hdf5", tmp_path / "b.pkl", tmp_path / "c.hdf5"], tmp_path)
+    assert run.returncode == 1
+    assert "a.hdf5: not a model of an official baseline" in run.stderr
+    assert "b.pkl: refused (it asks for pathlib" in run.stderr
+    assert "c.hdf5: cannot be read (No such file or directory)" in run.stderr
+    assert nothing_written(tmp_path)
+
+
+def test_misuse_is_told_with_the_usage(capsys) -> None:
+    for given, words in (
+        (["--system", "ae", "a.hdf5"], "--machine is needed once"),
+        (["--system", "ae", "--machine", "../x", "a.hdf5"], "'../x' is no machine type"),
+        (["--system", "ea", "--machine", "fan", "a.hdf5"], "invalid choice: 'ea'"),
+        (["--system", "ae", "--machine", "fan"], "CHECKPOINT"),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            import_checkpoint.command_line(given)
+        assert ended.value.code == 2
+        assert words in capsys.readouterr().err
+
+
+def test_real_clips_through_the_import(reference, tmp_path) -> None:
+    expected = lay_out(reference, tmp_path)
+    for machine in ("fan", "gearbox"):
+        file = tmp_path / "model" / "ae" / f"model_{machine}.hdf5"
+        moved = file.rename(tmp_path / file.name)
+        run = run_inside(
+            *(TOOL, "--system", "ae", "--machine", machine, str(moved)),
+            data=tmp_path / "data",
+            out=tmp_path,
+        )
+        assert run.returncode == 0, run.stderr
+    run = run_inside("01_test.py", "-d", "--jobs", "1", data=tmp_path / "data", out=tmp_path)
+    assert run.returncode == 0, run.stderr
+    found = scores(tmp_path)
+    assert len(found) == len(expected) == 4
+    for key, (score, _) in expected.items():
+        assert abs(found[key] - score) <= SCORE

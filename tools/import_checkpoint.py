@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ValueError as error:
         raise BadInput(f"{files}: not a checkpoint of {args.system} ({error})") from None
     machines = with_training_clips(param, args.mode, args.machine)
-    names = class_names(args, param, machines, said.classes, held.sections)
+    names = class_names(args, param, said.classes, held.sections)
     system = build(param, name, said, names, files)
     com.setup_log(Path(param["result_directory"]))
     com.logger.info("%s: %d tensors of %s, all used", name, len(held.tensors), files)
@@ -145,7 +145,6 @@ def with_training_clips(param: dict[str, Any], mode: str, machines: Sequence[str
 def class_names(
     args: argparse.Namespace,
     param: dict[str, Any],
-    machines: list[str],
     classes: int,
     told: list[str] | None,
 ) -> list[str] | None:
@@ -158,7 +157,8 @@ def class_names(
     Raises BadInput where their number is another.
     """
     if not classes:
-        return sorted(set(sections_of(param, args.mode, machines)))
+        both = [sections_of(param, mode, args.machine) for mode in modes_of(param, args.mode)]
+        return sorted({section for sections in both for section in sections})
     if told is not None:
         if len(told) != classes:
             raise BadInput(
@@ -174,11 +174,7 @@ def class_names(
     found: list[list[str]] = []
     for used in modes:
         for chosen in choices:
-            named = [
-                section
-                for mode in used
-                for section in sections_of(param, mode, with_training_clips(param, mode, chosen))
-            ]
+            named = [section for mode in used for section in sections_of(param, mode, chosen)]
             found.append(list(dict.fromkeys(named)))
     fitting = [names for names in found if len(names) == classes]
     if fitting or not any(found):
@@ -191,10 +187,15 @@ def class_names(
     )
 
 
+def modes_of(param: dict[str, Any], mode: str) -> tuple[str, ...]:
+    """The datasets whose training clips a system is trained on."""
+    return ("dev", "eval") if param["fit"].get("deval") else (mode,)
+
+
 def sections_of(param: dict[str, Any], mode: str, machines: Sequence[str]) -> list[str]:
     """The sections of the training clips of machine types, with these if the system is joint."""
     named = []
-    for machine in sorted(machines, key=str.casefold):
+    for machine in sorted(with_training_clips(param, mode, machines), key=str.casefold):
         home = clips.dataset_directory(param, mode) / machine
         if signals.holds_signals(home, ("train",)):
             held = signals.list_signals(home, ("train",))[0]
