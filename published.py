@@ -1,29 +1,16 @@
-"""Published checkpoints, system by system: whose they are, and the settings their tensors tell.
-
-A size is read from every tensor that shows it, and the most frequent value counts, so that one
-tensor of a wrong shape is named as such instead of being believed.
-"""
+"""Published checkpoints: whose they are, and what they make of the settings."""
 
 from __future__ import annotations
 
-import math
 import re
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from published_sizes import Published, Tensors, sizes_of, usual
 from settings import BadInput, given, look_up, put
-
-Tensors = dict[str, np.ndarray]
-
-WIDEST = 8192  # layers read from a checkpoint; published ones have up to 1280 values
-DEEPEST = 64
-LONGEST = 2**22  # samples of a segment
-MOBILENET_WIDTHS = (16, 24, 32, 64, 96, 160, 320)  # of the blocks' outputs, with alpha 1
-ALPHAS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
 
 # A tensor that only this system's checkpoints have. Those of AE-ASD differ in their sizes.
 MARKS = {
@@ -39,16 +26,6 @@ MARKS = {
     "embedding.value_embedding.tokenConv.weight": "anomaly_transformer",
 }
 
-# How AE-ASD makes its features and its batch normalisation, which no tensor shows.
-AE_ASD = {
-    "feature.mel_scale": "htk",
-    "feature.mel_norm": "none",
-    "feature.pad_mode": "reflect",
-    "feature.floor": 1e-10,
-    "network.momentum": 0.9,
-    "network.epsilon": 1e-5,
-}
-
 # The axis along which a classifier's tensors hold its classes.
 CLASS_AXES = {
     "mobilenet_v2": {"predictions/kernel": 1, "predictions/bias": 0},
@@ -58,22 +35,6 @@ CLASS_AXES = {
         "mobilefacenet.fc_out.bias": 0,
     },
 }
-
-
-class Published(NamedTuple):
-    """What a published checkpoint says.
-
-    tensors : by the names of `System.published`, or of `published_ae_asd` where `ae_asd` is set
-    settings : dotted key → the value that the tensors show
-    implied : dotted key → the value that goes with the release, though no tensor shows it
-    classes : sections that a classifier tells apart; 0 of other systems
-    """
-
-    tensors: Tensors
-    settings: dict[str, Any]
-    implied: dict[str, Any]
-    classes: int = 0
-    ae_asd: bool = False
 
 
 def gather(system: str, held: Sequence[tuple[Path, Any]]) -> Tensors:
@@ -108,32 +69,6 @@ def gather(system: str, held: Sequence[tuple[Path, Any]]) -> Tensors:
     if problems:
         raise BadInput(f"{found[0][0]}: {'; '.join(problems)}")
     return tensors
-
-
-def read(system: str, tensors: Tensors, param: dict[str, Any]) -> Published:
-    """What the tensors of a checkpoint say beside their values.
-
-    Parameters
-    ----------
-    system : the name of the system
-    tensors : what `gather` returned
-    param : the settings, as they would be without the checkpoint
-
-    Raises
-    ------
-    ValueError : where the tensors cannot be of this system, or leave open what the settings do not
-        say either.
-    """
-    return {
-        "ae": _dense_ae,
-        "vae": _vae,
-        "idnn": _idnn,
-        "mobilenet_v2": _mobilenet_v2,
-        "aegan_ad": _aegan_ad,
-        "grlnet": _grlnet,
-        "stgram_mfn": _stgram_mfn,
-        "anomaly_transformer": _anomaly_transformer,
-    }[system](tensors, param)
 
 
 def settle(param: dict[str, Any], said: Published) -> dict[str, Any]:
@@ -217,7 +152,7 @@ def _three_networks(found: Sequence[tuple[Path, Tensors]]) -> Tensors:
             f"{paths}: grlnet takes three checkpoints, of the regional and the local generator and "
             f"of the discriminator; here are {len(makers)} and {len(judges)}"
         )
-    kernels = [_common(_sizes(held, 2, r"(en|de)coder\.\d+\.weight")) or 0 for _, held in makers]
+    kernels = [usual(sizes_of(held, 2, r"(en|de)coder\.\d+\.weight")) or 0 for _, held in makers]
     if kernels[0] == kernels[1]:
         kernels = [int("region" in path.name.lower()) for path, _ in makers]
     if kernels[0] == kernels[1]:
@@ -237,8 +172,8 @@ def _three_networks(found: Sequence[tuple[Path, Tensors]]) -> Tensors:
 def _check_whose(system: str, path: Path, tensors: Tensors) -> None:
     whose = {owner for mark, owner in MARKS.items() if mark in tensors}
     if not whose and any(re.fullmatch(r"encoder\.\d+\.liner\.\w+", name) for name in tensors):
-        inside = _common(_sizes(tensors, 1, r"encoder\.0\.liner\.weight"))
-        outside = _common(_sizes(tensors, 0, r"decoder\.\d+\.(weight|bias)"))
+        inside = usual(sizes_of(tensors, 1, r"encoder\.0\.liner\.weight"))
+        outside = usual(sizes_of(tensors, 0, r"decoder\.\d+\.(weight|bias)"))
         if None not in (inside, outside):
             if inside == outside and system != "idnn":
                 whose = {"ae"}
@@ -246,299 +181,3 @@ def _check_whose(system: str, path: Path, tensors: Tensors) -> None:
                 whose = {"idnn"}
     if len(whose) == 1 and system not in whose:
         raise BadInput(f"{path}: looks like a checkpoint of {whose.pop()}, not of {system}")
-
-
-def _sizes(tensors: Tensors, axis: int, pattern: str) -> list[int]:
-    """The sizes along an axis of the tensors whose names match."""
-    return [
-        tensor.shape[axis]
-        for name, tensor in tensors.items()
-        if re.fullmatch(pattern, name) and tensor.ndim > axis
-    ]
-
-
-def _common(sizes: Iterable[int]) -> int | None:
-    counted = Counter(sizes).most_common(1)
-    return counted[0][0] if counted else None
-
-
-def _depth(tensors: Tensors, pattern: str) -> int:
-    """One more than the greatest number that the pattern's group finds."""
-    found = [re.match(pattern, name) for name in tensors]
-    depth = 1 + max((int(match[1]) for match in found if match), default=-1)
-    if depth > DEEPEST:
-        raise ValueError(f"{depth} layers are more than any checkpoint has")
-    return depth
-
-
-def _known(settings: dict[str, Any], most: int = WIDEST) -> dict[str, Any]:
-    """Without what no tensor shows; sizes within bounds."""
-    for key, value in settings.items():
-        for size in value if isinstance(value, list) else [value]:
-            if isinstance(size, int) and size > most:
-                raise ValueError(f"{key} would be {size}, more than any checkpoint has")
-    return {
-        key: value
-        for key, value in settings.items()
-        if value is not None and not (isinstance(value, list) and (None in value or not value))
-    }
-
-
-def _block_width(tensors: Tensors, at: str) -> int | None:
-    """Outputs of a linear layer with its batch normalisation, as AE-ASD names them."""
-    return _common(_sizes(tensors, 0, rf"{at}\.(liner|bn)\.\w+"))
-
-
-def _window(dim: int | None, param: dict[str, Any]) -> dict[str, Any]:
-    """n_frames and n_mels of vectors of so many values; one of both may follow from the other."""
-    keys = ("feature.n_frames", "feature.n_mels")
-    sizes = [look_up(param, key) for key in keys]
-    if dim is None or math.prod(sizes) == dim:
-        return {}
-    told = [given(param, key) for key in keys]
-    if told == [True, False] and dim % sizes[0] == 0:
-        return {keys[1]: dim // sizes[0]}
-    if told == [False, True] and dim % sizes[1] == 0:
-        return {keys[0]: dim // sizes[1]}
-    raise ValueError(
-        f"its vectors have {dim} values, but feature.n_frames × feature.n_mels is "
-        f"{sizes[0]} × {sizes[1]}; say both with --set"
-    )
-
-
-def _dense_ae(tensors: Tensors, param: dict[str, Any]) -> Published:
-    if "dense/kernel" not in tensors and any("liner" in name for name in tensors):
-        depth = _depth(tensors, r"encoder\.(\d+)\.")
-        widths = [_block_width(tensors, rf"encoder\.{index}") for index in range(depth)]
-        dims = _sizes(tensors, 1, r"encoder\.0\.liner\.weight")
-        dims += _sizes(tensors, 0, rf"decoder\.{depth - 1}\.(weight|bias)")
-    else:
-        last = _depth(tensors, r"dense_(\d+)/") - 1
-        widths = []
-        for number in ["", *(f"_{index}" for index in range(1, last // 2 + 1))]:
-            places = rf"(dense{number}/bias|batch_normalization{number}/\w+)"
-            sizes = _sizes(tensors, 1, f"dense{number}/kernel")
-            widths.append(_common(sizes + _sizes(tensors, 0, places)))
-        dims = _sizes(tensors, 0, "dense/kernel|" + rf"dense_{last}/bias")
-        dims += _sizes(tensors, 1, rf"dense_{last}/kernel")
-    dim = _common(dims)
-    sizes = {"network.units": widths[:-1], "network.latent": widths[-1] if widths else None}
-    ae_asd = "dense/kernel" not in tensors and "encoder.0.liner.bias" in tensors
-    return Published(
-        tensors,
-        _known({**_window(dim, param), **sizes}),
-        AE_ASD if ae_asd else {},
-        ae_asd=ae_asd,
-    )
-
-
-def _vae(tensors: Tensors, param: dict[str, Any]) -> Published:
-    depth = _depth(tensors, r"encoder\.(\d+)\.")
-    inside = _common(_sizes(tensors, 1, r"encoder\.0\.liner\.weight"))
-    outside = _common(_sizes(tensors, 0, rf"decoder\.{depth}\.(weight|bias)"))
-    if None not in (inside, outside) and inside > outside and inside % outside == 0:
-        raise ValueError(
-            f"it makes {outside} values of {inside}, so it guesses frames from their neighbours; "
-            "vae rebuilds what it is given"
-        )
-    return Published(
-        tensors,
-        _known(
-            {
-                **_window(outside or inside, param),
-                "network.units": [
-                    _block_width(tensors, rf"encoder\.{index}") for index in range(depth)
-                ],
-                "network.latent": _block_width(tensors, "fc_(mean|logvar|z)"),
-            }
-        ),
-        AE_ASD,
-    )
-
-
-def _idnn(tensors: Tensors, param: dict[str, Any]) -> Published:
-    depth = _depth(tensors, r"encoder\.(\d+)\.")
-    widths = [_block_width(tensors, rf"encoder\.{index}") for index in range(depth)]
-    around = _common(_sizes(tensors, 1, r"encoder\.0\.liner\.weight"))
-    n_mels = _common(_sizes(tensors, 0, rf"decoder\.{depth - 1}\.(weight|bias)"))
-    whole = None not in (around, n_mels) and around % n_mels == 0
-    if around is not None and around == n_mels and look_up(param, "feature.n_frames") != 2:
-        raise ValueError("it rebuilds what it is given, so it looks like one of ae, not of idnn")
-    return Published(
-        tensors,
-        _known(
-            {
-                "feature.n_mels": n_mels,
-                "feature.n_frames": around // n_mels + 1 if whole else None,
-                "network.units": widths[:-1],
-                "network.latent": widths[-1] if widths else None,
-            }
-        ),
-        AE_ASD,
-    )
-
-
-def _mobilenet_v2(tensors: Tensors, param: dict[str, Any]) -> Published:
-    def widths(alpha: float) -> list[int]:
-        # As Keras rounds: to a multiple of 8, and down by no more than a tenth.
-        made = [max(8, int(width * alpha + 4) // 8 * 8) for width in MOBILENET_WIDTHS]
-        wanted = [width * alpha for width in MOBILENET_WIDTHS]
-        return [m + 8 if m < 0.9 * w else m for m, w in zip(made, wanted, strict=True)]
-
-    # Where each width is seen first: the blocks 0, 1, 3, 6, 10, 13 and 16.
-    seen = [
-        _common(_sizes(tensors, 0, rf"{block}project_BN/\w+"))
-        for block in ("expanded_conv_", *(f"block_{index}_" for index in (1, 3, 6, 10, 13, 16)))
-    ]
-
-    def fits(alpha: float) -> bool:
-        pairs = zip(seen, widths(alpha), strict=True)
-        return sum(size not in (None, width) for size, width in pairs) <= 1
-
-    alphas = [look_up(param, "network.alpha"), *ALPHAS]
-    alpha = next((alpha for alpha in alphas if fits(alpha)), None)
-    if alpha is None:
-        raise ValueError(
-            f"its blocks have {seen} channels, which is none of the widths {ALPHAS}; set "
-            "mobilenet_v2.network.alpha"
-        )
-    classes = _common(
-        _sizes(tensors, 1, "predictions/kernel") + _sizes(tensors, 0, "predictions/bias")
-    )
-    return Published(tensors, _known({"network.alpha": alpha}), {}, classes or 0)
-
-
-def _aegan_ad(tensors: Tensors, param: dict[str, Any]) -> Published:
-    levels = _depth(tensors, r"netD\.main\.(\d+)\.")
-    if not 1 <= levels <= 12:
-        raise ValueError(f"netD has {levels} levels")
-    last = _depth(tensors, r"netG\.Decoder\.main\.(\d+)\.") - 1
-    end = _depth(tensors, r"netG\.Encoder\.main\.(\d+)\.") - 1
-    first_norm = any(name.startswith("netG.Encoder.main.1.") for name in tensors)
-    norms = {
-        "generator_norm": r"netG\.\w+\.main\.\d+\.",
-        "discriminator_norm": r"netD\.main\.\d+\.1\.",
-    }
-    ngf = _sizes(tensors, 0, rf"netG\.Decoder\.main\.({last}|{last - 2})\.\w+")
-    ngf += [size >> levels - 1 for size in _sizes(tensors, 1, r"netG\.Decoder\.main\.0\.weight")]
-    nz = _sizes(tensors, 0, rf"netG\.(Decoder\.main\.0|Encoder\.main\.{end})\.weight")
-    ndf = _sizes(tensors, 0, r"netG\.Encoder\.main\.[01]\.\w+|netD\.main\.0\.[01]\.\w+")
-    made = {key: _norm(tensors, pattern) for key, pattern in norms.items()}
-    if made["generator_norm"] == "in":  # which has no tensors, but takes a place
-        first_norm = "netG.Encoder.main.2.weight" not in tensors
-    settings = {
-        "feature.n_frames": 4 << levels,
-        "feature.n_mels": 4 << levels,
-        "network.ndf": _common(ndf),
-        "network.ngf": _common(ngf),
-        "network.nz": _common(nz),
-    }
-    widest = max((settings[f"network.{key}"] or 0 for key in ("ndf", "ngf")), default=0)
-    if widest << levels - 1 > WIDEST // 2:
-        raise ValueError(f"{widest << levels - 1} channels are more than any checkpoint has")
-    settings |= {f"network.{key}": kind for key, kind in made.items()}
-    return Published(tensors, {**_known(settings), "network.encoder_first_norm": first_norm}, {})
-
-
-def _norm(tensors: Tensors, at: str) -> str:
-    if _sizes(tensors, 0, at + "running_mean"):
-        return "bn"
-    return "ln" if _sizes(tensors, 2, at + "bias") else "in"
-
-
-def _grlnet(tensors: Tensors, param: dict[str, Any]) -> Published:
-    channels = [
-        _common(
-            _sizes(tensors, 0, rf"(regional|local)\.encoder\.{place}\.(weight|bias)")
-            + _sizes(tensors, 0, rf"discriminator\.discriminator\.{place}\.(weight|bias)")
-        )
-        for place in (0, 3, 6, 9)
-    ]
-    coders = r"\.(en|de)coder\.\d+\.weight"
-    settings = {
-        "network.channels": channels,
-        "network.kernel_regional": _common(_sizes(tensors, 2, "regional" + coders)),
-        "network.kernel_local": _common(_sizes(tensors, 2, "local" + coders)),
-        "network.kernel_discriminator": _common(
-            _sizes(tensors, 2, r"discriminator\.discriminator\.\d+\.weight")
-        ),
-    }
-    length = _common(_sizes(tensors, 0, r"\w+\.gfl\.layernorm\.\w+"))
-    return Published(
-        tensors, {**_known(settings, 4096), **_known({"feature.n_frames": length}, LONGEST)}, {}
-    )
-
-
-def _stgram_mfn(tensors: Tensors, param: dict[str, Any]) -> Published:
-    rows = _common(_sizes(tensors, 0, r"arcface\.weight"))
-    classes = _common(_sizes(tensors, 0, r"mobilefacenet\.fc_out\.\w+"))
-    classes = classes or (rows or 0) // look_up(param, "network.sub_centers")
-    frames = _common(_sizes(tensors, 0, r"tgramnet\.conv_encoder\.\d+\.0\.\w+"))
-    feature, seconds = param["feature"], look_up(param, "network.seconds")
-    n_samples = round(seconds * feature["sample_rate"])
-    if frames and n_samples // feature["hop_length"] + 1 != frames:
-        seconds = (frames - 1) * feature["hop_length"] / feature["sample_rate"]
-    _check_bottlenecks(tensors, look_up(param, "network.bottlenecks"))
-    settings = {
-        "feature.n_mels": _common(
-            _sizes(tensors, 0, r"tgramnet\.(conv_extrctor|conv_encoder\.\d+\.2)\.weight")
-        ),
-        "feature.n_fft": _common(_sizes(tensors, 2, r"tgramnet\.conv_extrctor\.weight")),
-        "network.sub_centers": rows // classes if rows and classes and rows >= classes else None,
-    }
-    if frames and frames * feature["hop_length"] > LONGEST:
-        raise ValueError(f"{frames} frames are more than any checkpoint has")
-    return Published(tensors, {**_known(settings), "network.seconds": seconds}, {}, classes)
-
-
-def _check_bottlenecks(tensors: Tensors, parts: Sequence[Sequence[int]]) -> None:
-    # The strides are in no tensor, so neither the whole setting can be read.
-    expected, inside = [], 64
-    for expansion, channels, repeats, _ in parts:
-        for _ in range(repeats):
-            expected.append([inside, inside * expansion, channels])
-            inside = channels
-    found = []
-    for index in range(_depth(tensors, r"mobilefacenet\.blocks\.(\d+)\.")):
-        at = rf"mobilefacenet\.blocks\.{index}\.conv\."
-        inner = _common(_sizes(tensors, 0, at + r"[0-5]\.\w+"))
-        outer = _common(_sizes(tensors, 0, at + r"[67]\.\w+"))
-        found.append([found[-1][2] if found else 64, inner, outer])
-    if found != expected:
-        raise ValueError(
-            f"its bottlenecks widen and narrow as {found}, but those of the settings {parts} as "
-            f"{expected}; say (expansion, channels, repeats, stride) with --set "
-            "stgram_mfn.network.bottlenecks=[[...], ...]"
-        )
-
-
-def _anomaly_transformer(tensors: Tensors, param: dict[str, Any]) -> Published:
-    layer = r"encoder\.attn_layers\.\d+\."
-    d_model = _common(
-        _sizes(tensors, 0, r"encoder\.norm\.\w+|" + layer + r"norm[12]\.\w+|.*tokenConv\.weight")
-    )
-    bins = _sizes(tensors, 1, r".*tokenConv\.weight") + _sizes(tensors, 0, r"projection\.\w+")
-    d_ff = _sizes(tensors, 0, layer + r"conv1\.\w+") + _sizes(tensors, 1, layer + r"conv2\.weight")
-    # Sines and cosines of the positions, which nobody trains.
-    codes = "embedding.position_embedding.pe"
-    if codes in tensors:
-        if not _are_positions(tensors[codes], d_model or 0):
-            raise ValueError(f"{codes} holds others than the sinusoidal position codes")
-        tensors = {name: tensor for name, tensor in tensors.items() if name != codes}
-    settings = {
-        "feature.n_mels": _common(bins),
-        "network.d_model": d_model,
-        "network.heads": _common(_sizes(tensors, 0, layer + r"attention\.sigma_projection\.\w+")),
-        "network.n_layers": _depth(tensors, r"encoder\.attn_layers\.(\d+)\.") or None,
-        "network.d_ff": _common(d_ff),
-    }
-    return Published(tensors, _known(settings), {})
-
-
-def _are_positions(codes: np.ndarray, d_model: int) -> bool:
-    if codes.ndim != 3 or codes.shape[0] != 1 or codes.shape[2] != d_model or d_model % 2:
-        return False
-    rate = np.exp(-math.log(10000.0) / d_model * np.arange(0, d_model, 2))
-    angle = np.arange(codes.shape[1])[:, None] * rate
-    expected = np.stack([np.sin(angle), np.cos(angle)], axis=-1).reshape(codes.shape[1:])
-    return bool(np.abs(codes[0] - expected).max() < 1e-2)  # float32 angles of up to 5000

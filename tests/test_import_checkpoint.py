@@ -27,6 +27,7 @@ import common as com
 import keras_model
 import published
 import settings
+from published_sizes import Published
 from tools import demo_data, import_checkpoint
 
 TOOL = "tools/import_checkpoint.py"
@@ -419,10 +420,21 @@ def test_classes_of_stgram_mfn_are_in_the_order_of_its_release(tmp_path) -> None
         "mobilefacenet.fc_out.bias": np.arange(3.0),
         "other": np.arange(3.0),
     }
-    ordered = published.in_order("stgram_mfn", published.Published(tensors, {}, {}, 3), names)
+    ordered = published.in_order("stgram_mfn", Published(tensors, {}, {}, 3), names)
     assert ordered["arcface.weight"][:, 0].tolist() == [2, 3, 0, 1, 4, 5]  # ToyCar, fan, fan
     assert ordered["mobilefacenet.fc_out.bias"].tolist() == [1, 0, 2]
     assert ordered["other"].tolist() == [0, 1, 2]
+
+
+def test_a_wrong_order_of_classes_is_suspected() -> None:
+    scores, sections = np.array([0.1, 0.2, 9.0, 3.0, 0.1, 4.0]), ["a"] * 3 + ["b"] * 3
+    held = import_checkpoint.Given({}, None, None)
+    for classes, gmm, suspected in ((8, 0, True), (40, 0, False), (8, 1, False)):  # log 8 is 2.08
+        param = {"system": "stgram_mfn", "network": {"gmm": gmm}}
+        said = Published({}, {}, {}, classes)
+        found = import_checkpoint.doubts(param, said, held, scores, sections, ["b", "a"])
+        expected = ["the network takes training clips of b for others; are its classes b, a?"]
+        assert found == (expected if suspected else [])
 
 
 def test_models_in_the_way_are_left_alone(few, tmp_path) -> None:

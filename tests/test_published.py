@@ -10,6 +10,7 @@ import pytest
 from parity_fixture import Fixture, folders
 
 import published
+import published_sizes
 import settings
 from settings import BadInput
 
@@ -55,7 +56,7 @@ def expected_of(fixture: Fixture) -> dict[str, Any]:
 def test_sizes_are_read_from_the_tensors(folder) -> None:
     fixture = Fixture(folder)
     system, tensors = fixture.meta["system"], fixture.tensors()
-    said = published.read(system, tensors, param_of(system))
+    said = published_sizes.read(system, tensors, param_of(system))
     expected = expected_of(fixture)
     assert {key: said.settings.get(key) for key in expected} == expected
     classes = fixture.settings.get("num_classes", fixture.settings.get("classes", 0))
@@ -66,11 +67,11 @@ def test_sizes_are_read_from_the_tensors(folder) -> None:
 def test_one_wrong_tensor_does_not_change_what_is_read(folder) -> None:
     fixture = Fixture(folder)
     system, tensors = fixture.meta["system"], fixture.tensors()
-    whole = published.read(system, tensors, param_of(system)).settings
+    whole = published_sizes.read(system, tensors, param_of(system)).settings
     for name in list(tensors)[:: max(1, len(tensors) // 12)]:
         if tensors[name].ndim == 1:
             wrong = {**tensors, name: np.repeat(tensors[name], 2)}
-            assert published.read(system, wrong, param_of(system)).settings == whole, name
+            assert published_sizes.read(system, wrong, param_of(system)).settings == whole, name
 
 
 def test_state_dicts_are_found_wherever_releases_put_them() -> None:
@@ -133,10 +134,10 @@ def test_a_vector_may_be_cut_as_the_person_says() -> None:
         "decoder.1.bias": np.zeros(320),
     }
     with pytest.raises(ValueError, match=r"have 320 values, but .* is 5 × 128; say both"):
-        published.read("ae", tensors, param_of("ae"))
+        published_sizes.read("ae", tensors, param_of("ae"))
     for told, cut in ((("feature.n_mels", 64), (5, 64)), (("feature.n_frames", 10), (10, 32))):
         param = param_of("ae", told)
-        said = published.read("ae", tensors, param)
+        said = published_sizes.read("ae", tensors, param)
         feature = published.settle(param, said)["feature"]
         assert (feature["n_frames"], feature["n_mels"]) == cut
         assert said.settings["network.units"] == [4]
@@ -144,7 +145,7 @@ def test_a_vector_may_be_cut_as_the_person_says() -> None:
 
 
 def test_how_a_release_computes_is_implied_where_the_person_says_nothing() -> None:
-    said = published.Published({}, {}, published.AE_ASD)
+    said = published_sizes.Published({}, {}, published_sizes.AE_ASD)
     assert published.settle(param_of("ae"), said)["network"]["epsilon"] == 1e-5
     own = param_of("ae", ("ae.network.epsilon", 1e-4))
     assert published.settle(own, said)["network"]["epsilon"] == 1e-4
@@ -160,11 +161,11 @@ def test_position_codes_are_checked_and_left_out() -> None:
         "encoder.norm.weight": np.ones(8),
         "encoder.attn_layers.0.conv1.bias": np.ones(5),
     }
-    said = published.read("anomaly_transformer", tensors, param_of("anomaly_transformer"))
+    said = published_sizes.read("anomaly_transformer", tensors, param_of("anomaly_transformer"))
     assert "embedding.position_embedding.pe" not in said.tensors
     tensors["embedding.position_embedding.pe"] = codes + 0.1
     with pytest.raises(ValueError, match="holds others than the sinusoidal position codes"):
-        published.read("anomaly_transformer", tensors, param_of("anomaly_transformer"))
+        published_sizes.read("anomaly_transformer", tensors, param_of("anomaly_transformer"))
 
 
 def test_sizes_are_bounded_before_a_network_is_built() -> None:
@@ -173,13 +174,13 @@ def test_sizes_are_bounded_before_a_network_is_built() -> None:
         "encoder.1.liner.bias": np.zeros(10**6, np.float32),
     }
     with pytest.raises(ValueError, match=r"would be 1000000, more than any checkpoint has"):
-        published.read("idnn", vast, param_of("idnn"))
+        published_sizes.read("idnn", vast, param_of("idnn"))
     deep = {f"encoder.{10**6}.liner.bias": np.zeros(3)}
     with pytest.raises(ValueError, match="1000001 layers are more than any checkpoint has"):
-        published.read("vae", deep, param_of("vae"))
+        published_sizes.read("vae", deep, param_of("vae"))
     levels = {"netD.main.9.0.weight": np.zeros(3), "netD.main.0.0.weight": np.zeros((64, 1, 4, 4))}
     with pytest.raises(ValueError, match="32768 channels are more than any checkpoint has"):
-        published.read("aegan_ad", levels, param_of("aegan_ad"))
+        published_sizes.read("aegan_ad", levels, param_of("aegan_ad"))
 
 
 def test_other_bottlenecks_have_to_be_said() -> None:
@@ -187,4 +188,4 @@ def test_other_bottlenecks_have_to_be_said() -> None:
     tensors = Fixture(folder).tensors()
     other = param_of("stgram_mfn", ("stgram_mfn.network.bottlenecks", [[2, 64, 6, 2]]))
     with pytest.raises(ValueError, match=r"its bottlenecks widen and narrow as \[\[64, 128, 128\]"):
-        published.read("stgram_mfn", tensors, other)
+        published_sizes.read("stgram_mfn", tensors, other)

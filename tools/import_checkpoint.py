@@ -28,8 +28,10 @@ import clips
 import common as com
 import keras_model
 import published
+import published_sizes
 import settings
 import signals
+from published_sizes import Published, Tensors
 from settings import BadInput
 
 if TYPE_CHECKING:
@@ -42,7 +44,7 @@ class Given(NamedTuple):
     """What the files hold: tensors by name, and of official pickles the gamma distribution of the
     threshold (shape, loc, scale) and the section names."""
 
-    tensors: published.Tensors
+    tensors: Tensors
     distribution: tuple[float, float, float] | None
     sections: list[str] | None
 
@@ -57,11 +59,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     held = read_files(args.system, args.checkpoint)
     try:
         before = settings.for_machine(unit, name)
-        said = published.read(args.system, held.tensors, before)
+        said = published_sizes.read(args.system, held.tensors, before)
         param = published.settle(before, said)
     except ValueError as error:
         raise BadInput(f"{files}: not a checkpoint of {args.system} ({error})") from None
-    machines = with_training_clips(param, args.mode, args.machine)
     names = class_names(args, param, said.classes, held.sections)
     system = build(param, name, said, names, files)
     com.setup_log(Path(param["result_directory"]))
@@ -70,8 +71,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         now, then = settings.look_up(param, key), settings.look_up(before, key)
         if now != then:
             com.logger.info("%s: %s is %s, as in the checkpoint (else %s)", name, key, now, then)
-    scores, frames = train_on(system, args, param, name, machines)
-    save(system, args, param, name, stem, said, held.distribution, scores, frames)
+    scores, frames = train_on(system, args, param, name)
+    learnt_from = frames.clips if frames else ()
+    sections = keras_model.class_names(param, learnt_from)
+    thresholds = com.fit_thresholds(scores, sections, param, name, held.distribution)
+    lacks = lacking(system, said, frames)
+    imported = {
+        "from": [path.name for path in args.checkpoint],
+        "keys": [*said.settings, *said.implied],
+        "distribution": held.distribution,
+        "lacks": lacks,
+    }
+    keras_model.save_model(stem, system, param, learnt_from, scores, thresholds, imported)
+    if lacks:
+        com.logger.warning("%s: 01_test.py cannot score with it: it lacks %s", name, lacks)
+    elif not thresholds:
+        com.logger.warning("%s: no threshold, so 01_test.py leaves its decisions out", name)
+    for remark in doubts(param, said, held, scores, sections, names):
+        com.logger.warning("%s: %s", name, remark)
+    com.logger.info("%s: model -> %s", name, stem)
     return 0
 
 
@@ -147,8 +165,8 @@ def class_names(
     param: dict[str, Any],
     classes: int,
     told: list[str] | None,
-) -> list[str] | None:
-    """The sections in the order in which the checkpoint has them; None where nothing says so.
+) -> list[str]:
+    """The sections in the order in which the checkpoint has them; numbers where none is known.
 
     A classifier's are those that were told, else the sections of the training clips. STgram-MFN's
     release counts those of the development set first, machine types sorted whatever their case,
@@ -178,7 +196,7 @@ def class_names(
             found.append(list(dict.fromkeys(named)))
     fitting = [names for names in found if len(names) == classes]
     if fitting or not any(found):
-        return fitting[0] if fitting else None
+        return [*fitting, [f"class_{number:05}" for number in range(classes)]][0]
     longest = max(found, key=len)
     raise BadInput(
         f"the checkpoint tells {classes} sections apart, but the training clips have "
@@ -208,14 +226,11 @@ def sections_of(param: dict[str, Any], mode: str, machines: Sequence[str]) -> li
 def build(
     param: dict[str, Any],
     name: str,
-    said: published.Published,
-    names: list[str] | None,
+    said: Published,
+    names: list[str],
     files: str,
 ) -> System:
     """The network with the weights; BadInput naming every tensor that does not fit."""
-    if names is None:
-        # In the order of their numbers, which is all that is known.
-        names = [f"class_{number:05}" for number in range(said.classes)]
     keras_model.check_sections(param, name, names, names)
     try:
         system = keras_model.get_model(param, names)
@@ -230,7 +245,7 @@ def build(
 
 
 def train_on(
-    system: System, args: argparse.Namespace, param: dict[str, Any], name: str, machines: list[str]
+    system: System, args: argparse.Namespace, param: dict[str, Any], name: str
 ) -> tuple[np.ndarray, com.Frames | None]:
     """Take what the checkpoint lacks from the training clips, and score them.
 
@@ -238,6 +253,7 @@ def train_on(
     -------
     (n_clips,) scores, and the clips; none where there are none.
     """
+    machines = with_training_clips(param, args.mode, args.machine)
     if not machines:
         home = clips.dataset_directory(param, args.mode)
         com.logger.warning("%s: no training clips in %s%s", name, home, other_names(home, name))
@@ -262,51 +278,46 @@ def other_names(home: Path, name: str) -> str:
     return settings.nearest(name, known) if known else ""
 
 
-def save(
-    system: System,
-    args: argparse.Namespace,
+def lacking(system: System, said: Published, frames: com.Frames | None) -> str:
+    """What is missing to score a clip, in words; empty: nothing."""
+    lacks = [] if frames else [system.lacks(system.param)]
+    if any(name.startswith("class_") for name in system.section_names):
+        lacks.append(f"the names of the {said.classes} sections it tells apart")
+    return ", and ".join(filter(None, lacks))
+
+
+def doubts(
     param: dict[str, Any],
-    name: str,
-    stem: Path,
-    said: published.Published,
-    distribution: tuple[float, float, float] | None,
+    said: Published,
+    held: Given,
     scores: np.ndarray,
-    frames: com.Frames | None,
-) -> None:
-    """Write the model, and say what cannot be given without training clips."""
-    held = frames.clips if frames else ()
-    sections = keras_model.class_names(param, held)
-    lacks = "" if frames else system.lacks(param)
-    if any(section.startswith("class_") for section in system.section_names):
-        lacks = f"the names of the {said.classes} sections it tells apart" + (
-            f", and {lacks}" if lacks else ""
+    sections: Sequence[str],
+    names: Sequence[str],
+) -> list[str]:
+    """What a person should know of the thresholds and the classes of an imported classifier.
+
+    Parameters
+    ----------
+    scores, sections : (n_clips,) of the training clips
+    names : (classes,) of the sections, as they were taken to lie in the checkpoint
+    """
+    found = []
+    if held.distribution and param["system"] == "mobilenet_v2":
+        found.append(
+            "the official training fits this distribution to another score, see "
+            "models/mobilenet_v2.py; without it thresholds are fitted to the training clips"
         )
-    thresholds = com.fit_thresholds(scores, sections, param, name, distribution)
-    if distribution and param["system"] == "mobilenet_v2":
-        com.logger.warning(
-            "%s: the official training fits this distribution to another score, see "
-            "models/mobilenet_v2.py; without it thresholds are fitted to the training clips",
-            name,
-        )
-    keras_model.save_model(
-        stem,
-        system,
-        param,
-        held,
-        scores,
-        thresholds,
-        {
-            "from": [path.name for path in args.checkpoint],
-            "keys": [*said.settings, *said.implied],
-            "distribution": distribution,
-            "lacks": lacks,
-        },
-    )
-    if lacks:
-        com.logger.warning("%s: 01_test.py cannot score with it: it lacks %s", name, lacks)
-    elif not thresholds:
-        com.logger.warning("%s: no threshold, so 01_test.py leaves its decisions out", name)
-    com.logger.info("%s: model -> %s", name, stem)
+    if said.classes and not param["network"].get("gmm"):
+        # Of a network that cannot tell its classes apart.
+        others = said.classes - (param["system"] not in keras_model.JOINT)
+        chance, owner = math.log(max(1, others)), np.asarray(sections)
+        above = [s for s in sorted(set(sections)) if np.median(scores[owner == s]) > chance]
+        if above:
+            found.append(
+                f"the network takes training clips of {', '.join(above)} for others; are its "
+                f"classes {', '.join(names)}?"
+            )
+    return found
 
 
 def command_line(argv: Sequence[str] | None = None) -> argparse.Namespace:
