@@ -51,7 +51,9 @@ def gather(system: str, held: Sequence[tuple[Path, Any]]) -> Tensors:
         and for values that are not finite.
     """
     found = [(path, _state_dict(path, tree)) for path, tree in held]
-    if system == "grlnet" and all("gfl.layernorm.weight" in tensors for _, tensors in found):
+    for path, tensors in found:
+        _check_whose(system, path, tensors)
+    if system == "grlnet" and "regional.gfl.layernorm.weight" not in found[0][1]:
         tensors = _three_networks(found)
     elif len(found) == 1:
         tensors = found[0][1]
@@ -60,7 +62,6 @@ def gather(system: str, held: Sequence[tuple[Path, Any]]) -> Tensors:
             f"{', '.join(str(path) for path, _ in found)}: {len(found)} checkpoints, where "
             f"{system} takes one"
         )
-    _check_whose(system, found[0][0], tensors)
     problems = [
         f"{name} holds values that are not finite"
         for name, tensor in tensors.items()
@@ -150,7 +151,8 @@ def _three_networks(found: Sequence[tuple[Path, Tensors]]) -> Tensors:
     if len(judges) != 1 or len(makers) != 2:
         raise BadInput(
             f"{paths}: grlnet takes three checkpoints, of the regional and the local generator and "
-            f"of the discriminator; here are {len(makers)} and {len(judges)}"
+            f"of the discriminator; of generators there are {len(makers)}, of discriminators "
+            f"{len(judges)}"
         )
     kernels = [usual(sizes_of(held, 2, r"(en|de)coder\.\d+\.weight")) or 0 for _, held in makers]
     if kernels[0] == kernels[1]:

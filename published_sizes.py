@@ -10,6 +10,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,9 +19,8 @@ from settings import given, look_up
 
 Tensors = dict[str, np.ndarray]
 
-WIDEST = 8192  # layers read from a checkpoint; published ones have up to 1280 values
-DEEPEST = 64
-LONGEST = 2**22  # samples of a segment
+DEEPEST = 64  # layers; published networks have up to 10
+SLACK = 2**24  # weights that a network may have beyond four times the checkpoint's
 MOBILENET_WIDTHS = (16, 24, 32, 64, 96, 160, 320)  # of the blocks' outputs, with alpha 1
 ALPHAS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
 
@@ -101,17 +101,29 @@ def _depth(tensors: Tensors, pattern: str) -> int:
     return depth
 
 
-def _known(settings: dict[str, Any], most: int = WIDEST) -> dict[str, Any]:
-    """Without what no tensor shows; sizes within bounds."""
-    for key, value in settings.items():
-        for size in value if isinstance(value, list) else [value]:
-            if isinstance(size, int) and size > most:
-                raise ValueError(f"{key} would be {size}, more than any checkpoint has")
+def _known(settings: dict[str, Any]) -> dict[str, Any]:
+    """Without what no tensor shows."""
     return {
         key: value
         for key, value in settings.items()
         if value is not None and not (isinstance(value, list) and (None in value or not value))
     }
+
+
+def _check_held(tensors: Tensors, weights: int) -> None:
+    """Raise where a network of so many weights would be far larger than the checkpoint.
+
+    A few small tensors could else ask for one that fills the memory.
+    """
+    held = sum(tensor.size for tensor in tensors.values())
+    if weights > 4 * held + SLACK:
+        raise ValueError(f"its sizes make a network of {weights} weights, and it holds {held}")
+
+
+def _between(widths: Iterable[int | None]) -> int:
+    """The weights between layers of so many values, one after the other."""
+    told = [width or 1 for width in widths]
+    return sum(a * b for a, b in pairwise(told))
 
 
 def _block_width(tensors: Tensors, at: str) -> int | None:
@@ -152,6 +164,7 @@ def _dense_ae(tensors: Tensors, param: dict[str, Any]) -> Published:
         dims = sizes_of(tensors, 0, "dense/kernel|" + rf"dense_{last}/bias")
         dims += sizes_of(tensors, 1, rf"dense_{last}/kernel")
     dim = usual(dims)
+    _check_held(tensors, 2 * _between([dim, *widths]))
     sizes = {"network.units": widths[:-1], "network.latent": widths[-1] if widths else None}
     ae_asd = "dense/kernel" not in tensors and "encoder.0.liner.bias" in tensors
     return Published(
@@ -171,19 +184,11 @@ def _vae(tensors: Tensors, param: dict[str, Any]) -> Published:
             f"it makes {outside} values of {inside}, so it guesses frames from their neighbours; "
             "vae rebuilds what it is given"
         )
-    return Published(
-        tensors,
-        _known(
-            {
-                **_window(outside or inside, param),
-                "network.units": [
-                    _block_width(tensors, rf"encoder\.{index}") for index in range(depth)
-                ],
-                "network.latent": _block_width(tensors, "fc_(mean|logvar|z)"),
-            }
-        ),
-        AE_ASD,
-    )
+    widths = [_block_width(tensors, rf"encoder\.{index}") for index in range(depth)]
+    latent = _block_width(tensors, "fc_(mean|logvar|z)")
+    _check_held(tensors, 2 * _between([inside or outside, *widths, latent]))
+    sizes = {"network.units": widths, "network.latent": latent}
+    return Published(tensors, _known({**_window(outside or inside, param), **sizes}), AE_ASD)
 
 
 def _idnn(tensors: Tensors, param: dict[str, Any]) -> Published:
@@ -191,6 +196,7 @@ def _idnn(tensors: Tensors, param: dict[str, Any]) -> Published:
     widths = [_block_width(tensors, rf"encoder\.{index}") for index in range(depth)]
     around = usual(sizes_of(tensors, 1, r"encoder\.0\.liner\.weight"))
     n_mels = usual(sizes_of(tensors, 0, rf"decoder\.{depth - 1}\.(weight|bias)"))
+    _check_held(tensors, 2 * _between([around, *widths]))
     whole = None not in (around, n_mels) and around % n_mels == 0
     if around is not None and around == n_mels and look_up(param, "feature.n_frames") != 2:
         raise ValueError("it rebuilds what it is given, so it looks like one of ae, not of idnn")
@@ -240,8 +246,8 @@ def _mobilenet_v2(tensors: Tensors, param: dict[str, Any]) -> Published:
 
 def _aegan_ad(tensors: Tensors, param: dict[str, Any]) -> Published:
     levels = _depth(tensors, r"netD\.main\.(\d+)\.")
-    if not 1 <= levels <= 12:
-        raise ValueError(f"netD has {levels} levels")
+    if not 1 <= levels <= 8:
+        raise ValueError(f"netD has {levels} levels, not 1 to 8")
     last = _depth(tensors, r"netG\.Decoder\.main\.(\d+)\.") - 1
     end = _depth(tensors, r"netG\.Encoder\.main\.(\d+)\.") - 1
     first_norm = any(name.startswith("netG.Encoder.main.1.") for name in tensors)
@@ -263,9 +269,9 @@ def _aegan_ad(tensors: Tensors, param: dict[str, Any]) -> Published:
         "network.ngf": usual(ngf),
         "network.nz": usual(nz),
     }
-    widest = max((settings[f"network.{key}"] or 0 for key in ("ndf", "ngf")), default=0)
-    if widest << levels - 1 > WIDEST // 2:
-        raise ValueError(f"{widest << levels - 1} channels are more than any checkpoint has")
+    widest = [(settings[f"network.{key}"] or 1) << levels - 1 for key in ("ndf", "ngf")]
+    # The last convolution of a pyramid, and the first norm of an image.
+    _check_held(tensors, 8 * max(widest) ** 2 + min(widest) * 4**levels)
     settings |= {f"network.{key}": kind for key, kind in made.items()}
     return Published(tensors, {**_known(settings), "network.encoder_first_norm": first_norm}, {})
 
@@ -284,19 +290,16 @@ def _grlnet(tensors: Tensors, param: dict[str, Any]) -> Published:
         )
         for place in (0, 3, 6, 9)
     ]
-    coders = r"\.(en|de)coder\.\d+\.weight"
-    settings = {
-        "network.channels": channels,
-        "network.kernel_regional": usual(sizes_of(tensors, 2, "regional" + coders)),
-        "network.kernel_local": usual(sizes_of(tensors, 2, "local" + coders)),
-        "network.kernel_discriminator": usual(
-            sizes_of(tensors, 2, r"discriminator\.discriminator\.\d+\.weight")
-        ),
+    kernels = {
+        f"network.kernel_{net}": usual(sizes_of(tensors, 2, rf"{net}\.\w+\.\d+\.weight"))
+        for net in ("regional", "local", "discriminator")
     }
     length = usual(sizes_of(tensors, 0, r"\w+\.gfl\.layernorm\.\w+"))
-    return Published(
-        tensors, {**_known(settings, 4096), **_known({"feature.n_frames": length}, LONGEST)}, {}
-    )
+    judged = (channels[-1] or 1) * (length or 1) // 16
+    widest = max(kernel or 1 for kernel in kernels.values())
+    _check_held(tensors, _between(channels) * widest + judged)
+    sizes = {"feature.n_frames": length, "network.channels": channels}
+    return Published(tensors, _known({**sizes, **kernels}), {})
 
 
 def _stgram_mfn(tensors: Tensors, param: dict[str, Any]) -> Published:
@@ -316,8 +319,7 @@ def _stgram_mfn(tensors: Tensors, param: dict[str, Any]) -> Published:
         "feature.n_fft": usual(sizes_of(tensors, 2, r"tgramnet\.conv_extrctor\.weight")),
         "network.sub_centers": rows // classes if rows and classes and rows >= classes else None,
     }
-    if frames and frames * feature["hop_length"] > LONGEST:
-        raise ValueError(f"{frames} frames are more than any checkpoint has")
+    _check_held(tensors, frames or 1)
     return Published(tensors, {**_known(settings), "network.seconds": seconds}, {}, classes)
 
 
@@ -364,6 +366,9 @@ def _anomaly_transformer(tensors: Tensors, param: dict[str, Any]) -> Published:
         "network.n_layers": _depth(tensors, r"encoder\.attn_layers\.(\d+)\.") or None,
         "network.d_ff": usual(d_ff),
     }
+    width, wide = d_model or 1, settings["network.d_ff"] or 1
+    layers = settings["network.n_layers"] or 1
+    _check_held(tensors, layers * (4 * width**2 + 2 * width * wide))
     return Published(tensors, _known(settings), {})
 
 

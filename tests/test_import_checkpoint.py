@@ -19,6 +19,7 @@ import h5py
 import joblib
 import numpy as np
 import pytest
+import tensorflow as tf
 from conftest import run_inside
 from parity_fixture import Fixture, folders
 from test_reference import SCORE, lay_out, scores
@@ -247,6 +248,13 @@ def scores_of(made: Any, system: str, data: Path, out: Path) -> dict[str, float]
     for folder in ("train", "test"):
         clips[folder], bad = com.read_clips(param, "dev", "fan", (folder,), jobs=1)
         assert not bad
+
+    def eager(frames, starts, section, of=made.window_scores) -> np.ndarray:
+        """As `System.all_window_scores`, which takes longer to compile than these clips do."""
+        windows = made.cut(made.resident(frames), tf.constant(starts))
+        return of(windows, tf.constant(section)).numpy()
+
+    made.all_window_scores = eager
     made.complete(clips["train"])
     scores = made.score(clips["test"])
     return {clip.name: score for clip, score in zip(clips["test"].clips, scores, strict=True)}
@@ -287,10 +295,7 @@ def test_a_checkpoint_of_another_system_is_called_so(system, tmp_path) -> None:
     files = write(other, made_here(other)[0], tmp_path)
     run = import_(system, files, tmp_path)
     assert run.returncode == 1
-    if len(files) == 1:
-        assert f"looks like a checkpoint of {other}, not of {system}" in run.stderr
-    else:
-        assert f"3 checkpoints, where {system} takes one" in run.stderr
+    assert f"looks like a checkpoint of {other}, not of {system}" in run.stderr
     assert nothing_written(tmp_path)
 
 

@@ -122,7 +122,9 @@ def test_the_three_files_of_grlnet_are_told_apart_by_what_they_hold() -> None:
     assert published.gather("grlnet", files[::-1])["regional.encoder.0.weight"].max() == 1
     with pytest.raises(BadInput, match='put "regional" into the file name of the one'):
         published.gather("grlnet", [(Path("x.pth"), held) for held in nets.values()])
-    with pytest.raises(BadInput, match=r"takes three checkpoints.*; here are 1 and 1"):
+    with pytest.raises(
+        BadInput, match=r"takes three .* of generators there are 1, of discriminators 1"
+    ):
         published.gather("grlnet", files[1:])
 
 
@@ -168,19 +170,30 @@ def test_position_codes_are_checked_and_left_out() -> None:
         published_sizes.read("anomaly_transformer", tensors, param_of("anomaly_transformer"))
 
 
-def test_sizes_are_bounded_before_a_network_is_built() -> None:
-    vast = {
-        "encoder.0.liner.bias": np.zeros(10**6, np.float32),
-        "encoder.1.liner.bias": np.zeros(10**6, np.float32),
-    }
-    with pytest.raises(ValueError, match=r"would be 1000000, more than any checkpoint has"):
-        published_sizes.read("idnn", vast, param_of("idnn"))
-    deep = {f"encoder.{10**6}.liner.bias": np.zeros(3)}
-    with pytest.raises(ValueError, match="1000001 layers are more than any checkpoint has"):
-        published_sizes.read("vae", deep, param_of("vae"))
-    levels = {"netD.main.9.0.weight": np.zeros(3), "netD.main.0.0.weight": np.zeros((64, 1, 4, 4))}
-    with pytest.raises(ValueError, match="32768 channels are more than any checkpoint has"):
-        published_sizes.read("aegan_ad", levels, param_of("aegan_ad"))
+@pytest.mark.parametrize(
+    ("system", "sizes"),
+    [
+        ("ae", {"encoder.0.liner.bias": 10**5, "encoder.1.liner.bias": 10**5}),
+        ("vae", {"encoder.0.liner.bias": 10**5, "encoder.1.liner.bias": 10**5}),
+        ("idnn", {"encoder.0.liner.bias": 10**5, "encoder.1.liner.bias": 10**5}),
+        ("aegan_ad", {"netD.main.7.0.weight": 3, "netD.main.0.1.bias": 10**4}),
+        ("grlnet", {"local.encoder.0.bias": 10**5, "local.encoder.3.bias": 10**5}),
+        ("anomaly_transformer", {"encoder.norm.bias": 10**4, "encoder.attn_layers.9.x": 1}),
+    ],
+)
+def test_a_small_file_asks_for_no_vast_network(system, sizes) -> None:
+    tensors = {name: np.zeros(size, np.float32) for name, size in sizes.items()}
+    with pytest.raises(ValueError, match=r"its sizes make a network of \d+ weights, and it holds"):
+        published_sizes.read(system, tensors, param_of(system))
+
+
+def test_depth_is_bounded() -> None:
+    for system, name in (
+        ("vae", f"encoder.{10**6}.liner.bias"),
+        ("aegan_ad", "netD.main.9.0.weight"),
+    ):
+        with pytest.raises(ValueError, match=r"1000001 layers are more|10 levels, not 1 to 8"):
+            published_sizes.read(system, {name: np.zeros(3)}, param_of(system))
 
 
 def test_other_bottlenecks_have_to_be_said() -> None:

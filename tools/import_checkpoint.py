@@ -327,9 +327,15 @@ def command_line(argv: Sequence[str] | None = None) -> argparse.Namespace:
         allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("checkpoint", nargs="+", type=Path, metavar="CHECKPOINT", help="its files")
     parser.add_argument(
-        "--system", required=True, metavar="NAME", choices=settings.SYSTEMS, help="whose it is"
+        "checkpoint", nargs="+", type=Path, metavar="CHECKPOINT", help="its file or files"
+    )
+    parser.add_argument(
+        "--system",
+        required=True,
+        metavar="NAME",
+        choices=settings.SYSTEMS,
+        help=f"one of {', '.join(settings.SYSTEMS)}",
     )
     parser.add_argument(
         "--machine",
@@ -350,7 +356,13 @@ def command_line(argv: Sequence[str] | None = None) -> argparse.Namespace:
             default="dev",
             help=f"for {value}_directory" + (" (default)" if value == "dev" else ""),
         )
-    parser.add_argument("--config", type=Path, default=settings.HOME / "baseline.yaml")
+    parser.add_argument(
+        "--config",
+        type=Path,
+        default=settings.HOME / "baseline.yaml",
+        metavar="FILE",
+        help="settings; what a file leaves out is taken from baseline.yaml",
+    )
     parser.add_argument(
         "--set",
         nargs="+",
@@ -358,11 +370,16 @@ def command_line(argv: Sequence[str] | None = None) -> argparse.Namespace:
         type=settings.assignment,
         default=[],
         metavar="KEY=VALUE",
+        help="settings that no tensor shows: --set feature.n_frames=50",
     )
-    parser.add_argument("--jobs", type=int, default=None, metavar="N")
+    parser.add_argument(
+        "--jobs", type=int, default=None, metavar="N", help="processes that extract features"
+    )
     parser.add_argument("--force", action="store_true", help="put it in the place of a model")
     parser.add_argument("--skip-bad", action="store_true", help="go on without unusable clips")
     args = parser.parse_args(argv)
+    if args.jobs is not None and args.jobs < 1:
+        parser.error("argument --jobs: expected 1 or more")
     joint = args.system in keras_model.JOINT
     if len(args.machine) != 1 and not joint:
         parser.error("--machine is needed once: the machine type it was trained on")
