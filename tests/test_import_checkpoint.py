@@ -334,7 +334,14 @@ def test_without_training_clips_it_says_what_cannot_be_given(few, tmp_path) -> N
         assert run.returncode == 0, run.stderr
         assert f"no training clips in {data}" in run.stdout
         given = ["-d", "--system", system, "--jobs", "1"]
-        test = run_inside("01_test.py", *given, data=data, out=tmp_path, assigned=UNREAD[system])
+        test = run_inside(
+            "01_test.py",
+            *given,
+            data=data,
+            out=tmp_path,
+            # A network that was not trained here does not depend on how one would be.
+            assigned=(*UNREAD[system], "fit.epochs=7", "seed=3"),
+        )
         if system == "idnn":
             assert "no threshold, so 01_test.py leaves its decisions out" in run.stdout
             assert test.returncode == 0, test.stderr
