@@ -184,7 +184,7 @@ def check_trained(stem: Path, param: dict[str, Any], clips: Sequence[Clip]) -> N
     """Raise BadInput, saying what differs, where a model was not made so from these clips."""
     about = _read_about(stem)
     differs = _differs(about, param)
-    if not about.get("imported") and about["training_clips"] != fingerprint(clips):
+    if not about["imported"] and about["training_clips"] != fingerprint(clips):
         differs.append(
             f"training clips: {about['training_clips']['count']} then, "
             f"{len(clips)} now"
@@ -262,7 +262,7 @@ def usable_model(param: dict[str, Any], machine_type: str, mode: str) -> Path:
         )
     if not is_official(found):
         trained_sections(found, param)
-        lacks = (_read_about(found).get("imported") or {}).get("lacks")
+        lacks = _read_about(found)["imported"].get("lacks")
         if lacks:
             raise BadInput(
                 f"{found}: imported without training clips, so it lacks {lacks}; put them into "
@@ -277,7 +277,7 @@ def as_imported(param: dict[str, Any], machine_type: str, mode: str) -> dict[str
     if not _beside(stem, ".json").is_file():
         return param
     about = _read_about(stem)
-    for key in (about.get("imported") or {}).get("keys", ()):
+    for key in about["imported"].get("keys", ()):
         if not given(param, key):
             param = put(param, key, look_up(about["settings"], key))
     return param
@@ -286,15 +286,13 @@ def as_imported(param: dict[str, Any], machine_type: str, mode: str) -> dict[str
 def fits_thresholds(stem: Path) -> bool:
     """Whether the thresholds of a model made here are fitted to scores of training clips."""
     about = _read_about(stem)
-    imported = about.get("imported") or {}
-    return bool(about["training_clips"]["count"]) and not imported.get("distribution")
+    return bool(about["training_clips"]["count"]) and not about["imported"].get("distribution")
 
 
 def decides(stem: Path) -> bool:
     """Whether a model made here has thresholds."""
     about = _read_about(stem)
-    imported = about.get("imported") or {}
-    return bool(about["training_clips"]["count"] or imported.get("distribution"))
+    return bool(about["training_clips"]["count"] or about["imported"].get("distribution"))
 
 
 def trained_sections(stem: Path, param: dict[str, Any]) -> list[str]:
@@ -305,7 +303,7 @@ def trained_sections(stem: Path, param: dict[str, Any]) -> list[str]:
     about = _read_about(stem)
     differs = _differs(about, param)
     if differs:
-        again = "import" if about.get("imported") else "train"
+        again = "import" if about["imported"] else "train"
         raise BadInput(
             f"{stem}: this model was made with other settings ("
             + "; ".join(differs)
@@ -350,7 +348,7 @@ def load_model(
         ) from None
     system.restore(arrays)
     wanted = np.full(len(scores), True) if machine_type is None else machine_types == machine_type
-    distribution = (_read_about(place).get("imported") or {}).get("distribution")
+    distribution = _read_about(place)["imported"].get("distribution")
     return Trained(
         system,
         system.training_scores(scores)[wanted],
@@ -451,6 +449,7 @@ def _read_about(stem: Path) -> dict[str, Any]:
     try:
         about = json.loads(path.read_text(encoding="utf-8"))
         if {"settings", "sections", "training_clips", "thresholds"} <= set(about):
+            about["imported"] = dict(about.get("imported") or {})
             return about
     except (OSError, ValueError, TypeError):
         pass
@@ -461,7 +460,7 @@ def _read_about(stem: Path) -> dict[str, Any]:
 
 
 def _differs(about: dict[str, Any], param: dict[str, Any]) -> list[str]:
-    left_out = TRAINING if about.get("imported") else ()
+    left_out = TRAINING if about["imported"] else ()
     held = (about["settings"], shaping(param))
     return _differences(*({k: v for k, v in tree.items() if k not in left_out} for tree in held))
 

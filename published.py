@@ -104,10 +104,11 @@ def in_order(system: str, said: Published, names: Sequence[str]) -> Tensors:
     order = np.argsort(np.array(names, str), kind="stable")
     tensors = dict(said.tensors)
     for name, axis in CLASS_AXES.get(system, {}).items():
-        if name in tensors and tensors[name].shape[axis] % len(names) == 0:
-            each = tensors[name].shape[axis] // len(names)  # of ArcFace's centres
+        held = tensors.get(name)
+        if held is not None and held.ndim > axis and held.shape[axis] % len(names) == 0:
+            each = held.shape[axis] // len(names)  # of ArcFace's centres
             rows = (order[:, None] * each + np.arange(each)).ravel()
-            tensors[name] = np.take(tensors[name], rows, axis)
+            tensors[name] = np.take(held, rows, axis)
     return tensors
 
 
