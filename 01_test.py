@@ -66,7 +66,9 @@ def test_system(
         output.logger.info("%s: %d clips", progress, len(frames.clips))
         found = scoring.score(model, own, machine_type, frames, training, args.force)
         scores, sections = found.of_clips, found.training_sections
-        used[machine_type] = com.fit_thresholds(found.of_training, sections, own, machine_type)
+        used[machine_type] = com.fit_thresholds(
+            found.of_training, sections, own, machine_type, found.distribution
+        )
         judged += results.save(param, machine_type, frames.clips, scores, used[machine_type])
         scored[machine_type] = ensemble.Scored(
             frames.clips, scores, found.training_names, sections, found.of_training

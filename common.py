@@ -248,8 +248,28 @@ def decision_threshold(scores: np.ndarray, quantile: float) -> dict[str, Any]:
     }
 
 
+def imported_threshold(
+    scores: np.ndarray, distribution: tuple[float, float, float], quantile: float
+) -> dict[str, Any]:
+    """As `decision_threshold`, from a gamma distribution that came with an official model."""
+    import scipy.stats
+
+    threshold = float(scipy.stats.gamma.ppf(quantile, *distribution))
+    return {
+        "threshold": threshold,
+        "method": "imported gamma",
+        **dict(zip(("shape", "loc", "scale"), distribution, strict=True)),
+        "exceeded": float(np.mean(scores > threshold)) if len(scores) else None,
+        "n_clips": len(scores),
+    }
+
+
 def fit_thresholds(
-    scores: np.ndarray, sections: Sequence[str], param: dict[str, Any], machine_type: str
+    scores: np.ndarray,
+    sections: Sequence[str],
+    param: dict[str, Any],
+    machine_type: str,
+    distribution: tuple[float, float, float] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """A threshold for every section of a machine type, warning where the gamma fit would not do.
 
@@ -260,12 +280,16 @@ def fit_thresholds(
     param : the settings: `decision_threshold` is the quantile; `threshold_scope` "section" fits
         each section its own, "machine_type" one over all, as the official code
     machine_type : for the warnings
+    distribution : shape, loc and scale of the gamma distribution of an imported official model,
+        whose quantile is then the threshold of all sections
 
     Returns
     -------
     section name → what `decision_threshold` returned for it; the one of a whole machine type
     stands under ALL_SECTIONS; empty without scores
     """
+    if distribution:
+        return {ALL_SECTIONS: imported_threshold(scores, distribution, param["decision_threshold"])}
     sections = np.asarray(sections)
     chosen = {name: sections == name for name in sorted(set(sections.tolist()))}
     if param["threshold_scope"] == "machine_type" and chosen:

@@ -2,7 +2,8 @@
 
 A trained system is two files: `model_<machine type>.npz` with its weights, training scores and
 other arrays, and the `.json` beside it with everything else it needs to score. An official
-`model_<machine type>.hdf5` (Keras 2.8) is a trained system too.
+`model_<machine type>.hdf5` (Keras 2.8) is a trained system too. One that was imported from a
+published checkpoint says so, under "imported" in its `.json`.
 """
 
 from __future__ import annotations
@@ -21,10 +22,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from checkpoints import read_hdf5
 from clips import Clip
 from common import Frames
 from output import save_json, whole_file
-from settings import BadInput, __version__
+from settings import BadInput, __version__, given, look_up, put
 
 if TYPE_CHECKING:
     from models.base import System
@@ -49,6 +51,7 @@ UNFINISHED = ".unfinished.npz"  # how the state of a training ends that goes on
 
 # What a trained network depends on: another value means another model.
 SHAPING = ("system", "feature", "fit", "network", "seed")
+TRAINING = ("fit", "seed")  # what the network of a published checkpoint does not depend on
 NOT_SHAPING = {"fit": ("verbose",)}
 
 
@@ -58,12 +61,15 @@ class Trained(NamedTuple):
     scores : (n_training_clips,) anomaly scores of its training clips; empty where they are unknown
     sections : (n_training_clips,) the section of each
     names : (n_training_clips,) the file name of each; empty where they are unknown
+    distribution : shape, loc and scale of the gamma distribution that was imported for its
+        thresholds; None where they are fitted to the scores
     """
 
     system: System
     scores: np.ndarray
     sections: list[str]
     names: list[str]
+    distribution: tuple[float, float, float] | None = None
 
 
 def get_model(param: dict[str, Any], sections: Sequence[str]) -> System:
@@ -199,8 +205,8 @@ def fingerprint(clips: Sequence[Clip]) -> dict[str, Any]:
 def check_trained(stem: Path, param: dict[str, Any], clips: Sequence[Clip]) -> None:
     """Raise BadInput, saying what differs, where a model was not made so from these clips."""
     about = _read_about(stem)
-    differs = _differences(about["settings"], shaping(param))
-    if about["training_clips"] != fingerprint(clips):
+    differs = _differs(about, param)
+    if not about["imported"] and about["training_clips"] != fingerprint(clips):
         differs.append(
             f"training clips: {about['training_clips']['count']} then, "
             f"{len(clips)} now"
@@ -233,8 +239,18 @@ def save_model(
     clips: Sequence[Clip],
     scores: np.ndarray,
     thresholds: dict[str, Any],
+    imported: dict[str, Any] | None = None,
 ) -> None:
-    """Write a trained system; the JSON comes last, and without it there is no model."""
+    """Write a trained system; the JSON comes last, and without it there is no model.
+
+    Parameters
+    ----------
+    stem : where, as `model_stem` says
+    clips, scores : its training clips, and their anomaly scores
+    thresholds : as `common.fit_thresholds` returns them
+    imported : of a published checkpoint "from", its files; "keys", the settings that came with
+        it; "distribution", that of its thresholds, or None; "lacks", what it cannot score without
+    """
     import keras
     import tensorflow as tf
 
@@ -243,9 +259,9 @@ def save_model(
         np.savez(
             stream,
             train_scores=scores,
-            train_sections=[clip.section for clip in clips],
-            train_clips=[clip.name for clip in clips],
-            train_machine_types=[clip.machine_type for clip in clips],
+            train_sections=np.array([clip.section for clip in clips], str),
+            train_clips=np.array([clip.name for clip in clips], str),
+            train_machine_types=np.array([clip.machine_type for clip in clips], str),
             **{f"weight_{number:04}": value for number, value in enumerate(system.get_weights())},
             **system.arrays(),
         )
@@ -256,6 +272,7 @@ def save_model(
             "settings": shaping(param),
             "training_clips": fingerprint(clips),
             "thresholds": thresholds,
+            **({"imported": imported} if imported else {}),
             "versions": {
                 "this": __version__,
                 "tensorflow": tf.__version__,
@@ -270,7 +287,8 @@ def save_model(
 def usable_model(param: dict[str, Any], machine_type: str, mode: str) -> Path:
     """What `find_model` finds, checked.
 
-    Raises BadInput where there is no model, or it was made with other settings.
+    Raises BadInput where there is no model, it was made with other settings, or it was imported
+    without what it needs.
     """
     found = find_model(param, machine_type, mode)
     if found is None:
@@ -280,7 +298,37 @@ def usable_model(param: dict[str, Any], machine_type: str, mode: str) -> Path:
         )
     if not is_official(found):
         trained_sections(found, param)
+        lacks = _read_about(found)["imported"].get("lacks")
+        if lacks:
+            raise BadInput(
+                f"{found}: imported without training clips, so it lacks {lacks}; put them into "
+                "place and import it again with --force"
+            )
     return found
+
+
+def as_imported(param: dict[str, Any], machine_type: str, mode: str) -> dict[str, Any]:
+    """The settings, and where the person gave none, those that came with an imported model."""
+    stem = model_stem(param, machine_type, mode)
+    if not _beside(stem, ".json").is_file():
+        return param
+    about = _read_about(stem)
+    for key in about["imported"].get("keys", ()):
+        if not given(param, key):
+            param = put(param, key, look_up(about["settings"], key))
+    return param
+
+
+def fits_thresholds(stem: Path) -> bool:
+    """Whether the thresholds of a model made here are fitted to scores of training clips."""
+    about = _read_about(stem)
+    return bool(about["training_clips"]["count"]) and not about["imported"].get("distribution")
+
+
+def decides(stem: Path) -> bool:
+    """Whether a model made here has thresholds."""
+    about = _read_about(stem)
+    return bool(about["training_clips"]["count"] or about["imported"].get("distribution"))
 
 
 def trained_sections(stem: Path, param: dict[str, Any]) -> list[str]:
@@ -289,12 +337,13 @@ def trained_sections(stem: Path, param: dict[str, Any]) -> list[str]:
     Raises BadInput where it was made with other settings.
     """
     about = _read_about(stem)
-    differs = _differences(about["settings"], shaping(param))
+    differs = _differs(about, param)
     if differs:
+        again = "import" if about["imported"] else "train"
         raise BadInput(
             f"{stem}: this model was made with other settings ("
             + "; ".join(differs)
-            + "); use its settings, or train it again with 00_train.py --force"
+            + f"); use its settings, or {again} it again with --force"
         )
     return about["sections"]
 
@@ -375,11 +424,13 @@ def load_model(
         raise _damaged(place, error) from None
     system.restore(arrays)
     wanted = np.full(len(scores), True) if machine_type is None else machine_types == machine_type
+    distribution = _read_about(place)["imported"].get("distribution")
     return Trained(
         system,
         system.training_scores(scores)[wanted],
         sections[wanted].tolist(),
         names[wanted].tolist() if len(names) else [],
+        tuple(distribution) if distribution else None,
     )
 
 
@@ -396,33 +447,6 @@ def _load_official(path: Path, param: dict[str, Any], training: Frames | None) -
         ) from None
     names = [clip.name for clip in training.clips] if training else []
     return Trained(system, system.score(training) if training else np.empty(0), sections, names)
-
-
-def read_hdf5(path: Path) -> dict[str, np.ndarray]:
-    """The weights of an official `.hdf5`: "dense_3/kernel" → array.
-
-    Layers are numbered within their kind, in the file's order: a Keras that had built models
-    before would have counted on. Those of a model within the model keep their names.
-    """
-    import h5py
-
-    tensors = {}
-    with h5py.File(path, "r") as file:
-        weights = file["model_weights"]
-        counts: dict[str, int] = {}
-        for layer in weights.attrs["layer_names"]:
-            names = [_text(name) for name in weights[_text(layer)].attrs["weight_names"]]
-            if not names:
-                continue
-            kind = _text(layer).rstrip("0123456789").rstrip("_")
-            number = counts.get(kind, 0)
-            counts[kind] = number + 1
-            for name in names:
-                place, _, weight = name.rpartition("/")
-                if place == _text(layer):
-                    place = f"{kind}_{number}" if number else kind
-                tensors[f"{place}/{weight.split(':')[0]}"] = np.asarray(weights[_text(layer)][name])
-    return tensors
 
 
 def assign_published(
@@ -505,15 +529,12 @@ def _beside(stem: Path, ending: str) -> Path:
     return stem.with_name(stem.name + ending)
 
 
-def _text(name: str | bytes) -> str:
-    return name.decode() if isinstance(name, bytes) else name
-
-
 def _read_about(stem: Path) -> dict[str, Any]:
     path = _beside(stem, ".json")
     try:
         about = json.loads(path.read_text(encoding="utf-8"))
         if {"settings", "sections", "training_clips", "thresholds"} <= set(about):
+            about["imported"] = dict(about.get("imported") or {})
             return about
     except (OSError, ValueError, TypeError):
         pass
@@ -521,6 +542,12 @@ def _read_about(stem: Path) -> dict[str, Any]:
         f"{path}: not the description of a model made here; remove it, or train again "
         "with 00_train.py --force"
     )
+
+
+def _differs(about: dict[str, Any], param: dict[str, Any]) -> list[str]:
+    left_out = TRAINING if about["imported"] else ()
+    held = (about["settings"], shaping(param))
+    return _differences(*({k: v for k, v in tree.items() if k not in left_out} for tree in held))
 
 
 def _differences(then: dict[str, Any], now: dict[str, Any], at: str = "") -> list[str]:

@@ -20,6 +20,7 @@ KEPT_VERSION = 1  # raise when the same model and clips would give other scores
 AFTERWARDS = (
     *("dev_directory", "eval_directory", "model_directory", "result_directory"),
     *("cache_directory", "result_file", "decision_threshold", "threshold_scope", "max_fpr"),
+    *("machines", "given", "submission"),
 )
 
 
@@ -31,6 +32,7 @@ class Scores(NamedTuple):
     of_training : (n_training_clips,) float64; empty where they are unknown
     training_sections : (n_training_clips,) the section of each
     training_names : (n_training_clips,) the file name of each; empty where they are unknown
+    distribution : the gamma distribution (shape, loc, scale) of an imported model; None: fit one
     """
 
     of_clips: np.ndarray
@@ -38,6 +40,7 @@ class Scores(NamedTuple):
     of_training: np.ndarray
     training_sections: list[str]
     training_names: list[str]
+    distribution: tuple[float, float, float] | None = None
 
 
 def score(
@@ -71,6 +74,7 @@ def score(
         np.asarray(trained.scores),
         trained.sections,
         trained.names,
+        trained.distribution,
     )
     keras_model.check_finite(scores.of_clips, frames.clips, param["system"])
     with whole_file(place) as beside, beside.open("wb") as stream:
@@ -80,6 +84,7 @@ def score(
             of_training=scores.of_training,
             training_sections=np.array(scores.training_sections, dtype=str),
             training_names=np.array(scores.training_names, dtype=str),
+            distribution=np.array(scores.distribution or (), np.float64),
             **{f"extra_{name}": values for name, values in scores.extra.items()},
         )
     return scores
@@ -109,6 +114,7 @@ def _read(place: Path, n_clips: int) -> Scores | None:
             arrays.pop("of_training"),
             arrays.pop("training_sections").tolist(),
             arrays.pop("training_names").tolist(),
+            tuple(arrays.pop("distribution").tolist()) or None,
         )
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
         return None

@@ -184,7 +184,8 @@ def yaml_load(path: Path, assignments: list[tuple[str, Any]] = ()) -> dict[str, 
 
     Returns
     -------
-    The settings as in the file, with the assignments under "--set". `for_system` resolves them.
+    The settings as in the file, with the assignments under "--set", and under "--given" what the
+    file itself says, unless it is `baseline.yaml`. `for_system` resolves them.
 
     Raises
     ------
@@ -193,9 +194,9 @@ def yaml_load(path: Path, assignments: list[tuple[str, Any]] = ()) -> dict[str, 
     """
     given = _read(path)
     problems = _problems(given, SCHEMA, path.name)
-    param = given
+    param, own = given, {}
     if path.resolve() != HOME / "baseline.yaml":
-        param = _merge(_read(HOME / "baseline.yaml"), given)
+        param, own = _merge(_read(HOME / "baseline.yaml"), given), given
         problems += _problems(param, SCHEMA, "baseline.yaml") if not problems else []
     for key, value in assignments:
         problems += _problems(_nested(key, value), SCHEMA, "--set")
@@ -207,6 +208,7 @@ def yaml_load(path: Path, assignments: list[tuple[str, Any]] = ()) -> dict[str, 
         raise BadInput("\n".join(dict.fromkeys(problems)))
     param = _converted(param, SCHEMA)
     param["--set"] = [_converted(_nested(key, value), SCHEMA) for key, value in assignments]
+    param["--given"] = _converted(own, SCHEMA)
     return param
 
 
@@ -215,17 +217,39 @@ def for_system(param: dict[str, Any], system: str, seed: int | None = None) -> d
 
     A block may hold `releases`, one of which `release` names and whose keys come over the block's,
     and in both of them `machines`, machine type → keys; see `for_machine`. `{system}` and `{seed}`
-    in the directories are filled in.
+    in the directories are filled in. Under "given" stands what of it all the person gave, in a
+    config of their own or by `--set`.
     """
-    shared = {key: value for key, value in param.items() if key not in (*SYSTEMS, "--set")}
-    block = param.get(system) or {}
+    asked = _asked(param, system)
+    release = _merge(param.get(system) or {}, asked).get("release")
+    resolved = _resolved(param, system, asked, release)
+    resolved["given"] = _resolved(param["--given"], system, asked, release)
+    resolved["system"] = system
+    if seed is not None:
+        resolved["seed"] = seed
+    for key in ("model_directory", "result_directory"):
+        resolved[key] = resolved[key].replace("{system}", system)
+        resolved[key] = resolved[key].replace("{seed}", str(resolved["seed"]))
+    return resolved
+
+
+def _asked(param: dict[str, Any], system: str) -> dict[str, Any]:
     asked: dict[str, Any] = {}
     for tree in param["--set"]:
         asked = _merge(asked, {k: v for k, v in tree.items() if k not in SYSTEMS})
     for tree in param["--set"]:
         asked = _merge(asked, tree.get(system) or {})
-    whole = _merge(block, asked)
-    release = whole.get("releases", {}).get(whole.get("release"), {})
+    return asked
+
+
+def _resolved(
+    param: dict[str, Any], system: str, asked: dict[str, Any], release_name: str | None
+) -> dict[str, Any]:
+    shared = {
+        key: value for key, value in param.items() if key not in (*SYSTEMS, "--set", "--given")
+    }
+    block = param.get(system) or {}
+    release = _merge(block, asked).get("releases", {}).get(release_name, {})
     resolved = copy.deepcopy(shared)
     for tree in (block, release, asked):
         resolved = _merge(resolved, _without_choices(tree))
@@ -238,18 +262,33 @@ def for_system(param: dict[str, Any], system: str, seed: int | None = None) -> d
     machines = _merge(release.get("machines", {}), block.get("machines", {}))
     machines = {name: _merge(tree, over) for name, tree in machines.items()}
     resolved["machines"] = _merge(machines, asked.get("machines", {}))
-    resolved["system"] = system
-    if seed is not None:
-        resolved["seed"] = seed
-    for key in ("model_directory", "result_directory"):
-        resolved[key] = resolved[key].replace("{system}", system)
-        resolved[key] = resolved[key].replace("{seed}", str(resolved["seed"]))
     return resolved
 
 
 def for_machine(param: dict[str, Any], machine_type: str) -> dict[str, Any]:
     """The settings of one machine type, from those of a system; `--set` wins here too."""
-    return {**_merge(param, param["machines"].get(machine_type, {})), "machines": {}}
+    merged = {**_merge(param, param["machines"].get(machine_type, {})), "machines": {}}
+    if "given" in param:
+        merged["given"] = for_machine(param["given"], machine_type)
+    return merged
+
+
+def look_up(tree: dict[str, Any], key: str) -> Any:
+    """The value of a dotted key in nested settings; None where there is none."""
+    for name in key.split("."):
+        tree = tree.get(name) if isinstance(tree, dict) else None
+    return tree
+
+
+def given(param: dict[str, Any], key: str) -> bool:
+    """Whether a setting of `for_system` has its value from a config of the person's, or --set."""
+    value = look_up(param["given"], key)
+    return value is not None and value == look_up(param, key)
+
+
+def put(param: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
+    """The settings with another value for a dotted key."""
+    return _merge(param, _nested(key, value))
 
 
 def units(args: argparse.Namespace, param: dict[str, Any]) -> list[dict[str, Any]]:

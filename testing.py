@@ -45,6 +45,7 @@ def plan(
         for machine_type in clips.select_machines(unit, args.mode, args.machine):
             param = settings.for_machine(unit, machine_type)
             with problems:
+                param = keras_model.as_imported(param, machine_type, args.mode)
                 model = keras_model.usable_model(param, machine_type, args.mode)
                 frames, unusable = frame_cache.read_clips(
                     param, args.mode, machine_type, clips.TEST_FOLDERS, args.jobs
@@ -57,6 +58,12 @@ def plan(
                 if keras_model.is_official(model):
                     training, unusable = training_clips(param, args.mode, machine_type, args.jobs)
                     bad += unusable
+                elif not keras_model.decides(model):
+                    output.logger.warning(
+                        "%s: imported without training clips, so no threshold: its decisions are "
+                        "left out",
+                        machine_type,
+                    )
                 tests.append(Test(machine_type, param, model, frames, training))
                 check_sections(param, tests[-1])
                 if any(param["system"] in made.weights for made in args.ensemble):
@@ -84,15 +91,17 @@ def check_sections(param: dict[str, Any], test: Test) -> None:
     """Raise BadInput for a section with test clips that its system or threshold cannot take."""
     if not keras_model.is_official(test.model):
         known = keras_model.trained_sections(test.model, param)
+        fitted = keras_model.fits_thresholds(test.model)
     else:
         known = keras_model.class_names(param, test.training.clips) if test.training else []
+        fitted = bool(known)
     scored = sorted(set(keras_model.class_names(param, test.frames.clips)))
     unknown = sorted(set(scored) - set(known))
     problems = settings.Together()
     with problems:
         keras_model.check_sections(param, test.machine_type, known, scored)
     with problems:
-        if known and unknown and param["threshold_scope"] == "section":
+        if fitted and unknown and param["threshold_scope"] == "section":
             raise settings.BadInput(
                 f"{test.machine_type}: {', '.join(unknown)} has test clips but no training clips "
                 "to fit a threshold to; add them and train again, or set threshold_scope: "

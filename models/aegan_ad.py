@@ -145,17 +145,36 @@ class AEGANAD(System):
         self, frames: Frames, title: str = "train", resume: Resume | None = None
     ) -> dict[str, list[float]]:
         self.check(self.param, title, frames)
+        self.scale(frames)
+        history = super().train(frames, title, resume)
+        self.learn_embeddings(frames)
+        return history
+
+    def scale(self, frames: Frames) -> None:
+        """Take the range of levels from training clips."""
         self.kept = None
         levels = [
             frames.array[first : first + count]
             for first, count in zip(frames.first, frames.count, strict=True)
         ]
         self.level_range.assign([min(x.min() for x in levels), max(x.max() for x in levels)])
-        history = super().train(frames, title, resume)
+
+    def learn_embeddings(self, frames: Frames) -> None:
+        """Fit the D scores to training clips, and keep all scores of these."""
         self.detectors = EmbeddingDetectors(self.clip_outputs(frames)[1])
         found = self.extra_scores(frames)
         self.scores_of_training = np.stack([found[name] for name in AEGAN_AD_SCORES], axis=1)
-        return history
+
+    def complete(self, frames: Frames) -> None:
+        self.scale(frames)
+        self.learn_embeddings(frames)
+
+    @classmethod
+    def lacks(cls, param: dict[str, Any]) -> str:
+        return (
+            "the range of the training clips' levels, which all scores need, and their embeddings, "
+            f"which the D scores need: none of {', '.join(AEGAN_AD_SCORES)} can be given"
+        )
 
     def fit(self, *args: Any, **settings: Any) -> keras.callbacks.History:
         """Keras's, where the counter of ncritic begins with every epoch."""
@@ -321,6 +340,8 @@ class AEGANAD(System):
     # Saving
 
     def arrays(self) -> dict[str, np.ndarray]:
+        if self.detectors is None:  # imported without training clips
+            return {}
         return {
             "level_range": self.level_range.numpy(),
             "embeddings": self.detectors.embeddings,
@@ -328,6 +349,8 @@ class AEGANAD(System):
         }
 
     def restore(self, arrays: dict[str, np.ndarray]) -> None:
+        if not arrays:
+            return
         self.level_range.assign(arrays["level_range"])
         self.detectors = EmbeddingDetectors(arrays["embeddings"])
         self.scores_of_training = arrays["scores_of_training"]
@@ -335,6 +358,8 @@ class AEGANAD(System):
 
     def training_scores(self, saved: np.ndarray) -> np.ndarray:
         """Those of the score that is asked for now; the model may have been saved with another."""
+        if self.scores_of_training is None:
+            return saved
         return self.scores_of_training[:, AEGAN_AD_SCORES.index(self.param["score"])]
 
     def published(self) -> dict[str, tuple[keras.Variable, tuple[int, ...] | None]]:

@@ -106,11 +106,23 @@ class AnomalyTransformer(System):
     def train(
         self, frames: Frames, title: str = "train", resume: Resume | None = None
     ) -> dict[str, list[float]]:
+        self.complete(frames)
+        return super().train(frames, title, resume)
+
+    def complete(self, frames: Frames) -> None:
         if self.standardise:
             mean, deviation = moments(frames)
             self.mean.assign(mean)
             self.deviation.assign(deviation)
-        return super().train(frames, title, resume)
+
+    @classmethod
+    def lacks(cls, param: dict[str, Any]) -> str:
+        if not param["network"]["standardise"]:
+            return ""
+        return (
+            "mean and deviation of the training frames (network.standardise), without which no "
+            "score can be given"
+        )
 
     def energy(self, x: tf.Tensor) -> tf.Tensor:
         """Scores of the frames of standardised windows: (batch, n_frames)."""

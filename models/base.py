@@ -205,6 +205,14 @@ class System(keras.Model):
             self.on_device = (frames.array, tf.constant(frames.array))
         return self.on_device[1]
 
+    def complete(self, frames: Frames) -> None:
+        """Learn from training clips what a published checkpoint lacks beside its weights."""
+
+    @classmethod
+    def lacks(cls, param: dict[str, Any]) -> str:
+        """What `complete` learns, and no clip can be scored without, in words; empty: nothing."""
+        return ""
+
     def arrays(self) -> dict[str, np.ndarray]:
         """What was learnt beside the weights, to be saved with them; `restore` takes it back."""
         return {}

@@ -115,17 +115,30 @@ class STgramMFN(WaveformSystem):
     def train(
         self, frames: Frames, title: str = "train", resume: Resume | None = None
     ) -> dict[str, list[float]]:
-        classes = self.section_index(frames)
-        few = np.flatnonzero(np.bincount(classes) < self.gmm)
+        self.check_mixtures(frames)
+        history = super().train(frames, title, resume)
+        self.complete(frames)
+        return history
+
+    def check_mixtures(self, frames: Frames) -> None:
+        """Raise BadInput for a class with fewer clips than Gaussians."""
+        count = np.bincount(self.section_index(frames), minlength=len(self.section_names))
+        few = np.flatnonzero(count < self.gmm)
         if len(few):
             raise BadInput(
                 f"stgram_mfn: network.gmm is {self.gmm}, and {self.section_names[few[0]]} has "
                 "fewer training clips; lower it"
             )
-        history = super().train(frames, title, resume)
+
+    def complete(self, frames: Frames) -> None:
+        self.check_mixtures(frames)
         if self.gmm:
-            self.fit_mixtures(self.embeddings(frames), classes)
-        return history
+            self.fit_mixtures(self.embeddings(frames), self.section_index(frames))
+
+    @classmethod
+    def lacks(cls, param: dict[str, Any]) -> str:
+        gmm = param["network"]["gmm"]
+        return f"the Gaussian mixtures of the scores (network.gmm is {gmm})" if gmm else ""
 
     def embeddings(self, frames: Frames) -> np.ndarray:
         """Normalised embeddings of clips: (n_clips, 128)."""
@@ -188,7 +201,7 @@ class STgramMFN(WaveformSystem):
         return {"gmm_means": self.means, "gmm_cholesky": self.cholesky} if self.gmm else {}
 
     def restore(self, arrays: dict[str, np.ndarray]) -> None:
-        if self.gmm:
+        if self.gmm and arrays:
             self.means, self.cholesky = arrays["gmm_means"], arrays["gmm_cholesky"]
 
     def published(self) -> dict[str, tuple[keras.Variable, tuple[int, ...] | None]]:

@@ -41,7 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     for unit in units:
         output.setup_log(Path(unit["result_directory"]))
         for machine_type, place, training, frames in plan(args, unit):
-            param = settings.for_machine(unit, machine_type)
+            param = keras_model.as_imported(
+                settings.for_machine(unit, machine_type), machine_type, args.mode
+            )
             keras_model.clear_session()
             system = keras_model.load_model(place, param).system
             draw_clips(system, machine_type, training, frames)
@@ -60,6 +62,7 @@ def plan(
     for machine_type in clips.select_machines(unit, args.mode, args.machine):
         param = settings.for_machine(unit, machine_type)
         with problems:
+            param = keras_model.as_imported(param, machine_type, args.mode)
             place = keras_model.usable_model(param, machine_type, args.mode)
             test, unusable = frame_cache.read_clips(
                 param, args.mode, machine_type, clips.TEST_FOLDERS, args.jobs

@@ -1,0 +1,397 @@
+"""Make a trained model of a published checkpoint, for 01_test.py to score with.
+
+python tools/import_checkpoint.py --system ae --machine fan model_fan.hdf5 score_distr_fan.pkl
+python tools/import_checkpoint.py --system aegan_ad --machine fan fan.pth
+
+Checkpoints are those of the releases: the official baselines' .hdf5, with score_distr_*.pkl for
+their threshold and section_names_*.pkl; AEGAN-AD's .pth; the .pth.tar of AE-ASD (ae, vae, idnn) and
+STgram-MFN; GRLNet's three .pth; Anomaly Transformer's .pth. What they lack is taken from the
+training clips of the dataset, where it is present.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import checkpoints
+import clips
+import common as com
+import frame_cache
+import keras_model
+import output
+import published
+import published_sizes
+import settings
+import signals
+from published_sizes import Published, Tensors
+from settings import BadInput
+
+if TYPE_CHECKING:
+    from models.base import System
+
+OFFICIAL = ("ae", "mobilenet_v2")
+
+
+class Given(NamedTuple):
+    """What the files hold: tensors by name, and of official pickles the gamma distribution of the
+    threshold (shape, loc, scale) and the section names."""
+
+    tensors: Tensors
+    distribution: tuple[float, float, float] | None
+    sections: list[str] | None
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Check everything, then build the network, complete it, and save it."""
+    args = command_line(argv)
+    unit = settings.for_system(settings.yaml_load(args.config, args.set), args.system)
+    name = keras_model.training_units(unit, args.machine)[0][0]
+    stem = free_place(args, unit, name)
+    files = ", ".join(path.name for path in args.checkpoint)
+    held = read_files(args.system, args.checkpoint)
+    try:
+        before = settings.for_machine(unit, name)
+        said = published_sizes.read(args.system, held.tensors, before)
+        param = published.settle(before, said)
+    except ValueError as error:
+        raise BadInput(f"{files}: not a checkpoint of {args.system} ({error})") from None
+    names = class_names(args, param, said.classes, held.sections)
+    system = build(param, name, said, names, files)
+    output.setup_log(Path(param["result_directory"]))
+    output.logger.info("%s: %d tensors of %s, all used", name, len(held.tensors), files)
+    for key in (*said.settings, *said.implied):
+        now, then = settings.look_up(param, key), settings.look_up(before, key)
+        if now != then:
+            output.logger.info("%s: %s is %s, as in the checkpoint (else %s)", name, key, now, then)
+    scores, frames = train_on(system, args, param, name)
+    learnt_from = frames.clips if frames else ()
+    sections = keras_model.class_names(param, learnt_from)
+    thresholds = com.fit_thresholds(scores, sections, param, name, held.distribution)
+    lacks = lacking(system, said, frames)
+    imported = {
+        "from": [path.name for path in args.checkpoint],
+        "keys": [*said.settings, *said.implied],
+        "distribution": held.distribution,
+        "lacks": lacks,
+    }
+    keras_model.save_model(stem, system, param, learnt_from, scores, thresholds, imported)
+    if lacks:
+        output.logger.warning("%s: 01_test.py cannot score with it: it lacks %s", name, lacks)
+    elif not thresholds:
+        output.logger.warning("%s: no threshold, so 01_test.py leaves its decisions out", name)
+    for remark in doubts(param, said, held, scores, sections, names):
+        output.logger.warning("%s: %s", name, remark)
+    output.logger.info("%s: model -> %s", name, stem)
+    return 0
+
+
+def free_place(args: argparse.Namespace, unit: dict[str, Any], name: str) -> Path:
+    """Where the model goes; BadInput where there is one, or an official file that would clash."""
+    stem = keras_model.model_stem(unit, name, args.mode)
+    official = stem.with_name(stem.name + ".hdf5")
+    if args.mode == "dev" and official.is_file():
+        raise BadInput(
+            f"{official}: 01_test.py takes this official model as it is; to import one, keep it "
+            "elsewhere"
+        )
+    if stem.with_name(stem.name + ".json").is_file() and not args.force:
+        raise BadInput(
+            f"{stem}: there is a model already; --force puts the checkpoint in its place"
+        )
+    return stem
+
+
+def read_files(system: str, paths: Sequence[Path]) -> Given:
+    """Read all files, telling every problem of theirs together."""
+    problems, trees, distribution, sections = settings.Together(), [], None, None
+    for path in dict.fromkeys(paths):
+        with problems:
+            held = checkpoints.read(path)
+            if isinstance(held, dict):
+                trees.append((path, held))
+                continue
+            values = np.asarray(held).tolist() if isinstance(held, (list, np.ndarray)) else []
+            if system not in OFFICIAL:
+                raise BadInput(f"{path}: goes with the official baselines, not with {system}")
+            if values and all(isinstance(value, str) for value in values):
+                sections = section_names(path, values)
+            else:
+                distribution = gamma(path, values)
+    problems.stop()
+    if not trees:
+        raise BadInput(f"{', '.join(map(str, paths))}: no checkpoint with tensors among them")
+    return Given(published.gather(system, trees), distribution, sections)
+
+
+def section_names(path: Path, values: list[str]) -> list[str]:
+    """Checked; BadInput for names that are no sections."""
+    odd = [value for value in values if not re.fullmatch(r"(section|id)_\d\d", value)]
+    if odd or len(set(values)) < len(values):
+        raise BadInput(f"{path}: expected names of sections, each once, such as section_00")
+    return values
+
+
+def gamma(path: Path, values: list[Any]) -> tuple[float, float, float]:
+    """Checked; BadInput for what are not the three parameters of a gamma distribution."""
+    numbers = [value for value in values if isinstance(value, (int, float))]
+    if len(values) == len(numbers) == 3 and all(map(math.isfinite, numbers)):
+        shape, loc, scale = map(float, numbers)
+        if shape > 0 and scale > 0:
+            return shape, loc, scale
+    raise BadInput(
+        f"{path}: expected shape, loc and scale of a gamma distribution, or section names; found "
+        f"{str(values)[:60]}"
+    )
+
+
+def with_training_clips(param: dict[str, Any], mode: str, machines: Sequence[str]) -> list[str]:
+    """Those of the machine types, or for none named of all, that have training clips."""
+    home = clips.dataset_directory(param, mode)
+    if not machines and home.is_dir():
+        machines = sorted(entry.name for entry in home.iterdir() if not entry.name.startswith("."))
+    return [machine for machine in machines if (home / machine / "train").is_dir()]
+
+
+def class_names(
+    args: argparse.Namespace,
+    param: dict[str, Any],
+    classes: int,
+    told: list[str] | None,
+) -> list[str]:
+    """The sections in the order in which the checkpoint has them; numbers where none is known.
+
+    A classifier's are those that were told, else the sections of the training clips. STgram-MFN's
+    release counts those of the development set first, machine types sorted whatever their case,
+    then those of the evaluation set.
+
+    Raises BadInput where their number is another.
+    """
+    if not classes:
+        both = [sections_of(param, mode, args.machine) for mode in modes_of(param, args.mode)]
+        return sorted({section for sections in both for section in sections})
+    if told is not None:
+        if len(told) != classes:
+            raise BadInput(
+                f"the checkpoint tells {classes} sections apart, but {len(told)} are named: "
+                f"{', '.join(told)}"
+            )
+        return told
+    modes = [(args.mode,)]
+    choices = [args.machine]
+    if param["system"] in keras_model.JOINT:
+        modes.append(("dev", "eval"))
+        choices.append([])
+    found: list[list[str]] = []
+    for used in modes:
+        for chosen in choices:
+            named = [section for mode in used for section in sections_of(param, mode, chosen)]
+            found.append(list(dict.fromkeys(named)))
+    fitting = [names for names in found if len(names) == classes]
+    if fitting or not any(found):
+        return [*fitting, [f"class_{number:05}" for number in range(classes)]][0]
+    longest = max(found, key=len)
+    raise BadInput(
+        f"the checkpoint tells {classes} sections apart, but the training clips have "
+        f"{len(longest)}: {', '.join(longest)}"
+        + ("; name section_names_*.pkl too" if param["system"] == "mobilenet_v2" else "")
+    )
+
+
+def modes_of(param: dict[str, Any], mode: str) -> tuple[str, ...]:
+    """The datasets whose training clips a system is trained on."""
+    return ("dev", "eval") if param["fit"].get("deval") else (mode,)
+
+
+def sections_of(param: dict[str, Any], mode: str, machines: Sequence[str]) -> list[str]:
+    """The sections of the training clips of machine types, with these if the system is joint."""
+    named = []
+    for machine in sorted(with_training_clips(param, mode, machines), key=str.casefold):
+        home = clips.dataset_directory(param, mode) / machine
+        if signals.holds_signals(home, ("train",)):
+            held = signals.list_signals(home, ("train",))[0]
+        else:
+            held = clips.list_clips(param, mode, machine, ("train",))[0]
+        named += sorted(set(keras_model.class_names(param, held)))
+    return named
+
+
+def build(
+    param: dict[str, Any],
+    name: str,
+    said: Published,
+    names: list[str],
+    files: str,
+) -> System:
+    """The network with the weights; BadInput naming every tensor that does not fit."""
+    keras_model.check_sections(param, name, names, names)
+    try:
+        system = keras_model.get_model(param, names)
+        wanted = system.published_ae_asd() if said.ae_asd else system.published()
+        tensors = published.in_order(param["system"], said, names) if said.classes else said.tensors
+        keras_model.assign_published(wanted, tensors)
+    except ValueError as error:
+        raise BadInput(
+            f"{files}: not a checkpoint of {param['system']} with these settings: {error}"
+        ) from None
+    return system
+
+
+def train_on(
+    system: System, args: argparse.Namespace, param: dict[str, Any], name: str
+) -> tuple[np.ndarray, com.Frames | None]:
+    """Take what the checkpoint lacks from the training clips, and score them.
+
+    Returns
+    -------
+    (n_clips,) scores, and the clips; none where there are none.
+    """
+    machines = with_training_clips(param, args.mode, args.machine)
+    if not machines:
+        home = clips.dataset_directory(param, args.mode)
+        output.logger.warning("%s: no training clips in %s%s", name, home, other_names(home, name))
+        return np.empty(0), None
+    frames, bad = frame_cache.read_clips(param, args.mode, machines, ("train",), args.jobs)
+    frame_cache.report_bad_clips(bad, Path(param["model_directory"]), args.skip_bad)
+    keras_model.check_trainable(param, name, frames)
+    system.complete(frames)
+    scores = system.score(frames)
+    if not np.isfinite(scores).all():
+        raise BadInput(
+            f"{name}: the checkpoint gives the training clips scores that are not finite"
+        )
+    return scores, frames
+
+
+def other_names(home: Path, name: str) -> str:
+    """A hint where a dataset has other machine types than the one asked for."""
+    if name == keras_model.ALL_MACHINES or not home.is_dir():
+        return ""
+    known = sorted(entry.name for entry in home.iterdir() if (entry / "train").is_dir())
+    return settings.nearest(name, known) if known else ""
+
+
+def lacking(system: System, said: Published, frames: com.Frames | None) -> str:
+    """What is missing to score a clip, in words; empty: nothing."""
+    lacks = [] if frames else [system.lacks(system.param)]
+    if any(name.startswith("class_") for name in system.section_names):
+        lacks.append(f"the names of the {said.classes} sections it tells apart")
+    return ", and ".join(filter(None, lacks))
+
+
+def doubts(
+    param: dict[str, Any],
+    said: Published,
+    held: Given,
+    scores: np.ndarray,
+    sections: Sequence[str],
+    names: Sequence[str],
+) -> list[str]:
+    """What a person should know of the thresholds and the classes of an imported classifier.
+
+    Parameters
+    ----------
+    scores, sections : (n_clips,) of the training clips
+    names : (classes,) of the sections, as they were taken to lie in the checkpoint
+    """
+    found = []
+    if held.distribution and param["system"] == "mobilenet_v2":
+        found.append(
+            "the official training fits this distribution to another score, see "
+            "models/mobilenet_v2.py; without it thresholds are fitted to the training clips"
+        )
+    if said.classes and not param["network"].get("gmm"):
+        # Of a network that cannot tell its classes apart.
+        others = said.classes - (param["system"] not in keras_model.JOINT)
+        chance, owner = math.log(max(1, others)), np.asarray(sections)
+        above = [s for s in sorted(set(sections)) if np.median(scores[owner == s]) > chance]
+        if above:
+            found.append(
+                f"the network takes training clips of {', '.join(above)} for others; are its "
+                f"classes {', '.join(names)}?"
+            )
+    return found
+
+
+def command_line(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Parse the command line. Exits with 2 and the usage on misuse."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "checkpoint", nargs="+", type=Path, metavar="CHECKPOINT", help="its file or files"
+    )
+    parser.add_argument(
+        "--system",
+        required=True,
+        metavar="NAME",
+        choices=settings.SYSTEMS,
+        help=f"one of {', '.join(settings.SYSTEMS)}",
+    )
+    parser.add_argument(
+        "--machine",
+        action="append",
+        default=[],
+        metavar="TYPE",
+        help="the machine type it was trained on; may be left out for a system that has one "
+        "network for all",
+    )
+    mode = parser.add_mutually_exclusive_group()
+    for flag, value in (("-d", "dev"), ("-e", "eval")):
+        mode.add_argument(
+            flag,
+            f"--{value}",
+            dest="mode",
+            action="store_const",
+            const=value,
+            default="dev",
+            help=f"for {value}_directory" + (" (default)" if value == "dev" else ""),
+        )
+    parser.add_argument(
+        "--config",
+        type=Path,
+        default=settings.HOME / "baseline.yaml",
+        metavar="FILE",
+        help="settings; what a file leaves out is taken from baseline.yaml",
+    )
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        action="extend",
+        type=settings.assignment,
+        default=[],
+        metavar="KEY=VALUE",
+        help="settings that no tensor shows: --set feature.n_frames=50",
+    )
+    parser.add_argument(
+        "--jobs", type=int, default=None, metavar="N", help="processes that extract features"
+    )
+    parser.add_argument("--force", action="store_true", help="put it in the place of a model")
+    parser.add_argument("--skip-bad", action="store_true", help="go on without unusable clips")
+    args = parser.parse_args(argv)
+    if args.jobs is not None and args.jobs < 1:
+        parser.error("argument --jobs: expected 1 or more")
+    joint = args.system in keras_model.JOINT
+    if len(args.machine) != 1 and not joint:
+        parser.error("--machine is needed once: the machine type it was trained on")
+    odd = [machine for machine in args.machine if not re.fullmatch(r"\w[\w.-]*", machine)]
+    if odd:
+        parser.error(f"argument --machine: {odd[0]!r} is no machine type")
+    if joint and args.machine == [keras_model.ALL_MACHINES]:
+        args.machine = []
+    return args
+
+
+if __name__ == "__main__":
+    sys.exit(settings.guarded(main))
