@@ -419,6 +419,60 @@ def _compare_clips(key: SectionKey, name: str, clips: Iterable, other: str, othe
     ]
 
 
+@dataclass(frozen=True)
+class ScoredSection:
+    """The test clips of one section, in the order of their names, all arrays (clips,).
+
+    key: whose clips they are. names: `clip_key` of each. scores: float, higher is more abnormal.
+    labels: 0 normal, 1 anomaly; None where no clip has one. domains: "source" or "target", or None
+    for a dataset without domains. decisions: 0 or 1, or None where none were made.
+    """
+
+    key: SectionKey
+    names: np.ndarray
+    scores: np.ndarray
+    labels: np.ndarray | None
+    domains: np.ndarray | None
+    decisions: np.ndarray | None
+
+    def evaluate(self, max_fpr: float = MAX_FPR) -> SectionResult:
+        """Return the metrics of the section; raises EvaluationError where it has no labels."""
+        if self.labels is None:
+            raise EvaluationError(f"{self.key}: no labels in the clip names and no ground truth")
+        metrics = section_metrics(self.labels, self.scores, self.domains, self.decisions, max_fpr)
+        return SectionResult(self.key.machine_type, self.key.section.partition("_")[2], metrics)
+
+
+def list_sections(directory: str | Path) -> tuple[list[SectionKey], list[str]]:
+    """Find the sections with anomaly_score_*.csv in a directory, and a line a misnamed file."""
+    prefix = "anomaly_score_"
+    found = {
+        path: _RESULT_FILE.fullmatch(path.name.removeprefix(prefix))
+        for path in sorted(Path(directory).glob(f"{prefix}*.csv"))
+    }
+    keys = {SectionKey(said["machine_type"], said["section"]) for said in found.values() if said}
+    misnamed = [path for path, said in found.items() if said is None]
+    return sorted(keys), [
+        f"{path}: the name lacks <machine type>_section_<NN>_test" for path in misnamed
+    ]
+
+
+def read_section(
+    directory: str | Path, key: SectionKey, truth: Mapping[SectionKey, Mapping] | None = None
+) -> ScoredSection:
+    """Read the scores and decisions of one section, and its labels as `evaluate_directory` does.
+
+    truth: what `read_ground_truth` returned; a section that it lacks goes by its clip names.
+    Raises EvaluationError with every problem found, a line each.
+    """
+    problems: list[str] = []
+    scores = _read_folder(Path(directory), "anomaly_score", read_scores, problems, {key})
+    decisions = _read_folder(Path(directory), "decision_result", read_decisions, problems, {key})
+    _raise_if_any(problems)
+    known = (truth or {}).get(key) or {name: parse_clip(name) for name in scores[key]}
+    return _scored_section(key, scores[key], decisions.get(key), known)
+
+
 def evaluate_directory(
     directory: str | Path, ground_truth: str | Path | None = None, max_fpr: float = MAX_FPR
 ) -> tuple[list[SectionResult], list[str]]:
@@ -444,7 +498,8 @@ def evaluate_directory(
             warnings.append(f"{key}: no labels in the clip names and no ground truth, left out")
             continue
         try:
-            results.append(_evaluate_section(key, clips, decisions.get(key), known, max_fpr))
+            section = _scored_section(key, clips, decisions.get(key), known)
+            results.append(section.evaluate(max_fpr))
         except EvaluationError as error:
             problems.append(str(error))
     _raise_if_any(problems)
@@ -454,26 +509,28 @@ def evaluate_directory(
     return results, warnings + undefined_warnings(results)
 
 
-def _evaluate_section(
-    key: SectionKey, scores: Mapping, decisions: Mapping | None, known: Mapping, max_fpr: float
-) -> SectionResult:
+def _scored_section(
+    key: SectionKey, scores: Mapping, decisions: Mapping | None, known: Mapping
+) -> ScoredSection:
     problems = _compare_clips(key, "the anomaly scores", scores, "the ground truth", known)
     if decisions is not None:
         problems += _compare_clips(key, "the anomaly scores", scores, "the decisions", decisions)
-    if unlabelled := [name for name, clip in known.items() if clip.label is None]:
+    unlabelled = [name for name, clip in known.items() if clip.label is None]
+    if unlabelled and len(unlabelled) < len(known):
         problems.append(f"{key}: no label in the names of {', '.join(unlabelled)}")
     if len({clip.domain is None for clip in known.values()}) > 1:
         problems.append(f"{key}: some clips have a domain and some have none")
     _raise_if_any(problems)
-    domains = [known[name].domain for name in scores]
-    metrics = section_metrics(
-        [known[name].label for name in scores],
-        list(scores.values()),
-        None if None in domains else domains,
-        None if decisions is None else [decisions[name] for name in scores],
-        max_fpr,
+    names = sorted(scores)
+    domains = [known[name].domain for name in names]
+    return ScoredSection(
+        key,
+        np.array(names),
+        np.array([scores[name] for name in names], dtype=float),
+        None if unlabelled else np.array([known[name].label for name in names]),
+        None if None in domains else np.array(domains),
+        None if decisions is None else np.array([decisions[name] for name in names]),
     )
-    return SectionResult(key.machine_type, key.section.partition("_")[2], metrics)
 
 
 def _parse_max_fpr(text: str) -> float:
