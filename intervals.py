@@ -109,49 +109,43 @@ def evaluator_field(run: Run, max_fpr: float = MAX_FPR) -> float:
     return float(np.mean(spreads) / np.sqrt(n * (n - 1)) * t)
 
 
-def bootstrap(
-    runs: Sequence[Run],
-    max_fpr: float = MAX_FPR,
-    seed: int = 0,
-    resamplings: int = RESAMPLINGS,
-) -> Interval:
-    """The percentile bootstrap interval (Efron 1979), see `resampled` for what is drawn."""
-    drawn = np.mean([resampled(run, max_fpr, seed, resamplings) for run in runs], axis=0)
-    return Interval(score(runs, max_fpr), *_percentiles(drawn))
-
-
-def paired_bootstrap(
-    runs: Sequence[Run],
-    baseline: Sequence[Run],
-    max_fpr: float = MAX_FPR,
-    seed: int = 0,
-    resamplings: int = RESAMPLINGS,
-) -> Comparison:
-    """Whether a system and a baseline differ by more than the choice of clips can explain.
-
-    Both are scored on the same draws of the same clips. p is two-sided: twice the share of draws
-    in which the difference is zero or has the other sign, at least 2 / (resamplings + 1).
-    """
-    ours, theirs = (
-        np.mean([resampled(run, max_fpr, seed, resamplings) for run in side], axis=0)
-        for side in (runs, baseline)
-    )
-    drawn = ours - theirs
-    tail = 1 + min(np.sum(drawn <= 0), np.sum(drawn >= 0))
-    difference = score(runs, max_fpr) - score(baseline, max_fpr)
-    return Comparison(difference, *_percentiles(drawn), min(1.0, 2 * tail / (len(drawn) + 1)))
-
-
 def resampled(
-    run: Run, max_fpr: float = MAX_FPR, seed: int = 0, resamplings: int = RESAMPLINGS
+    runs: Sequence[Run],
+    max_fpr: float = MAX_FPR,
+    seed: int = 0,
+    resamplings: int = RESAMPLINGS,
 ) -> np.ndarray:
-    """The score of a run on clips drawn anew: (resamplings,).
+    """The score of a system on clips drawn anew: (resamplings,).
 
     Clips are drawn with replacement within each section, domain and label, so that no draw lacks
-    normals or anomalies. The draws follow from the seed and the section alone: runs that hold the
+    normals or anomalies. The draws follow from the seed and the section alone: all that hold the
     same clips meet the same draws.
     """
-    return _combined([_resampled_metrics(held, max_fpr, seed, resamplings) for held in run])
+    drawn = [
+        _combined([_resampled_metrics(section, max_fpr, seed, resamplings) for section in run])
+        for run in runs
+    ]
+    return np.mean(drawn, axis=0)
+
+
+def bootstrap(centre: float, drawn: np.ndarray) -> Interval:
+    """The percentile bootstrap interval (Efron 1979) of a score that was `resampled`."""
+    return Interval(centre, *_percentiles(drawn))
+
+
+def paired_bootstrap(difference: float, drawn: np.ndarray, baseline: np.ndarray) -> Comparison:
+    """Whether a system and a baseline differ by more than the choice of clips can explain.
+
+    p is two-sided: twice the share of draws in which the difference is zero or has the other sign,
+    at least 2 / (resamplings + 1).
+
+    difference : the system's score minus the baseline's
+    drawn, baseline : (resamplings,) what `resampled` gave for each, on the same clips and seed
+    """
+    differences = drawn - baseline
+    tail = 1 + min(np.sum(differences <= 0), np.sum(differences >= 0))
+    p = min(1.0, float(2 * tail / (len(differences) + 1)))
+    return Comparison(difference, *_percentiles(differences), p)
 
 
 def _resampled_metrics(
@@ -168,14 +162,14 @@ def _resampled_metrics(
         for members in _strata(section):
             share = np.full(len(members), 1 / len(members))
             times[:, members] = rng.multinomial(len(members), share, size=len(times))
+        times = times[:, order]
+        positive = np.add.reduceat(times * (section.labels[order] == 1), starts, axis=1)
         found.append(
             [
                 _partial_auc(
-                    np.add.reduceat((times * normal)[:, order], starts, axis=1),
-                    np.add.reduceat((times * anomalous)[:, order], starts, axis=1),
-                    limit,
+                    np.add.reduceat(times * normal[order], starts, axis=1), positive, limit
                 )
-                for normal, anomalous, limit in _columns(section, max_fpr)
+                for normal, _, limit in _columns(section, max_fpr)
             ]
         )
     return np.concatenate(found, axis=1)

@@ -138,7 +138,7 @@ def test_a_resampling_is_the_evaluation_of_drawn_clips(domains, monkeypatch) -> 
         return partial(held)
 
     monkeypatch.setattr(intervals, "_strata", keep)
-    found = intervals.resampled(run, 0.3, seed=4, resamplings=12)
+    found = intervals.resampled([run], 0.3, seed=4, resamplings=12)
     assert [key.machine_type for key in caught] == ["fan", "valve"]
     draws = []
     for held in run:
@@ -167,18 +167,29 @@ def test_draws_stay_within_domain_and_label() -> None:
 
 def test_draws_in_parts_are_as_many_and_the_seed_decides_them(monkeypatch) -> None:
     run = [section(0)]
-    whole = intervals.resampled(run, seed=1, resamplings=50)
-    assert not np.array_equal(whole, intervals.resampled(run, seed=2, resamplings=50))
+    whole = intervals.resampled([run], seed=1, resamplings=50)
+    assert not np.array_equal(whole, intervals.resampled([run], seed=2, resamplings=50))
     monkeypatch.setattr(intervals, "VALUES_AT_ONCE", 24 * 7)
-    assert len(intervals.resampled(run, seed=1, resamplings=50)) == 50
+    assert len(intervals.resampled([run], seed=1, resamplings=50)) == 50
+
+
+def bootstrap(run: list[evaluation.ScoredSection]) -> intervals.Interval:
+    return intervals.bootstrap(intervals.score([run]), intervals.resampled([run], resamplings=500))
+
+
+def paired(run: list, base: list) -> intervals.Comparison:
+    return intervals.paired_bootstrap(
+        intervals.score([run]) - intervals.score([base]),
+        *(intervals.resampled([side], resamplings=500) for side in (run, base)),
+    )
 
 
 def test_jackknife_and_bootstrap_agree_on_many_clips() -> None:
     run = [section(number, f"m{number}", n=400, ties=False) for number in range(3)]
-    jackknife, bootstrap = intervals.jackknife([run]), intervals.bootstrap([run], resamplings=1000)
-    assert jackknife.score == bootstrap.score
-    assert jackknife.high - jackknife.low == pytest.approx(bootstrap.high - bootstrap.low, rel=0.2)
-    assert bootstrap.low < bootstrap.score < bootstrap.high
+    left, drawn = intervals.jackknife([run]), bootstrap(run)
+    assert left.score == drawn.score
+    assert left.high - left.low == pytest.approx(drawn.high - drawn.low, rel=0.2)
+    assert drawn.low < drawn.score < drawn.high
 
 
 def test_a_better_system_is_told_from_an_equal_one() -> None:
@@ -186,13 +197,13 @@ def test_a_better_system_is_told_from_an_equal_one() -> None:
     rng = np.random.default_rng(9)
     better = [replace(held, scores=held.scores + 1.0 * held.labels) for held in base]
     equal = [replace(held, scores=held.scores + rng.normal(0, 0.05, 200)) for held in base]
-    told = intervals.paired_bootstrap([better], [base], resamplings=500)
+    told = paired(better, base)
     assert told.difference == pytest.approx(evaluated(better, 0.1) - evaluated(base, 0.1))
     assert 0 < told.low < told.difference < told.high
     assert told.p == pytest.approx(2 / 501)
-    same = intervals.paired_bootstrap([equal], [base], resamplings=500)
+    same = paired(equal, base)
     assert same.low < 0 < same.high
     assert same.p > 0.05
-    assert intervals.paired_bootstrap([base], [base], resamplings=50) == (0, 0, 0, 1)
+    assert paired(base, base) == (0, 0, 0, 1)
     # Paired: what both share does not widen the interval.
-    assert same.high - same.low < 0.5 * np.ptp(intervals.bootstrap([base], resamplings=500)[1:])
+    assert same.high - same.low < 0.5 * np.ptp(bootstrap(base)[1:])
