@@ -85,14 +85,7 @@ def command_line_chk(
         const="eval",
         help="work on eval_directory, the evaluation dataset",
     )
-    parser.add_argument("-v", "--version", action="version", version=__version__)
-    parser.add_argument(
-        "--config",
-        type=Path,
-        default=HOME / "baseline.yaml",
-        metavar="FILE",
-        help="settings; what a file leaves out is taken from baseline.yaml",
-    )
+    add_settings(parser)
     parser.add_argument(
         "--system",
         nargs="+",
@@ -107,15 +100,6 @@ def command_line_chk(
         default=[],
         metavar="NAME",
         help="machine types to work on (default: every folder of the dataset)",
-    )
-    parser.add_argument(
-        "--set",
-        nargs="+",
-        action="extend",
-        type=_assignment,
-        default=[],
-        metavar="KEY=VALUE",
-        help="settings for this run: --set fit.epochs=10",
     )
     parser.add_argument(
         "--seed",
@@ -152,6 +136,27 @@ def command_line_chk(
     if min(args.seed, default=0) < 0:
         parser.error("argument --seed: expected 0 or more")
     return args
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """Add what every script takes: --version, --config and --set."""
+    parser.add_argument("-v", "--version", action="version", version=__version__)
+    parser.add_argument(
+        "--config",
+        type=Path,
+        default=HOME / "baseline.yaml",
+        metavar="FILE",
+        help="settings; what a file leaves out is taken from baseline.yaml",
+    )
+    parser.add_argument(
+        "--set",
+        nargs="+",
+        action="extend",
+        type=_assignment,
+        default=[],
+        metavar="KEY=VALUE",
+        help="settings for this run: --set fit.epochs=10",
+    )
 
 
 def _assignment(text: str) -> tuple[str, Any]:
@@ -200,6 +205,14 @@ def yaml_load(path: Path, assignments: list[tuple[str, Any]] = ()) -> dict[str, 
     return param
 
 
+def shared(param: dict[str, Any]) -> dict[str, Any]:
+    """The settings of no system: the shared keys, then `--set`; directories as they are written."""
+    resolved = {key: value for key, value in param.items() if key not in (*SYSTEMS, "--set")}
+    for tree in param["--set"]:
+        resolved = _merge(resolved, {k: v for k, v in tree.items() if k not in SYSTEMS})
+    return resolved
+
+
 def for_system(param: dict[str, Any], system: str, seed: int | None = None) -> dict[str, Any]:
     """Resolve the settings of one system: shared keys, then its block, then `--set`.
 
@@ -246,7 +259,7 @@ def units(args: argparse.Namespace, param: dict[str, Any]) -> list[dict[str, Any
     problems = []
     for asked, mark in ((args.system, "{system}"), (args.seed, "{seed}")):
         for key in ("model_directory", "result_directory"):
-            directory = next((t[key] for t in reversed(param["--set"]) if key in t), param[key])
+            directory = shared(param)[key]
             if len(asked) > 1 and mark not in directory:
                 problems.append(
                     f"{key}: {directory} would be shared by {len(asked)} runs; "

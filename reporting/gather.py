@@ -17,8 +17,9 @@ import numpy as np
 import evaluation
 from common import ALL_SECTIONS
 from evaluation import ScoredSection, SectionKey
-from settings import BadInput
+from settings import BadInput, nearest
 
+BASELINE = "ae"
 _SEED = re.compile(r"(?:seed[_-]?)?(\d+)", re.IGNORECASE)
 EQUAL = 1e-9  # result.csv and the scores beside it
 
@@ -89,7 +90,7 @@ class Gathered:
 def gather(
     given: Sequence[Path],
     pattern: str,
-    baseline: str = "ae",
+    baseline: str | None = None,
     ground_truth: Path | None = None,
     max_fpr: float = evaluation.MAX_FPR,
 ) -> Gathered:
@@ -119,17 +120,35 @@ def gather(
         _read_run(system, seed, directory, truth, max_fpr, problems)
         for (system, seed), directory in places.items()
     ]
-    _same_clips(runs, baseline, problems)
+    _same_clips(runs, baseline or BASELINE, problems)
     runs = [run for run in runs if run.sections]
     if not runs:
         what = ", ".join(map(str, given)) or pattern
         raise BadInput(
             "\n".join([*problems, f"{what}: no results to report; 01_test.py makes them"])
         )
-    runs.sort(key=lambda run: (run.system != baseline, run.system, len(run.seed), run.seed))
+    runs.sort(
+        key=lambda run: (run.system != (baseline or BASELINE), run.system, len(run.seed), run.seed)
+    )
     found = Gathered(runs, problems)
     found.gaps = _gaps(found)
     return found
+
+
+def check_baseline(found: Gathered, asked: str | None) -> str:
+    """The system that the others are tested against.
+
+    Raises BadInput where one is asked for that has no results; where the usual one has none, that
+    is a problem of the report.
+    """
+    baseline = asked or BASELINE
+    if asked and asked not in found.systems:
+        raise BadInput(f"--baseline {asked}: no results of it{nearest(asked, list(found.systems))}")
+    if baseline not in found.systems and len(found.systems) > 1:
+        found.problems.append(
+            f"no test against a baseline: {baseline} has no results; --baseline names another"
+        )
+    return baseline
 
 
 def _places(given: Sequence[Path], pattern: str) -> tuple[dict[tuple[str, str], Path], list[str]]:

@@ -194,7 +194,7 @@ def _p(p: float) -> str:
     return f"≤ {least:.1g}" if p <= least else f"= {p:.2g}"
 
 
-def explained(found: Gathered, max_fpr: float, seed: int) -> list[str]:
+def explained(found: Gathered, rows: Sequence[Row], max_fpr: float) -> list[str]:
     """How to read the tables, a sentence or two a line."""
     mean = "harmonic" if found.with_domains else "arithmetic"
     lines = [
@@ -205,9 +205,11 @@ def explained(found: Gathered, max_fpr: float, seed: int) -> list[str]:
         lines.append("Precision, recall and F1 score are over the sections of both domains.")
     if any(len(runs) > 1 for runs in found.systems.values()):
         lines.append("± is the standard deviation over seeds.")
-    lines.append(
-        "† The mean is over fewer sections than others have, so it competes with none of them."
-    )
+    if not all(row.whole for row in rows):
+        lines.append(
+            "† The mean is over fewer sections than others have, and competes with none of theirs; "
+            f"{GAP}: no result."
+        )
     return lines
 
 
@@ -341,7 +343,7 @@ def markdown(
                 for row, of_row in zip(of_group, cells, strict=True)
             ],
         )
-    lines += [*explained(found, max_fpr, seed), ""]
+    lines += [*explained(found, rows, max_fpr), ""]
     if chance:
         name = SCORE if found.with_domains else MEAN_OF_BOTH
         lines += [f"## 95 % intervals of the {name}", ""]
@@ -352,6 +354,32 @@ def markdown(
         if said:
             lines += [f"## {title}", "", *(f"- {_md(line)}" for line in said), ""]
     return "\n".join(lines)
+
+
+def on_screen(found: Gathered, rows: Sequence[Row], chance: Sequence[Chance], baseline: str) -> str:
+    """The comparison over all machine types, the intervals and the tests, for a terminal."""
+    of_all = groups(rows).get(ALL)
+    if not of_all:
+        return "no clip has a label, so there is nothing to compare"
+    names = columns(found)
+    cells = marked(of_all, names, str, GAP, " ± ", " †")
+    lines = _aligned(
+        [ALL, *names], [[row.system, *of_row] for row, of_row in zip(of_all, cells, strict=True)]
+    )
+    lines += ["", *_aligned(*chance_cells(chance, SCORE if found.with_domains else MEAN_OF_BOTH))]
+    said = [in_words(row, baseline) for row in chance]
+    return "\n".join([*lines, "", *filter(None, said)]).rstrip() + "\n"
+
+
+def _aligned(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    wide = [max(len(line[place]) for line in [heads, *rows]) for place in range(len(heads))]
+    return [
+        "  ".join(
+            f"{cell:>{width}}" if place else f"{cell:<{width}}"
+            for place, (cell, width) in enumerate(zip(line, wide, strict=True))
+        )
+        for line in [heads, *rows]
+    ]
 
 
 def chance_cells(
