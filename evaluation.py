@@ -38,6 +38,7 @@ _ID_CLIP = re.compile(r"((?P<label>normal|anomaly)_)?(?P<section>id_\d+)_\d+(_.*
 _RESULT_FILE = re.compile(
     r"(?P<machine_type>.+)_(?P<section>(section|id)_\d+)(_(?P<domain>source|target))?(_test)?\.csv"
 )
+_MISNAMED = "the name lacks <machine type>_section_<NN>_test"
 _TEST_IN_UNLABELLED_NAME = re.compile(r"^(section_\d+(?:_source|_target)?)_test(?=_\d+\.wav$)")
 
 
@@ -352,18 +353,23 @@ def _cells(values: Iterable[float], form: str = "{!r}") -> list[str]:
 
 
 def _read_folder(
-    folder: Path, prefix: str, read: Callable, problems: list[str], only: Container | None = None
+    folder: Path,
+    prefix: str,
+    read: Callable,
+    problems: list[str],
+    only: Container | None = None,
+    misnamed: list[str] | None = None,
 ) -> dict[SectionKey, dict]:
     """Return section → clip key → value; the two domain files of a section of 2021 become one."""
+    misnamed = problems if misnamed is None else misnamed
     if not folder.is_dir():
         raise EvaluationError(f"{folder}: no such directory")
     sections: dict[SectionKey, dict] = {}
     for path in sorted(folder.glob(f"{prefix}_*.csv")):
-        words = _RESULT_FILE.fullmatch(path.name.removeprefix(f"{prefix}_"))
-        if words is None:
-            problems.append(f"{path}: the name lacks <machine type>_section_<NN>_test")
+        key = _section_of(path, prefix)
+        if key is None:
+            misnamed.append(f"{path}: {_MISNAMED}")
             continue
-        key = SectionKey(words["machine_type"], words["section"])
         if only is not None and key not in only:
             continue
         clips = sections.setdefault(key, {})
@@ -444,17 +450,27 @@ class ScoredSection:
 
 
 def list_sections(directory: str | Path) -> tuple[list[SectionKey], list[str]]:
-    """Find the sections with anomaly_score_*.csv in a directory, and a line a misnamed file."""
-    prefix = "anomaly_score_"
-    found = {
-        path: _RESULT_FILE.fullmatch(path.name.removeprefix(prefix))
-        for path in sorted(Path(directory).glob(f"{prefix}*.csv"))
-    }
-    keys = {SectionKey(said["machine_type"], said["section"]) for said in found.values() if said}
-    misnamed = [path for path, said in found.items() if said is None]
-    return sorted(keys), [
-        f"{path}: the name lacks <machine type>_section_<NN>_test" for path in misnamed
-    ]
+    """Find the sections with anomaly_score_*.csv in a directory.
+
+    Returns them, and a line for every file that is misnamed or holds decisions without scores.
+    """
+    problems: list[str] = []
+    kinds = {"anomaly_score": set(), "decision_result": set()}
+    for prefix, keys in kinds.items():
+        for path in sorted(Path(directory).glob(f"{prefix}_*.csv")):
+            key = _section_of(path, prefix)
+            if key is None:
+                problems.append(f"{path}: {_MISNAMED}")
+            else:
+                keys.add(key)
+    scored, decided = kinds.values()
+    problems += [f"{key}: decisions without anomaly scores" for key in sorted(decided - scored)]
+    return sorted(scored), problems
+
+
+def _section_of(path: Path, prefix: str) -> SectionKey | None:
+    words = _RESULT_FILE.fullmatch(path.name.removeprefix(f"{prefix}_"))
+    return SectionKey(words["machine_type"], words["section"]) if words else None
 
 
 def read_section(
@@ -466,8 +482,9 @@ def read_section(
     Raises EvaluationError with every problem found, a line each.
     """
     problems: list[str] = []
-    scores = _read_folder(Path(directory), "anomaly_score", read_scores, problems, {key})
-    decisions = _read_folder(Path(directory), "decision_result", read_decisions, problems, {key})
+    folder, others = Path(directory), []
+    scores = _read_folder(folder, "anomaly_score", read_scores, problems, {key}, others)
+    decisions = _read_folder(folder, "decision_result", read_decisions, problems, {key}, others)
     _raise_if_any(problems)
     known = (truth or {}).get(key) or {name: parse_clip(name) for name in scores[key]}
     return _scored_section(key, scores[key], decisions.get(key), known)

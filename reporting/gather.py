@@ -201,9 +201,11 @@ def _from_path(start: Path, path: Path) -> tuple[str, str]:
         parts.insert(0, home.name)
         if len(parts) == 1 and _SEED.fullmatch(home.name):
             parts.insert(0, home.parent.name)
-    seeds = [part for part in parts[1:] if _SEED.fullmatch(part)]
-    system = "/".join(part for part in parts if part not in seeds[-1:])
-    return system, _SEED.fullmatch(seeds[-1])[1] if seeds else ""
+    seeds = [part for part in parts if _SEED.fullmatch(part)]
+    if not seeds or len(parts) == 1:
+        return "/".join(parts), ""
+    parts.remove(seeds[-1])
+    return "/".join(parts), _SEED.fullmatch(seeds[-1])[1]
 
 
 def _with_scores(directory: Path, below: bool = True) -> list[Path]:
@@ -224,8 +226,8 @@ def _read_run(
     problems: list[str],
 ) -> Run:
     keys, misnamed = evaluation.list_sections(directory)
-    problems += misnamed
     run = Run(system, seed, directory, {}, {})
+    problems += [f"{run.name}: {line}" for line in misnamed]
     for key in keys:
         try:
             run.sections[key] = evaluation.read_section(directory, key, truth)

@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -18,16 +19,16 @@ from evaluation import ScoredSection, SectionKey, clip_key
 from reporting.gather import Gathered, Run, Threshold
 from reporting.pictures import slug
 
-CLIPS_A_SECTION = 10  # with sound and pictures in the report's own folder
+CLIPS_A_SECTION = 8  # with sound and pictures in the report's own folder
 LARGEST_COPY = 2_000_000  # bytes; longer clips are linked
 WIDEST = 1000  # columns of a picture
 DYNAMIC = 80.0  # decibels of a spectrogram
-TICKS = (125, 250, 500, 1000, 2000, 4000, 8000, 16000, 32000)  # hertz
+TICKS = (500, 1000, 2000, 4000, 8000, 16000, 32000)  # hertz
 RULE = (
     f"Up to {CLIPS_A_SECTION} clips of each section lie in this folder, with their spectrograms: "
-    "the false alarms and misses furthest from the threshold first, then the highest scores, the "
-    "systems in turn. The other clips are linked where they lay when this page was made. Maps and "
-    "scores over time are those of each system's first seed."
+    "false alarms and misses in turn, those furthest from the threshold first, then the highest "
+    "scores, the systems in turn. The other clips are linked where they lay when this page was "
+    "made. Maps and scores over time are those of each system's first seed."
 )
 
 
@@ -55,14 +56,20 @@ class Heard:
 def ranked(section: ScoredSection, threshold: Threshold | None) -> np.ndarray:
     """The clips in the order of the page: (n_clips,) indices.
 
-    False alarms and misses first, those furthest from the threshold before the others; then the
-    rest, the highest score first.
+    False alarms and misses first, in turn, those furthest from the threshold before the others;
+    then the rest, the highest score first.
     """
-    wrong = np.zeros(len(section.scores), bool)
-    if section.labels is not None and section.decisions is not None:
-        wrong = section.labels != section.decisions
-    from_threshold = np.abs(section.scores - threshold.value) if threshold else section.scores
-    return np.lexsort((section.names, -np.where(wrong, from_threshold, section.scores), ~wrong))
+    order = np.lexsort((section.names, -section.scores))
+    if section.labels is None or section.decisions is None:
+        return order
+    centre = threshold.value if threshold else np.median(section.scores)
+    far = np.lexsort((section.names, -np.abs(section.scores - centre)))
+    wrong = section.labels != section.decisions
+    alarms, misses = (
+        [i for i in far.tolist() if wrong[i] and section.labels[i] == label] for label in (0, 1)
+    )
+    in_turn = [i for pair in zip_longest(alarms, misses) for i in pair if i is not None]
+    return np.array([*in_turn, *(i for i in order.tolist() if not wrong[i])])
 
 
 def chosen(found: Gathered) -> dict[SectionKey, list[str]]:

@@ -93,7 +93,7 @@ const chooseSection = () => {
     cell.append(button);
     cell.dataset.value = clip.name;
     const score = make("td", { "data-value": clip.score }, short(clip.score));
-    row.append(cell, make("td", {}, clip.domain ?? ""), make("td", {}, labelOf(clip)), score, make("td", {}, decisionOf(clip)), make("td", {}, said));
+    row.append(cell, make("td", {}, said), score, make("td", {}, decisionOf(clip)), make("td", {}, labelOf(clip)), make("td", {}, clip.domain ?? ""));
     if (said === "miss" || said === "false alarm") row.className = "wrong";
     return row;
   });
@@ -125,7 +125,7 @@ const choose = (clip, row) => {
   if (!clip.audio) player.removeAttribute("src");
   else if (player.getAttribute("src") !== clip.audio) player.src = clip.audio;
   $("clip-note").textContent = !clip.audio ? "The clip was not found when this page was made." :
-    clip.copied ? "" : "Linked where it lay when this page was made; it plays while it lies there.";
+    clip.copied ? "" : "Linked where it lay when this page was made; it plays while it lies there." + (clip.spectrogram ? "" : " No pictures were drawn of it, see above.");
   drawStrip();
   const run = about.runs[$("run").value].name;
   show("spectrogram", clip.spectrogram, `Spectrogram of ${clip.name}`);

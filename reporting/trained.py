@@ -113,7 +113,8 @@ def _explain(
         system = keras_model.load_model(place, param, None, machine_type).system
         asked = [heard[machine_type, clip_key(clip.name)] for clip in frames.clips]
         for held, curve in zip(asked, system.frame_scores(frames) or [], strict=False):
-            held.curves[run.name] = _shortened(curve)
+            if np.isfinite(curve).all():
+                held.curves[run.name] = _shortened(curve)
         for held, shades in zip(asked, _maps(system, mode, machine_type, frames), strict=False):
             stem = Path("maps") / slug(run.name) / slug(machine_type) / slug(held.path.stem)
             save_image(folder / f"{stem}.png", shades)
