@@ -41,7 +41,7 @@ for (const table of document.querySelectorAll("table.sortable")) {
     const button = make("button", { type: "button" }, cell.textContent);
     cell.replaceChildren(button);
     button.addEventListener("click", () => {
-      const numbers = table.tBodies[0].rows.length && typeof valueOf(table.tBodies[0].rows[0], column) === "number";
+      const numbers = [...table.tBodies[0].rows].some((row) => typeof valueOf(row, column) === "number");
       const now = cell.getAttribute("aria-sort");
       sortBy(table, column, now ? (now === "ascending" ? -1 : 1) : numbers ? -1 : 1);
     });

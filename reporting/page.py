@@ -16,6 +16,7 @@ from reporting import listening, tables
 from reporting.gather import Gathered
 from reporting.listening import Heard
 from reporting.pictures import Picture, slug
+from reporting.tables import counted
 
 HERE = Path(__file__).resolve().parent
 
@@ -86,17 +87,13 @@ def summary(found: Gathered) -> str:
         for key in keys
     )
     text = (
-        f"{_count(len(found.systems), 'system')} in {_count(len(found.runs), 'run')}, "
-        f"{_count(len(machine_types), 'machine type')} ({', '.join(machine_types)}), "
-        f"{_count(len(keys), 'section')}, {_count(n_clips, 'test clip')}."
+        f"{counted(len(found.systems), 'system')} in {counted(len(found.runs), 'run')}, "
+        f"{counted(len(machine_types), 'machine type')} ({', '.join(machine_types)}), "
+        f"{counted(len(keys), 'section')}, {counted(n_clips, 'test clip')}."
     )
     if found.gaps:
-        text += f" {_count(len(found.gaps), 'gap')}, named below."
+        text += f" {counted(len(found.gaps), 'gap')}, named below."
     return text
-
-
-def _count(number: int, thing: str) -> str:
-    return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
 def _comparison(

@@ -149,6 +149,10 @@ def _which(runs: Sequence[Run]) -> str:
     return f"Runs: {', '.join(seeds)}." if seeds else ""
 
 
+def _short(name: str, longest: int = 28) -> str:
+    return name if len(name) <= longest else name[: longest - 1] + "…"
+
+
 def slug(text: str) -> str:
     """A name for files: letters, digits, "-", "_"; another text gives another one."""
     plain = re.sub(r"[^A-Za-z0-9_-]+", "-", text)[:60]
@@ -187,10 +191,10 @@ def heat_map(found: Gathered, max_fpr: float) -> Figure:
                     color="white" if value < 0.55 else "black",
                 )
         axes.set_title(column, loc="left")
-        axes.set_yticks(range(len(systems)), labels=list(systems))
+        axes.set_yticks(range(len(systems)), labels=[_short(name) for name in systems])
         axes.spines[:].set_visible(False)
         axes.tick_params(length=0)
-    labels = [f"{key.machine_type} {key.section.partition('_')[2]}" for key in keys]
+    labels = [f"{_short(key.machine_type)} {key.section.partition('_')[2]}" for key in keys]
     panels[-1].set_xticks(range(len(keys)), labels=labels, rotation=45, ha="right")
     figure.colorbar(image, ax=list(panels), shrink=0.8, pad=0.01)
     return figure
@@ -223,9 +227,14 @@ def roc(keys: Sequence[SectionKey], first: Mapping[str, Run], max_fpr: float) ->
                 continue
             false_alarms, hits, _ = roc_curve(section.labels, section.scores)
             axes.plot(
-                false_alarms, hits, color=colour, linestyle=dashes, label=system, linewidth=1.2
+                false_alarms,
+                hits,
+                color=colour,
+                linestyle=dashes,
+                label=_short(system),
+                linewidth=1.2,
             )
-        axes.set(title=str(key), xlim=(0, 1), ylim=(0, 1.01), aspect="equal")
+        axes.set(title=_short(str(key), 40), xlim=(0, 1), ylim=(0, 1.01), aspect="equal")
     _outer_labels(panels, "false alarm rate", "hit rate")
     _legend(figure, panels)
     return figure
@@ -266,7 +275,7 @@ def histograms(
                     density = scipy.stats.gamma.pdf(at, *threshold.gamma)
                     axes.plot(at, density, "--", color="black", linewidth=0.9, label="gamma fit")
                     axes.set_ylim(0, min(max(top, density.max() * 1.05), 2 * top))
-            title = " ".join(filter(None, (str(key), domain)))
+            title = " ".join(filter(None, (_short(str(key), 36), domain)))
             axes.set(title=title, yticks=[])
     _outer_labels(panels.ravel(), "anomaly score", "density")
     _legend(figure, panels.ravel())
@@ -290,7 +299,7 @@ def losses(curves: Mapping[str, Sequence[dict[str, np.ndarray]]]) -> Figure:
                     linewidth=0.5 if number else 1.2,
                     label=None if number else name,
                 )
-        axes.set_title(title)
+        axes.set_title(_short(title, 40))
     _outer_labels(panels, "epoch", "loss")
     _legend(figure, panels)
     return figure

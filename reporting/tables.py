@@ -77,7 +77,7 @@ def columns(found: Gathered) -> list[str]:
 
 
 def compare(found: Gathered, max_fpr: float) -> list[Row]:
-    """A row a system, for all machine types first, then for each.
+    """A row a system, for all machine types first, then for each; none without labels.
 
     Where some of a system's runs lack sections of a group, its row is over the others; where all
     do, it is over what there is and not `whole`.
@@ -87,6 +87,8 @@ def compare(found: Gathered, max_fpr: float) -> list[Row]:
         for run in found.runs
     }
     wanted = [(key.machine_type, key.section.partition("_")[2]) for key in found.labelled]
+    if not wanted:
+        return []
     rows = []
     for group in [ALL, *dict.fromkeys(machine_type for machine_type, _ in wanted)]:
         size = sum(group in (ALL, machine_type) for machine_type, _ in wanted)
@@ -185,8 +187,13 @@ def in_words(row: Chance, baseline: str) -> str:
     )
     return (
         f"{row.system} scores {where}; 95 % of the differences over redrawn clips lie between "
-        f"{low:+.3f} and {high:+.3f}: {verdict} (p {_p(p)}, {row.shared} sections)."
+        f"{low:+.3f} and {high:+.3f}: {verdict} (p {_p(p)}, {counted(row.shared, 'section')})."
     )
+
+
+def counted(number: int, thing: str) -> str:
+    """As in "1 section", "2 sections"."""
+    return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
 def _p(p: float) -> str:
