@@ -37,7 +37,7 @@ class Heard:
     """What the page has of a clip, as paths from the page.
 
     path : the clip on this machine
-    audio : the clip to play; copied : whether it lies in the report's folder
+    audio : the clip to play, "" of a CSV signal; copied : whether it lies in the report's folder
     spectrogram : "" where none was drawn
     seconds : its length, 0 where it was not read
     maps : name of a run → its anomaly map
@@ -141,7 +141,8 @@ def hear(
         for name in names[key]:
             if name in held[key.machine_type]:
                 path = held[key.machine_type][name][0]
-                heard[key.machine_type, name] = Heard(path, _link(path, final))
+                audio = "" if path.suffix == ".csv" else _link(path, final)
+                heard[key.machine_type, name] = Heard(path, audio)
     picked: dict[str, dict[str, list[Path]]] = {}
     listed = [(key, name) for key, of in chosen(found).items() for name in of]
     with com.progress_bar(len(listed), "clips", "clip") as bar:
@@ -169,7 +170,7 @@ def _link(path: Path, final: Path) -> str:
 def _copy_and_draw(held: Heard, key: SectionKey, feature: Mapping[str, Any], folder: Path) -> None:
     stem = Path(slug(key.machine_type)) / slug(held.path.stem)
     y, sample_rate = com.file_load(held.path, feature["channel"])
-    if held.path.suffix.lower() == ".wav" and held.path.stat().st_size <= LARGEST_COPY:
+    if held.audio and held.path.stat().st_size <= LARGEST_COPY:
         place = folder / "clips" / f"{stem}.wav"
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(held.path, place)

@@ -124,7 +124,8 @@ const choose = (clip, row) => {
   player.hidden = !clip.audio;
   if (!clip.audio) player.removeAttribute("src");
   else if (player.getAttribute("src") !== clip.audio) player.src = clip.audio;
-  $("clip-note").textContent = !clip.audio ? "The clip was not found when this page was made." :
+  $("clip-note").textContent = clip.audio === undefined ? "The clip was not found when this page was made." :
+    !clip.audio ? "A signal, no sound file: there is nothing to play." :
     clip.copied ? "" : "Linked where it lay when this page was made; it plays while it lies there." + (clip.spectrogram ? "" : " No pictures were drawn of it, see above.");
   drawStrip();
   const run = about.runs[$("run").value].name;

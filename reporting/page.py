@@ -107,7 +107,7 @@ def _comparison(
         return "<p>No clip has a label, so there is nothing to compare.</p>"
     names, parts = tables.columns(found), []
     for group, of_group in tables.groups(rows).items():
-        cells = tables.marked(of_group, names, "<b>{}</b>".format, tables.GAP, " ± ", " †")
+        cells = tables.marked(of_group, names, "<b>{}</b>".format, tables.GAP, " ± {}", " †")
         body = []
         for row, of_row in zip(of_group, cells, strict=True):
             means = [row.values.get(name, (np.nan,))[0] for name in names]

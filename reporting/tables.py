@@ -240,7 +240,7 @@ def marked(
     names: Sequence[str],
     bold: Callable[[str], str],
     gap: str,
-    plus: str,
+    spread: str,
     dagger: str,
 ) -> list[list[str]]:
     """The cells of one group's rows: three decimals, the best of each column in bold."""
@@ -264,7 +264,7 @@ def marked(
             if row.whole and round(mean, 3) == best[name]:
                 text = bold(text)
             if np.isfinite(deviation):
-                text += f"{plus}{deviation:.3f}"
+                text += spread.format(f"{deviation:.3f}")
             cells.append(text if row.whole else text + dagger)
         table.append(cells)
     return table
@@ -341,7 +341,7 @@ def markdown(
     """The comparison, the intervals, the tests and the gaps as GitHub's Markdown."""
     names, lines = columns(found), ["# Comparison", ""]
     for group, of_group in groups(rows).items():
-        cells = marked(of_group, names, "**{}**".format, GAP, " ± ", " †")
+        cells = marked(of_group, names, "**{}**".format, GAP, " ± {}", " †")
         lines += [f"## {_md(group)}", ""]
         lines += _md_table(
             ["system", "seeds", *names],
@@ -369,7 +369,7 @@ def on_screen(found: Gathered, rows: Sequence[Row], chance: Sequence[Chance], ba
     if not of_all:
         return "no clip has a label, so there is nothing to compare"
     names = columns(found)
-    cells = marked(of_all, names, str, GAP, " ± ", " †")
+    cells = marked(of_all, names, str, GAP, " ± {}", " †")
     lines = _aligned(
         [ALL, *names], [[row.system, *of_row] for row, of_row in zip(of_all, cells, strict=True)]
     )
@@ -412,7 +412,14 @@ def latex(found: Gathered, rows: Sequence[Row]) -> str:
     names = columns(found)
     lines = [r"% \usepackage{booktabs}"]
     for group, of_group in groups(rows).items():
-        cells = marked(of_group, names, r"\textbf{{{}}}".format, "--", r" $\pm$ ", r"$^\dagger$")
+        cells = marked(
+            of_group,
+            names,
+            r"\textbf{{{}}}".format,
+            "--",
+            r"{{\,\scriptsize$\pm${}}}",
+            r"$^\dagger$",
+        )
         note = (
             ""
             if all(row.whole for row in of_group)
@@ -423,10 +430,10 @@ def latex(found: Gathered, rows: Sequence[Row]) -> str:
         lines += [
             "",
             r"\begin{table*}[t]",
-            r"\centering\small",
+            r"\centering\footnotesize\setlength{\tabcolsep}{3pt}",
             rf"\caption{{Results on {latex_escape(group)}{spread}.{note}}}",
             rf"\label{{tab:{re.sub('[^A-Za-z0-9]+', '-', group)}}}",
-            rf"\begin{{tabular}}{{l{'c' * len(names)}}}",
+            rf"\begin{{tabular}}{{@{{}}l{'c' * len(names)}@{{}}}}",
             r"\toprule",
             " & ".join(["system", *map(latex_escape, names)]) + r" \\",
             r"\midrule",

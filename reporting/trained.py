@@ -103,7 +103,10 @@ def _explain(
 ) -> None:
     param = settings.for_machine(own, machine_type)
     place = keras_model.usable_model(param, machine_type, mode)
-    listed = [clips.parse_clip(path, machine_type, path.parent.name) for path in paths]
+    try:
+        listed = [clips.parse_clip(path, machine_type, path.parent.name) for path in paths]
+    except ValueError as problem:
+        raise settings.BadInput(f"a clip is {problem}") from None
     # Not into the cache of the scripts: these are odd clips of a report.
     with tempfile.TemporaryDirectory() as aside:
         frames, _ = com.load_frames(listed, {**param, "cache_directory": aside}, 1, machine_type)

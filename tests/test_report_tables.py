@@ -99,9 +99,9 @@ def test_the_best_of_those_that_can_be_compared_is_bold() -> None:
         row("fan", "d", 0.9, whole=False),
         row("fan", "e", np.nan),
     ]
-    cells = tables.marked(given, ["pAUC"], "*{}*".format, "gap", " ± ", "!")
+    cells = tables.marked(given, ["pAUC"], "*{}*".format, "gap", " ± {}", "!")
     assert [cell for (cell,) in cells] == ["*0.700*", "*0.700*", "0.600", "0.900!", "gap"]
-    alone = tables.marked(given[:1], ["pAUC"], "*{}*".format, "gap", " ± ", "!")
+    alone = tables.marked(given[:1], ["pAUC"], "*{}*".format, "gap", " ± {}", "!")
     assert alone == [["0.700"]]
 
 
