@@ -168,12 +168,14 @@ def _places(given: Sequence[Path], pattern: str) -> tuple[dict[tuple[str, str], 
     else:
         literal = [glob.escape(part) for part in re.split(r"\{(?:system|seed)\}", pattern)]
         paths = sorted(map(Path, glob.glob("*".join(literal))))
-        below = [(path, path) for path in paths if path.is_dir() and _with_scores(path, False)]
+        below = [(path, held) for path in paths for held in _with_scores(path)]
     for start, path in below:
         said = named.fullmatch(os.path.abspath(path))
         if said:
-            words = said.groupdict()
-            identity = words.get("system") or path.resolve().name, words.get("seed") or ""
+            words = {"system": path.resolve().name, "seed": "", **said.groupdict()}
+            identity = words["system"], words["seed"]
+            if words["seed"] and not words["seed"].isdecimal():
+                identity = "/".join(identity), ""
         else:
             identity = _from_path(start, path)
         if identity in found and found[identity].resolve() != path.resolve():
@@ -208,10 +210,10 @@ def _from_path(start: Path, path: Path) -> tuple[str, str]:
     return "/".join(parts), _SEED.fullmatch(seeds[-1])[1]
 
 
-def _with_scores(directory: Path, below: bool = True) -> list[Path]:
+def _with_scores(directory: Path) -> list[Path]:
     found = []
     for path, folders, files in os.walk(directory):
-        folders[:] = sorted(name for name in folders if below and not name.startswith("."))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
         if any(name.startswith("anomaly_score_") and name.endswith(".csv") for name in files):
             found.append(Path(path))
     return found

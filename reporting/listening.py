@@ -128,16 +128,13 @@ def hear(
         )
         for key in keys
     }
-    heard, problems = {}, []
+    heard = {}
+    problems = _gone(
+        {key: [n for n in names[key] if n not in held[key.machine_type]] for key in keys},
+        {key: len(names[key]) for key in keys},
+        param,
+    )
     for key in keys:
-        gone = [name for name in names[key] if name not in held[key.machine_type]]
-        if gone:
-            shown = ", ".join(gone[:3]) + (", ..." if len(gone) > 3 else "")
-            problems.append(
-                f"{key}: {len(gone)} of {len(names[key])} clips are neither in dev_directory "
-                f"({param['dev_directory']}) nor in eval_directory ({param['eval_directory']}), "
-                f"so they cannot be heard: {shown}"
-            )
         for name in names[key]:
             if name in held[key.machine_type]:
                 path = held[key.machine_type][name][0]
@@ -158,6 +155,29 @@ def hear(
                 continue
             picked.setdefault(mode, {}).setdefault(key.machine_type, []).append(path)
     return heard, picked, problems
+
+
+def _gone(
+    gone: Mapping[SectionKey, Sequence[str]], sizes: Mapping[SectionKey, int], param: Mapping
+) -> list[str]:
+    places = (
+        f"dev_directory ({param['dev_directory']}) nor in eval_directory "
+        f"({param['eval_directory']}), so they cannot be heard"
+    )
+    whole = [key for key, names in gone.items() if len(names) == sizes[key]]
+    problems = []
+    if whole:
+        problems.append(
+            f"the clips of {', '.join(map(str, whole))} are neither in {places}; give the --config "
+            "and --set of 01_test.py"
+        )
+    for key, names in gone.items():
+        if names and key not in whole:
+            shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+            problems.append(
+                f"{key}: {len(names)} of {sizes[key]} clips are neither in {places}: {shown}"
+            )
+    return problems
 
 
 def _link(path: Path, final: Path) -> str:

@@ -205,8 +205,9 @@ def explained(found: Gathered, rows: Sequence[Row], max_fpr: float) -> list[str]
     """How to read the tables, a sentence or two a line."""
     mean = "harmonic" if found.with_domains else "arithmetic"
     lines = [
-        f"Means over machine types and sections are {mean}, as in result.csv; pAUC is taken up to "
-        f"a false alarm rate of {max_fpr:g}."
+        f"Means over machine types and sections are {mean}, as in result.csv"
+        f"{', so one section at 0 makes a mean 0' if found.with_domains else ''}; pAUC is taken "
+        f"up to a false alarm rate of {max_fpr:g}."
     ]
     if found.with_domains:
         lines.append("Precision, recall and F1 score are over the sections of both domains.")

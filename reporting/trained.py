@@ -71,15 +71,11 @@ def explain(
     -------
     A line a model that could not be asked, with the reason.
     """
-    problems = []
+    problems, strangers = [], []
     for run in (runs[0] for runs in found.systems.values()):
         own = settings_of(run, param)
         if own is None:
-            problems.append(
-                f"{run.name}: {run.directory} is not where the settings put its results, so its "
-                "models are not asked for maps and scores over time; give the --config and --set "
-                "of 01_test.py"
-            )
+            strangers.append(run.name)
             continue
         for mode, machine_types in picked.items():
             for machine_type, paths in machine_types.items():
@@ -89,6 +85,12 @@ def explain(
                     problems.append(
                         f"{run.name}: {machine_type}: no maps or scores over time: {reason}"
                     )
+    if strangers:
+        problems.append(
+            f"{', '.join(strangers)}: these results lie elsewhere than the settings say, so no "
+            "models are asked for maps and scores over time; give the --config and --set of "
+            "01_test.py"
+        )
     return problems
 
 

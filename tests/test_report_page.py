@@ -241,6 +241,7 @@ def test_without_javascript_the_tables_and_pictures_remain(browser, demo_report)
 def test_strange_names_are_text_and_their_clips_play(browser, tmp_path, monkeypatch) -> None:
     strange = "<img src=x onerror=alert(1)>'\"& #%41 é{{js}}"
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(listening, "CLIPS_A_SECTION", 4)
     dataset(tmp_path, machines=[strange], sections=["00"])
     results(tmp_path / "result" / f"ae {strange}", machines=[strange], sections=["00"])
     wav = next((tmp_path / "dev_data" / strange / "test").iterdir())
@@ -252,11 +253,16 @@ def test_strange_names_are_text_and_their_clips_play(browser, tmp_path, monkeypa
     assert run("result", "--set", "dev_directory=dev_data") == 0
     held = Opened(browser, tmp_path / "report")
     assert strange in held.page.inner_text("#compare")
-    names = held.column("#clips", 1)
-    assert odd in names
-    held.page.locator("#clips tbody button").nth(names.index(odd)).click()
-    held.until("document.getElementById('player').duration > 0.4")
-    held.until("document.getElementById('spectrogram').naturalWidth > 10")
+    assert odd in held.column("#clips", 1)
+    linked = []
+    for button in held.page.locator("#clips tbody button").all():
+        button.click()
+        held.until("document.getElementById('player').duration > 0.4")
+        linked.append("Linked where it lay" in held.page.inner_text("#clip-note"))
+        if not linked[-1]:
+            held.until("document.getElementById('spectrogram').naturalWidth > 10")
+        assert held.page.locator("#spectrogram").is_hidden() == linked[-1]
+    assert sorted(linked) == [False] * 4 + [True] * 4
     assert held.page.locator("img[src=x]").count() == 0
     assert held.wrong == []
     held.page.context.close()
