@@ -131,7 +131,7 @@ def gather(
         key=lambda run: (run.system != (baseline or BASELINE), run.system, len(run.seed), run.seed)
     )
     found = Gathered(runs, problems)
-    found.gaps = _gaps(found)
+    found.gaps = _gaps(found, max_fpr)
     return found
 
 
@@ -373,25 +373,44 @@ def _same_clips(runs: Sequence[Run], baseline: str, problems: list[str]) -> None
             del run.sections[key]
 
 
-def _gaps(found: Gathered) -> list[str]:
+def _gaps(found: Gathered, max_fpr: float) -> list[str]:
     gaps, wanted = [], found.labelled
     seeds = sorted({run.seed for run in found.runs}, key=lambda seed: (len(seed), seed))
     for system, runs in found.systems.items():
         lacking = [seed for seed in seeds if seed and seed not in {run.seed for run in runs}]
         if lacking and any(run.seed for run in runs):
             gaps.append(
-                f"{system}: {len(lacking)} of {len(seeds)} seeds missing: " + ", ".join(lacking)
+                f"{system}: {len(lacking)} of {len(seeds)} seeds missing: {', '.join(lacking)}"
             )
         for run in runs:
             missing = [key for key in wanted if key not in run.labelled]
-            if not missing:
-                continue
-            names = []
-            for machine_type in dict.fromkeys(key.machine_type for key in missing):
-                of = [key for key in missing if key.machine_type == machine_type]
-                whole = len(of) == sum(key.machine_type == machine_type for key in wanted)
-                names += [f"{machine_type} (all sections)"] if whole else map(str, of)
-            gaps.append(
-                f"{run.name}: {len(missing)} of {len(wanted)} sections missing: {', '.join(names)}"
-            )
+            if missing:
+                gaps.append(
+                    f"{run.name}: {_of(missing, wanted)} missing: {_named_keys(missing, wanted)}"
+                )
+            empty: dict[str, list[SectionKey]] = {}
+            for key, section in run.labelled.items():
+                metrics = section.evaluate(max_fpr).metrics
+                columns = ", ".join(name for name, value in metrics.items() if np.isnan(value))
+                empty.setdefault(columns, []).append(key)
+            gaps += [
+                f"{run.name}: {_of(keys, wanted)} without normal clips, anomalies or decisions for "
+                f"{columns}: {_named_keys(keys, wanted)}"
+                for columns, keys in empty.items()
+                if columns
+            ]
     return gaps
+
+
+def _of(keys: Sequence[SectionKey], wanted: Sequence[SectionKey]) -> str:
+    return f"{len(keys)} of {len(wanted)} sections"
+
+
+def _named_keys(keys: Sequence[SectionKey], wanted: Sequence[SectionKey]) -> str:
+    """The sections by name, a machine type of which all are meant by its own."""
+    names: list[str] = []
+    for machine_type in dict.fromkeys(key.machine_type for key in keys):
+        of = [key for key in keys if key.machine_type == machine_type]
+        whole = len(of) == sum(key.machine_type == machine_type for key in wanted)
+        names += [f"{machine_type} (all sections)"] if whole else map(str, of)
+    return ", ".join(names)

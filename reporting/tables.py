@@ -130,7 +130,7 @@ def _metrics(results: Sequence[evaluation.SectionResult]) -> dict[str, float]:
 
 
 def chances(found: Gathered, baseline: str, max_fpr: float, seed: int) -> list[Chance]:
-    """Intervals of every system that has labelled sections, and its test against the baseline.
+    """Intervals of every system that has a score, and its test against the baseline.
 
     Over the sections that all of its runs have; the test over those that the baseline has too.
     """
@@ -148,6 +148,9 @@ def chances(found: Gathered, baseline: str, max_fpr: float, seed: int) -> list[C
         if not keys:
             continue
         runs, resampled = draw(system, keys)
+        centre = intervals.score(runs, max_fpr)
+        if not np.isfinite(centre):
+            continue
         against, shared = None, tuple(key for key in keys if key in held.get(baseline, ()))
         if system != baseline and shared:
             ours, our_draws = draw(system, shared)
@@ -160,7 +163,7 @@ def chances(found: Gathered, baseline: str, max_fpr: float, seed: int) -> list[C
                 sum(len(section.scores) for section in runs[0]),
                 len(keys),
                 intervals.jackknife(runs, max_fpr),
-                intervals.bootstrap(intervals.score(runs, max_fpr), resampled),
+                intervals.bootstrap(centre, resampled),
                 intervals.evaluator_field(runs[0], max_fpr),
                 against,
                 len(shared),
@@ -252,7 +255,7 @@ def marked(
             for row in rows
             if row.whole and np.isfinite(row.values.get(name, (np.nan,))[0])
         ]
-        best[name] = max(rounded) if len(rounded) > 1 else None
+        best[name] = max(rounded) if len(set(rounded)) > 1 else None
     table = []
     for row in rows:
         cells = []
@@ -374,7 +377,9 @@ def on_screen(found: Gathered, rows: Sequence[Row], chance: Sequence[Chance], ba
     lines = _aligned(
         [ALL, *names], [[row.system, *of_row] for row, of_row in zip(of_all, cells, strict=True)]
     )
-    lines += ["", *_aligned(*chance_cells(chance, SCORE if found.with_domains else MEAN_OF_BOTH))]
+    if chance:
+        name = SCORE if found.with_domains else MEAN_OF_BOTH
+        lines += ["", *_aligned(*chance_cells(chance, name))]
     said = [in_words(row, baseline) for row in chance]
     return "\n".join([*lines, "", *filter(None, said)]).rstrip() + "\n"
 

@@ -79,6 +79,8 @@ def explain(
             continue
         for mode, machine_types in picked.items():
             for machine_type, paths in machine_types.items():
+                if not any(key.machine_type == machine_type for key in run.sections):
+                    continue
                 try:
                     _explain(run, own, mode, machine_type, paths, heard, folder)
                 except settings.BadInput as reason:

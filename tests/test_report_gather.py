@@ -164,6 +164,15 @@ def test_missing_machines_sections_and_seeds_are_counted_and_named(tmp_path) -> 
     ]
 
 
+def test_metrics_that_cannot_be_computed_are_gaps_too(tmp_path) -> None:
+    folder = results(tmp_path / "ae")
+    for path in folder.glob("decision_result_fan_*.csv"):
+        path.unlink()
+    (gap,) = found(folder).gaps
+    assert gap.startswith("ae: 2 of 4 sections without normal clips, anomalies or decisions for ")
+    assert gap.endswith("F1 score (source), F1 score (target): fan (all sections)")
+
+
 def test_a_result_csv_that_says_otherwise_is_named(tmp_path) -> None:
     folder = results(tmp_path / "ae")
     path = folder / "result.csv"
