@@ -425,7 +425,7 @@ def _compare_clips(key: SectionKey, name: str, clips: Iterable, other: str, othe
     ]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ScoredSection:
     """The test clips of one section, in the order of their names, all arrays (clips,).
 
