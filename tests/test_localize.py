@@ -10,10 +10,10 @@ import pytest
 import tensorflow as tf
 
 import anomaly_map
+import keras_model
 import settings
 from clips import Clip
 from common import Frames
-from models.dense_ae import DenseAE
 from settings import BadInput
 from tools import localize
 
@@ -100,9 +100,9 @@ def test_the_largest_region_of_the_map_is_the_burst(tmp_path) -> None:
     clip = tones + rng.normal(0, 1, (40, N_MELS))
     clip[18:26, 2:5] += 40
     param = param_of(tmp_path, n_mels=N_MELS)
-    param["fit"].update(epochs=12, batch_size=64, verbose=0, lr=0.003)
+    param["fit"].update(epochs=24, batch_size=64, verbose=0, lr=0.003)
     param["network"].update(units=[128], latent=64)
-    system = DenseAE(param, ["section_00"])
+    system = keras_model.get_model(param, ["section_00"])
     system.train(frames_of(training))
     localize.draw_clips(system, "fan", frames_of(training), frames_of([clip], "test"))
     with np.load(tmp_path / "anomaly_map_fan_section_00_0000.npz") as held:
