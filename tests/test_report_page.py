@@ -13,7 +13,6 @@ from conftest import run_inside
 from report_data import dataset, results
 from test_report import run
 
-import settings
 from reporting import listening
 
 BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
@@ -266,15 +265,3 @@ def test_strange_names_are_text_and_their_clips_play(browser, tmp_path, monkeypa
     assert held.page.locator("img[src=x]").count() == 0
     assert held.wrong == []
     held.page.context.close()
-
-
-def test_the_settings_of_other_results_are_not_taken_for_theirs(tmp_path) -> None:
-    """A model in model_directory says nothing of results that came from somewhere else."""
-    from reporting import gather, trained
-
-    param = settings.yaml_load(
-        settings.HOME / "baseline.yaml", [("result_directory", f"{tmp_path}/result/{{system}}")]
-    )
-    for place, known in (("result/ae", True), ("elsewhere/ae", False), ("result/team", False)):
-        (one,) = gather.gather([results(tmp_path / place)], "./result/{system}").runs
-        assert (trained.settings_of(one, param) is not None) == known
