@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line; exits with 2 and the usage on misuse."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    settings.add_config_arguments(parser)
+    settings.add_settings(parser)
     parser.add_argument(
         "--system",
         nargs="+",

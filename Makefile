@@ -11,9 +11,11 @@ demo: $(VENV)/installed
 	$(BIN)/python tools/demo_data.py --to demo --machine fan gearbox valve
 	$(BIN)/python 00_train.py -d --config tools/demo.yaml
 	$(BIN)/python 01_test.py -d --config tools/demo.yaml
+	$(BIN)/python 02_report.py --config tools/demo.yaml --to demo/report
 	@echo "sounds:  demo/dev_data"
 	@echo "models:  demo/model/ae    (with the loss of every epoch: history_*.csv, history_*.png)"
 	@echo "results: demo/result/ae   (result.csv is the table above; one score and one decision a clip beside it)"
+	@echo "report:  demo/report/report.html    (tables, pictures, and the clips to listen to; open it in a browser)"
 
 # One process a core, each on one thread.
 test: $(VENV)/installed-dev

@@ -38,6 +38,7 @@ _ID_CLIP = re.compile(r"((?P<label>normal|anomaly)_)?(?P<section>id_\d+)_\d+(_.*
 _RESULT_FILE = re.compile(
     r"(?P<machine_type>.+)_(?P<section>(section|id)_\d+)(_(?P<domain>source|target))?(_test)?\.csv"
 )
+_MISNAMED = "the name lacks <machine type>_section_<NN>_test"
 _TEST_IN_UNLABELLED_NAME = re.compile(r"^(section_\d+(?:_source|_target)?)_test(?=_\d+\.wav$)")
 
 
@@ -360,18 +361,23 @@ def _cells(values: Iterable[float], form: str = "{!r}") -> list[str]:
 
 
 def _read_folder(
-    folder: Path, prefix: str, read: Callable, problems: list[str], only: Container | None = None
+    folder: Path,
+    prefix: str,
+    read: Callable,
+    problems: list[str],
+    only: Container | None = None,
+    misnamed: list[str] | None = None,
 ) -> dict[SectionKey, dict]:
     """Return section → clip key → value; the two domain files of a section of 2021 become one."""
+    misnamed = problems if misnamed is None else misnamed
     if not folder.is_dir():
         raise EvaluationError(f"{folder}: no such directory")
     sections: dict[SectionKey, dict] = {}
     for path in sorted(folder.glob(f"{prefix}_*.csv")):
-        words = _RESULT_FILE.fullmatch(path.name.removeprefix(f"{prefix}_"))
-        if words is None:
-            problems.append(f"{path}: the name lacks <machine type>_section_<NN>_test")
+        key = _section_of(path, prefix)
+        if key is None:
+            misnamed.append(f"{path}: {_MISNAMED}")
             continue
-        key = SectionKey(words["machine_type"], words["section"])
         if only is not None and key not in only:
             continue
         clips = sections.setdefault(key, {})
@@ -427,6 +433,85 @@ def compare_clips(key: SectionKey, name: str, clips: Iterable, other: str, other
     ]
 
 
+def judge(
+    machine_type: str,
+    section: str,
+    labels: Sequence[int],
+    scores: Sequence[float],
+    domains: Sequence[str] | None,
+    decisions: Sequence[int] | None,
+    max_fpr: float = MAX_FPR,
+) -> SectionResult:
+    """Evaluate a section, "section_00" or "id_00"; the arrays are those of `section_metrics`."""
+    metrics = section_metrics(labels, scores, domains, decisions, max_fpr)
+    auc_all = auc(np.asarray(labels), np.asarray(scores, dtype=float))
+    return SectionResult(machine_type, section.partition("_")[2], metrics, auc_all)
+
+
+@dataclass(frozen=True, eq=False)
+class ScoredSection:
+    """The test clips of one section, in the order of their names, all arrays (clips,).
+
+    key: whose clips they are. names: `clip_key` of each. scores: float, higher is more abnormal.
+    labels: 0 normal, 1 anomaly; None where no clip has one. domains: "source" or "target", or None
+    for a dataset without domains. decisions: 0 or 1, or None where none were made.
+    """
+
+    key: SectionKey
+    names: np.ndarray
+    scores: np.ndarray
+    labels: np.ndarray | None
+    domains: np.ndarray | None
+    decisions: np.ndarray | None
+
+    def evaluate(self, max_fpr: float = MAX_FPR) -> SectionResult:
+        """Return the metrics of the section; raises EvaluationError where it has no labels."""
+        if self.labels is None:
+            raise EvaluationError(f"{self.key}: no labels in the clip names and no ground truth")
+        return judge(*self.key, self.labels, self.scores, self.domains, self.decisions, max_fpr)
+
+
+def list_sections(directory: str | Path) -> tuple[list[SectionKey], list[str]]:
+    """Find the sections with anomaly_score_*.csv in a directory.
+
+    Returns them, and a line for every file that is misnamed or holds decisions without scores.
+    """
+    problems: list[str] = []
+    kinds = {"anomaly_score": set(), "decision_result": set()}
+    for prefix, keys in kinds.items():
+        for path in sorted(Path(directory).glob(f"{prefix}_*.csv")):
+            key = _section_of(path, prefix)
+            if key is None:
+                problems.append(f"{path}: {_MISNAMED}")
+            else:
+                keys.add(key)
+    scored, decided = kinds.values()
+    problems += [f"{key}: decisions without anomaly scores" for key in sorted(decided - scored)]
+    return sorted(scored), problems
+
+
+def _section_of(path: Path, prefix: str) -> SectionKey | None:
+    words = _RESULT_FILE.fullmatch(path.name.removeprefix(f"{prefix}_"))
+    return SectionKey(words["machine_type"], words["section"]) if words else None
+
+
+def read_section(
+    directory: str | Path, key: SectionKey, truth: Mapping[SectionKey, Mapping] | None = None
+) -> ScoredSection:
+    """Read the scores and decisions of one section, and its labels as `evaluate_directory` does.
+
+    truth: what `read_ground_truth` returned; a section that it lacks goes by its clip names.
+    Raises EvaluationError with every problem found, a line each.
+    """
+    problems: list[str] = []
+    folder, others = Path(directory), []
+    scores = _read_folder(folder, "anomaly_score", read_scores, problems, {key}, others)
+    decisions = _read_folder(folder, "decision_result", read_decisions, problems, {key}, others)
+    _raise_if_any(problems)
+    known = (truth or {}).get(key) or {name: parse_clip(name) for name in scores[key]}
+    return _scored_section(key, scores[key], decisions.get(key), known)
+
+
 def evaluate_directory(
     directory: str | Path, ground_truth: str | Path | None = None, max_fpr: float = MAX_FPR
 ) -> tuple[list[SectionResult], list[str]]:
@@ -452,7 +537,8 @@ def evaluate_directory(
             warnings.append(f"{key}: no labels in the clip names and no ground truth, left out")
             continue
         try:
-            results.append(_evaluate_section(key, clips, decisions.get(key), known, max_fpr))
+            section = _scored_section(key, clips, decisions.get(key), known)
+            results.append(section.evaluate(max_fpr))
         except EvaluationError as error:
             problems.append(str(error))
     _raise_if_any(problems)
@@ -462,42 +548,28 @@ def evaluate_directory(
     return results, warnings + undefined_warnings(results)
 
 
-def _evaluate_section(
-    key: SectionKey, scores: Mapping, decisions: Mapping | None, known: Mapping, max_fpr: float
-) -> SectionResult:
+def _scored_section(
+    key: SectionKey, scores: Mapping, decisions: Mapping | None, known: Mapping
+) -> ScoredSection:
     problems = compare_clips(key, "the anomaly scores", scores, "the ground truth", known)
     if decisions is not None:
         problems += compare_clips(key, "the anomaly scores", scores, "the decisions", decisions)
-    if unlabelled := [name for name, clip in known.items() if clip.label is None]:
+    unlabelled = [name for name, clip in known.items() if clip.label is None]
+    if unlabelled and len(unlabelled) < len(known):
         problems.append(f"{key}: no label in the names of {', '.join(unlabelled)}")
     if len({clip.domain is None for clip in known.values()}) > 1:
         problems.append(f"{key}: some clips have a domain and some have none")
     _raise_if_any(problems)
-    domains = [known[name].domain for name in scores]
-    return judge(
-        key.machine_type,
-        key.section,
-        [known[name].label for name in scores],
-        list(scores.values()),
-        None if None in domains else domains,
-        None if decisions is None else [decisions[name] for name in scores],
-        max_fpr,
+    names = sorted(scores)
+    domains = [known[name].domain for name in names]
+    return ScoredSection(
+        key,
+        np.array(names),
+        np.array([scores[name] for name in names], dtype=float),
+        None if unlabelled else np.array([known[name].label for name in names]),
+        None if None in domains else np.array(domains),
+        None if decisions is None else np.array([decisions[name] for name in names]),
     )
-
-
-def judge(
-    machine_type: str,
-    section: str,
-    labels: Sequence[int],
-    scores: Sequence[float],
-    domains: Sequence[str] | None,
-    decisions: Sequence[int] | None,
-    max_fpr: float = MAX_FPR,
-) -> SectionResult:
-    """Evaluate a section, "section_00" or "id_00"; the arrays are those of `section_metrics`."""
-    metrics = section_metrics(labels, scores, domains, decisions, max_fpr)
-    auc_all = auc(np.asarray(labels), np.asarray(scores, dtype=float))
-    return SectionResult(machine_type, section.partition("_")[2], metrics, auc_all)
 
 
 def _parse_max_fpr(text: str) -> float:

@@ -88,7 +88,7 @@ def command_line_chk(
         const="eval",
         help="work on eval_directory, the evaluation dataset",
     )
-    add_config_arguments(parser)
+    add_settings(parser)
     parser.add_argument(
         "--system",
         nargs="+",
@@ -142,8 +142,8 @@ def command_line_chk(
     return args
 
 
-def add_config_arguments(parser: argparse.ArgumentParser) -> None:
-    """--version, --config and --set, which every script takes that reads the settings."""
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """Add what every script takes: --version, --config and --set."""
     parser.add_argument("-v", "--version", action="version", version=__version__)
     parser.add_argument(
         "--config",
@@ -210,6 +210,14 @@ def yaml_load(path: Path, assignments: list[tuple[str, Any]] = ()) -> dict[str, 
     param["--set"] = [_converted(_nested(key, value), SCHEMA) for key, value in assignments]
     param["--given"] = _converted(own, SCHEMA)
     return param
+
+
+def shared(param: dict[str, Any]) -> dict[str, Any]:
+    """The settings of no system: the shared keys, then `--set`; directories as they are written."""
+    resolved = {key: value for key, value in param.items() if key not in (*SYSTEMS, "--set")}
+    for tree in param["--set"]:
+        resolved = _merge(resolved, {k: v for k, v in tree.items() if k not in SYSTEMS})
+    return resolved
 
 
 def for_system(param: dict[str, Any], system: str, seed: int | None = None) -> dict[str, Any]:
@@ -299,7 +307,7 @@ def units(args: argparse.Namespace, param: dict[str, Any]) -> list[dict[str, Any
     problems = []
     for asked, mark in ((args.system, "{system}"), (args.seed, "{seed}")):
         for key in ("model_directory", "result_directory"):
-            directory = next((t[key] for t in reversed(param["--set"]) if key in t), param[key])
+            directory = shared(param)[key]
             if len(asked) > 1 and mark not in directory:
                 problems.append(
                     f"{key}: {directory} would be shared by {len(asked)} runs; "

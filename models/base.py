@@ -174,7 +174,23 @@ class System(keras.Model):
         return saved
 
     def frame_scores(self, frames: Frames) -> list[np.ndarray] | None:
-        """When in a clip it was strange: (n_frames,) float64 a clip; None where nothing says so."""
+        """When in a clip it was strange: (n_frames,) float64 a clip; None where nothing says so.
+
+        The mean score of the windows that cover a frame.
+        """
+        if type(self).window_scores is System.window_scores:
+            return None
+        starts, owner = self.windows(frames, 1)
+        scores = self.all_window_scores(frames, starts, self.section_index(frames)[owner])
+        found, window = [], np.ones(self.n_frames)
+        for index, (first, count) in enumerate(zip(frames.first, frames.count, strict=True)):
+            at = starts[owner == index] - first
+            total, times = (
+                np.convolve(np.bincount(at, weights, count), window)[:count]
+                for weights in (scores[owner == index], None)
+            )
+            found.append(total / np.round(times))
+        return found
 
     def all_window_scores(
         self,

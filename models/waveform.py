@@ -22,6 +22,9 @@ class WaveformSystem(System):
     def windows(self, frames: Frames, hop: int) -> tuple[np.ndarray, np.ndarray]:
         return frames.windows(self.n_frames, hop, at_least=1)
 
+    def frame_scores(self, frames: Frames) -> None:
+        """A frame is a sample here, and its windows are too long to say when."""
+
     def cut(self, frames: Frames, starts: tf.Tensor) -> tf.Tensor:
         """The samples from some starts on: (batch,) → (batch, n_frames); zeros after a clip."""
         ends = frames.first + frames.count

@@ -51,6 +51,18 @@ def test_clip_score_is_a_plain_computation():
     np.testing.assert_allclose(system.score(frames), expected, rtol=1e-5)
 
 
+def test_a_frame_scores_the_mean_of_the_windows_that_cover_it():
+    frames = frames_of(7, 5, 40)
+    system = keras_model.get_model(small(), ["section_00"])
+    found = system.frame_scores(frames)
+    for first, count, curve in zip(frames.first, frames.count, found, strict=True):
+        clip = frames.array[first : first + count]
+        vectors = np.array([clip[at : at + 5].ravel() for at in range(count - 4)])
+        errors = np.mean(np.square(vectors - system.network.predict(vectors, verbose=0)), axis=1)
+        covering = [errors[max(0, frame - 4) : frame + 1] for frame in range(count)]
+        np.testing.assert_allclose(curve, [np.mean(held) for held in covering], rtol=1e-5)
+
+
 def test_score_does_not_depend_on_the_other_clips(monkeypatch):
 
     frames = frames_of(7, 40, 5, 300)

@@ -528,3 +528,24 @@ def test_importing_does_nothing_heavy():
     code = "import sys, evaluation; print([m for m in ('sklearn', 'scipy') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_sections_can_be_read_one_by_one(tmp_path):
+    """With the metrics of the whole directory, and a broken section beside them left alone."""
+    shutil.copytree(FAN, tmp_path, dirs_exist_ok=True)
+    whole, _ = evaluation.evaluate_directory(FAN)
+    (tmp_path / "anomaly_score_fan_section_01_test.csv").write_text("half,")
+    write(tmp_path / "anomaly_score_fan.csv", {"a.wav": 1})
+    write(tmp_path / "decision_result_pump_section_00_test.csv", {"a.wav": 1})
+    keys, problems = evaluation.list_sections(tmp_path)
+    assert [str(key) for key in keys] == ["fan section 00", "fan section 01", "fan section 02"]
+    assert problems == [
+        f"{tmp_path / 'anomaly_score_fan.csv'}: the name lacks <machine type>_section_<NN>_test",
+        "pump section 00: decisions without anomaly scores",
+    ]
+    for key, expected in ((keys[0], whole[0]), (keys[2], whole[2])):
+        section = evaluation.read_section(tmp_path, key)
+        assert section.names.tolist() == sorted(section.names)
+        assert section.evaluate() == expected
+    with pytest.raises(evaluation.EvaluationError, match="'' is not a number"):
+        evaluation.read_section(tmp_path, keys[1])

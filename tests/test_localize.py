@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import anomaly_map
+import keras_model
 import settings
 from clips import Clip
 from common import Frames
-from models.dense_ae import DenseAE
 from settings import BadInput
 from tools import localize
 
@@ -63,20 +64,20 @@ def plain_overlap_add(system: Tilting, frames: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("n_frames", [5, 6, 23])
 def test_overlap_add_equals_a_plain_loop(n_frames, monkeypatch) -> None:
-    monkeypatch.setattr(localize, "WINDOW_VALUES_A_BATCH", 4 * 5 * N_MELS)
+    monkeypatch.setattr(anomaly_map, "WINDOW_VALUES_A_BATCH", 4 * 5 * N_MELS)
     frames = np.random.default_rng(0).normal(-50, 20, (n_frames, N_MELS)).astype(np.float32)
     expected = plain_overlap_add(Tilting(), frames)
-    found = localize.rebuild(Tilting(), frames)
+    found = anomaly_map.rebuild(Tilting(), frames)
     assert np.abs(found - expected).max() <= 1e-5 * np.abs(expected).max()
 
 
 def test_training_mean_of_clips_of_other_lengths() -> None:
     short, long = np.full((2, N_MELS), -40.0), np.full((4, N_MELS), -20.0)
-    low, high, mean = localize.training_mean(frames_of([short, long]), 6)
+    low, high, mean = anomaly_map.training_mean(frames_of([short, long]), 6)
     assert (low, high) == (-40.0, -20.0)
     over_time = (2 * -40 + 4 * -20) / 6
     assert np.allclose(mean[:, 0], [-30, -30, -20, -20, over_time, over_time])
-    assert localize.scaled(np.array([-40.0, -30, -20]), low, high).tolist() == [0, 0.5, 1]
+    assert anomaly_map.scaled(np.array([-40.0, -30, -20]), low, high).tolist() == [0, 0.5, 1]
 
 
 def largest_region(found: np.ndarray) -> np.ndarray:
@@ -99,9 +100,9 @@ def test_the_largest_region_of_the_map_is_the_burst(tmp_path) -> None:
     clip = tones + rng.normal(0, 1, (40, N_MELS))
     clip[18:26, 2:5] += 40
     param = param_of(tmp_path, n_mels=N_MELS)
-    param["fit"].update(epochs=12, batch_size=64, verbose=0, lr=0.003)
+    param["fit"].update(epochs=24, batch_size=64, verbose=0, lr=0.003)
     param["network"].update(units=[128], latent=64)
-    system = DenseAE(param, ["section_00"])
+    system = keras_model.get_model(param, ["section_00"])
     system.train(frames_of(training))
     localize.draw_clips(system, "fan", frames_of(training), frames_of([clip], "test"))
     with np.load(tmp_path / "anomaly_map_fan_section_00_0000.npz") as held:
@@ -131,7 +132,7 @@ def test_a_system_that_does_not_rebuild_is_refused(tmp_path) -> None:
 
 def test_axes_are_seconds_and_hertz() -> None:
     feature = {"n_mels": 128, "sample_rate": 16000, "hop_length": 512, "mel_scale": "slaney"}
-    seconds, hertz = localize.axes_of(feature, 313)
+    seconds, hertz = anomaly_map.axes_of(feature, 313)
     assert seconds[-1] == pytest.approx(312 * 0.032)
     assert hertz[0] > 0
     assert hertz[-1] < 8000

@@ -1,0 +1,1 @@
+"""What `02_report.py` is made of: results gathered, tables, pictures, clips to hear, the page."""
