@@ -5,13 +5,15 @@ Runs alone on the CSV files of a result directory, whichever program scored the 
     python evaluation.py DIR [--ground-truth DIR] [--max-fpr 0.1]
 """
 
+from __future__ import annotations
+
 import argparse
 import csv
 import os
 import re
 import sys
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
@@ -230,13 +232,15 @@ class SectionResult:
     """One row of result.csv: a machine type ("fan"), a section ("00") and its metrics.
 
     auc_all: AUC of all clips of the section, whatever their domain, which the published evaluators
-    give; NaN where undefined. It is no column of result.csv.
+    give; NaN where undefined. It is no column of result.csv. scored: the clips behind the metrics,
+    which intervals are made from.
     """
 
     machine_type: str
     section: str
     metrics: Mapping[str, float]
     auc_all: float = np.nan
+    scored: ScoredSection | None = field(default=None, repr=False, compare=False)
 
 
 def arithmetic_mean(values: ArrayLike) -> np.ndarray:
@@ -433,21 +437,6 @@ def compare_clips(key: SectionKey, name: str, clips: Iterable, other: str, other
     ]
 
 
-def judge(
-    machine_type: str,
-    section: str,
-    labels: Sequence[int],
-    scores: Sequence[float],
-    domains: Sequence[str] | None,
-    decisions: Sequence[int] | None,
-    max_fpr: float = MAX_FPR,
-) -> SectionResult:
-    """Evaluate a section, "section_00" or "id_00"; the arrays are those of `section_metrics`."""
-    metrics = section_metrics(labels, scores, domains, decisions, max_fpr)
-    auc_all = auc(np.asarray(labels), np.asarray(scores, dtype=float))
-    return SectionResult(machine_type, section.partition("_")[2], metrics, auc_all)
-
-
 @dataclass(frozen=True, eq=False)
 class ScoredSection:
     """The test clips of one section, in the order of their names, all arrays (clips,).
@@ -468,7 +457,11 @@ class ScoredSection:
         """Return the metrics of the section; raises EvaluationError where it has no labels."""
         if self.labels is None:
             raise EvaluationError(f"{self.key}: no labels in the clip names and no ground truth")
-        return judge(*self.key, self.labels, self.scores, self.domains, self.decisions, max_fpr)
+        metrics = section_metrics(self.labels, self.scores, self.domains, self.decisions, max_fpr)
+        number = self.key.section.partition("_")[2]
+        return SectionResult(
+            self.key.machine_type, number, metrics, auc(self.labels, self.scores), self
+        )
 
 
 def list_sections(directory: str | Path) -> tuple[list[SectionKey], list[str]]:
@@ -594,7 +587,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if given.ground_truth:
             import evaluator_table
 
-            rows, means = evaluator_table.rows(results), evaluator_table.text(results)
+            rows = evaluator_table.rows(results, given.max_fpr)
+            means = evaluator_table.text(results, given.max_fpr)
         write_result_csv(given.directory / "result.csv", results, rows)
     except (EvaluationError, OSError) as error:
         for line in str(error).splitlines():

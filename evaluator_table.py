@@ -15,6 +15,7 @@ from operator import attrgetter
 import numpy as np
 
 import evaluation
+import intervals
 
 POOLED_COLUMNS = ("AUC", "pAUC", "precision", "recall", "F1 score")
 ALL_MACHINE_TYPES = "all machine types"
@@ -39,7 +40,9 @@ def pooled_means(results: Sequence[evaluation.SectionResult]) -> dict[str, np.nd
     }
 
 
-def rows(results: Sequence[evaluation.SectionResult]) -> list[list[str]]:
+def rows(
+    results: Sequence[evaluation.SectionResult], max_fpr: float = evaluation.MAX_FPR
+) -> list[list[str]]:
     """The rows that follow the table of result.csv; none for a dataset without domains."""
     if not results or tuple(results[0].metrics) != evaluation.DOMAIN_COLUMNS:
         return []
@@ -50,10 +53,15 @@ def rows(results: Sequence[evaluation.SectionResult]) -> list[list[str]]:
         for name, values in pooled_means(group).items():
             lines.append([machine_type, name, *_cells(values, "{!r}")])
     score = _cells([evaluation.official_score(results)], "{!r}")
-    return [*lines, [], ["official score", *score], []]
+    lines += [[], ["official score", *score]]
+    if clips := _all_clips(results):
+        _, low, high = intervals.jackknife([clips], max_fpr)
+        lines.append(["official score, 95 % interval (jackknife)", repr(low), repr(high)])
+        lines.append(["official score ci95", repr(intervals.evaluator_field(clips, max_fpr))])
+    return [*lines, []]
 
 
-def text(results: Sequence[evaluation.SectionResult]) -> str:
+def text(results: Sequence[evaluation.SectionResult], max_fpr: float = evaluation.MAX_FPR) -> str:
     """The same for the terminal, three decimals, without the score; empty without domains."""
     if not results or tuple(results[0].metrics) != evaluation.DOMAIN_COLUMNS:
         return ""
@@ -66,7 +74,23 @@ def text(results: Sequence[evaluation.SectionResult]) -> str:
             alone = [f"{r.section} {_cells([r.auc_all])[0]}" for r in group]
             lines.append(f"  AUC (all): {', '.join(alone)}")
         lines.append("")
+    if clips := _all_clips(results):
+        score, low, high = intervals.jackknife([clips], max_fpr)
+        lines.append(f"official score {score:.3f}, 95 % interval {low:.3f} to {high:.3f}")
     return "\n".join(line.rstrip() for line in lines).rstrip("\n")
+
+
+def _all_clips(
+    results: Sequence[evaluation.SectionResult],
+) -> list[evaluation.ScoredSection]:
+    """The clips of all sections; none where those of a section are unknown, or lack an AUC."""
+    known = [
+        result.scored
+        for result in results
+        if result.scored is not None
+        and np.isfinite([result.metrics[name] for name in evaluation.OFFICIAL_SCORE_COLUMNS]).all()
+    ]
+    return known if len(known) == len(results) else []
 
 
 def _groups(

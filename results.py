@@ -133,9 +133,9 @@ def conclude(
     if judged:
         for warning in evaluation.undefined_warnings(judged):
             output.logger.warning("%s", warning)
-        more = evaluator_table.rows(judged) if truth else ()
+        more = evaluator_table.rows(judged, param["max_fpr"]) if truth else ()
         evaluation.write_result_csv(directory / param["result_file"], judged, more)
-        if truth and (means := evaluator_table.text(judged)):
+        if truth and (means := evaluator_table.text(judged, param["max_fpr"])):
             output.logger.info("\n%s", means)
         output.logger.info("\n%s\n", evaluation.format_table(judged))
     output.logger.info("results -> %s", directory)
@@ -269,12 +269,11 @@ def _evaluate(
     max_fpr: float,
 ) -> evaluation.SectionResult:
     domains = [clip.domain for clip, _ in held]
-    return evaluation.judge(
-        machine_type,
-        section,
-        [int(clip.label == "anomaly") for clip, _ in held],
-        [score for _, score in held],
-        domains if all(domains) else None,
-        decided,
-        max_fpr,
-    )
+    return evaluation.ScoredSection(
+        evaluation.SectionKey(machine_type, section),
+        np.array([clip.name for clip, _ in held]),
+        np.array([score for _, score in held]),
+        np.array([int(clip.label == "anomaly") for clip, _ in held]),
+        np.array(domains) if all(domains) else None,
+        None if decided is None else np.array(decided),
+    ).evaluate(max_fpr)

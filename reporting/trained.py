@@ -106,7 +106,7 @@ def _explain(
     heard: Mapping[tuple[str, str], Heard],
     folder: Path,
 ) -> None:
-    param = settings.for_machine(own, machine_type)
+    param = keras_model.as_imported(settings.for_machine(own, machine_type), machine_type, mode)
     place = keras_model.usable_model(param, machine_type, mode)
     try:
         listed = [clips.parse_clip(path, machine_type, path.parent.name) for path in paths]

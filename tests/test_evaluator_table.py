@@ -134,6 +134,18 @@ def test_the_official_score(ours):
     assert float(found) == pytest.approx(float(official), abs=TOLERANCE)
 
 
+def test_the_intervals(ours):
+    (official,) = [row[2] for row in read(OFFICIAL) if row[:1] == ["official score ci95"]]
+    rows = {row[0]: [*map(float, row[1:])] for row in ours if row and row[0].startswith("official")}
+    assert rows["official score ci95"] == pytest.approx([float(official)], abs=TOLERANCE)
+    (score,), (low, high) = (
+        rows["official score"],
+        rows["official score, 95 % interval (jackknife)"],
+    )
+    assert low < score < high
+    assert high - low > 10 * float(official)
+
+
 def test_undefined_values_are_empty_and_years_without_domains_have_no_such_table():
     nan = float("nan")
     values = dict(zip(evaluation.DOMAIN_COLUMNS, [0.5, nan, *[0.5] * 7], strict=True))
