@@ -40,6 +40,7 @@ from sklearn.neighbors import LocalOutlierFactor, NearestNeighbors
 
 from common import Frames
 from models.base import System
+from models.fused import Adam
 from models.resume import Resume
 from output import logger, progress_bar
 from schema import AEGAN_AD_SCORES
@@ -106,8 +107,7 @@ class AEGANAD(System):
         return self.decoder(self.encoder(x, training=training), training=training)
 
     def optimizer_of_fit(self) -> keras.optimizers.Optimizer:
-        fit = self.param["fit"]
-        return ExactAdam(fit["lr"], fit["beta_1"], fit["beta_2"], fit["epsilon"])
+        return Adam(self.param["fit"], torch=True)
 
     def generator_variables(self) -> list[keras.Variable]:
         """What the generator's optimiser moves."""
@@ -447,26 +447,6 @@ def discriminator(size: int, shape: dict[str, Any]) -> keras.Model:
         name="output_layer.2",
     )(h)
     return keras.Model(x, [value, embedding], name="discriminator")
-
-
-class ExactAdam(keras.optimizers.Adam):
-    """Adam with its epsilon where the paper (Kingma and Ba, algorithm 1) and PyTorch have it.
-
-    Keras adds it before the bias of the second moment is corrected, which makes it 30 times larger
-    in the first step, and larger than many gradients of a mean over 16384 pixels.
-    """
-
-    def update_step(
-        self, gradient: tf.Tensor, variable: keras.Variable, learning_rate: tf.Tensor
-    ) -> None:
-        step = tf.cast(self.iterations + 1, variable.dtype)
-        rate = tf.cast(learning_rate, variable.dtype)
-        index = self._get_variable_index(variable)
-        m, v = self._momentums[index], self._velocities[index]
-        m.assign_add((1 - self.beta_1) * (gradient - m))
-        v.assign_add((1 - self.beta_2) * (tf.square(gradient) - v))
-        spread = tf.sqrt(v / (1 - self.beta_2**step)) + self.epsilon
-        variable.assign_sub(rate * m / ((1 - self.beta_1**step) * spread))
 
 
 class WholeNorm(layers.Layer):

@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from common import Frames
+from models.fused import Adam
 from models.resume import Finite, Resume
 from output import progress_bar
 
@@ -73,8 +74,7 @@ class System(keras.Model):
 
     def optimizer_of_fit(self) -> keras.optimizers.Optimizer:
         """Adam with the settings of the `fit` block."""
-        fit = self.param["fit"]
-        return keras.optimizers.Adam(fit["lr"], fit["beta_1"], fit["beta_2"], fit["epsilon"])
+        return Adam(self.param["fit"])
 
     def cut(self, frames: tf.Tensor, starts: tf.Tensor) -> tf.Tensor:
         """The windows at some rows of the frames: (batch,) → (batch, n_frames, n_mels)."""

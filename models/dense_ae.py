@@ -13,6 +13,7 @@ import tensorflow as tf
 from keras import layers
 
 from models.base import System
+from models.fused import BatchNorm
 
 
 class DenseAE(System):
@@ -91,9 +92,7 @@ def autoencoder(
     for index, width in enumerate([*units, latent, *reversed(units)]):
         number = f"_{index}" if index else ""
         h = layers.Dense(width, name=f"dense{number}")(h)
-        h = layers.BatchNormalization(
-            momentum=momentum, epsilon=epsilon, name=f"batch_normalization{number}"
-        )(h)
+        h = BatchNorm(momentum=momentum, epsilon=epsilon, name=f"batch_normalization{number}")(h)
         h = layers.ReLU(name=f"relu{number}")(h)  # (batch, width)
     h = layers.Dense(input_dim, name=f"dense_{2 * len(units) + 1}")(h)  # (batch, input_dim)
     return keras.Model(x, h, name="autoencoder")

@@ -15,8 +15,8 @@ import tensorflow as tf
 from keras import initializers, layers
 
 from common import Frames
+from models.fused import Adam, torch_batch_norm
 from models.resume import Resume
-from models.torch_like import TorchBatchNorm, torch_adam
 from models.waveform import WaveformSystem
 
 LOSSES = ("loss", "g_sum", "regional_recon", "local_recon", "regional_adv", "local_adv")
@@ -50,9 +50,9 @@ class GRLNet(WaveformSystem):
         self.discriminator = discriminator(length, channels, net["kernel_discriminator"])
         self.seeds = keras.random.SeedGenerator(param["seed"])
         self.means = [keras.metrics.Mean(name=name) for name in LOSSES]
-        self.of_local = torch_adam(fit)
-        self.of_discriminator = torch_adam({**fit, "lr": fit["lr_discriminator"]})
-        self.compile(torch_adam(fit), jit_compile=False)
+        self.of_local = Adam(fit, torch=True)
+        self.of_discriminator = Adam({**fit, "lr": fit["lr_discriminator"]}, torch=True)
+        self.compile(Adam(fit, torch=True), jit_compile=False)
 
     @classmethod
     def unfit(cls, param: dict[str, Any], trained: list[str], scored: list[str]) -> list[str]:
@@ -202,9 +202,9 @@ def generator(length: int, channels: list[int], kernel: int, name: str) -> keras
     for number, (width, fan_in) in enumerate(zip(channels, inputs, strict=False)):
         h = convolution(layers.Conv1D, width, kernel, kernel * fan_in, f"encoder_{place}")(h)
         if number < 2:
-            h = layers.ReLU()(TorchBatchNorm(f"encoder_{place + 1}")(h))
+            h = layers.ReLU()(torch_batch_norm(f"encoder_{place + 1}")(h))
         else:
-            h = TorchBatchNorm(f"encoder_{place + 2}")(layers.ReLU()(h))
+            h = torch_batch_norm(f"encoder_{place + 2}")(layers.ReLU()(h))
         place += 3  # (batch, length - (number + 1) (kernel - 1), width)
     place = 0
     for width in reversed(inputs[:-1]):
@@ -213,7 +213,7 @@ def generator(length: int, channels: list[int], kernel: int, name: str) -> keras
             h
         )
         if place < 9:
-            h = layers.ReLU()(TorchBatchNorm(f"decoder_{place + 1}")(h))
+            h = layers.ReLU()(torch_batch_norm(f"decoder_{place + 1}")(h))
         place += 3
     h = layers.Reshape((length,))(layers.Activation("tanh")(h))
     return keras.Model(x, h, name=name)
@@ -229,7 +229,7 @@ def discriminator(length: int, channels: list[int], kernel: int) -> keras.Model:
             layers.Conv1D, width, kernel, kernel * fan_in, f"discriminator_{at}", strides=2
         )(h)
         if number < 3:
-            h = TorchBatchNorm(f"discriminator_{at + 1}")(h)
+            h = torch_batch_norm(f"discriminator_{at + 1}")(h)
         h = layers.ReLU()(h)
     h = layers.Flatten()(layers.Permute((2, 1))(h))  # (batch, channels * samples)
     within = h.shape[-1] ** -0.5

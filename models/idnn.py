@@ -15,6 +15,7 @@ import tensorflow as tf
 from keras import layers
 
 from models.base import System
+from models.fused import BatchNorm
 
 # Weights of a layer in a PyTorch checkpoint: name and, for a linear layer, the axes of its kernel.
 PYTORCH = {
@@ -94,7 +95,7 @@ def interpolator(
 
     def block(h: tf.Tensor, width: int, name: str) -> tf.Tensor:
         h = linear(h, width, f"{name}.liner")
-        h = layers.BatchNormalization(momentum=momentum, epsilon=epsilon, name=f"{name}.bn")(h)
+        h = BatchNorm(momentum=momentum, epsilon=epsilon, name=f"{name}.bn")(h)
         return layers.ReLU(name=f"{name}.relu")(h)  # (batch, width)
 
     x = keras.Input((input_dim,))

@@ -15,8 +15,8 @@ import tensorflow as tf
 from keras import initializers, layers, ops
 
 from common import Frames
+from models.fused import Adam, torch_batch_norm
 from models.resume import Resume
-from models.torch_like import TorchBatchNorm, torch_adam
 from models.waveform import WaveformSystem
 from settings import BadInput
 
@@ -58,7 +58,7 @@ class STgramMFN(WaveformSystem):
         self.arcface.build((None, self.embed.output.shape[-1]))
         self.mel_matrix = mel_matrix(feature)
         self.compile(
-            torch_adam(param["fit"]),
+            Adam(param["fit"], torch=True),
             loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
             jit_compile=False,
         )
@@ -333,7 +333,7 @@ def block(
 ) -> keras.KerasTensor:
     """Convolution, batch norm and, unless linear, PReLU."""
     h = conv2d(h, channels, kernel, stride, f"{name}-conv", depthwise)
-    h = TorchBatchNorm(f"{name}-bn")(h)
+    h = torch_batch_norm(f"{name}-bn")(h)
     return h if linear else PReLU(name=f"{name}-prelu")(h)
 
 
@@ -342,11 +342,11 @@ def bottleneck(
 ) -> keras.KerasTensor:
     """Widen, filter every channel, narrow; added to the input where the shapes allow it."""
     inside = h.shape[-1] * expansion
-    y = TorchBatchNorm(f"{name}-1")(conv2d(h, inside, 1, 1, f"{name}-0"))
+    y = torch_batch_norm(f"{name}-1")(conv2d(h, inside, 1, 1, f"{name}-0"))
     y = PReLU(name=f"{name}-2")(y)
-    y = TorchBatchNorm(f"{name}-4")(conv2d(y, inside, 3, stride, f"{name}-3", depthwise=True))
+    y = torch_batch_norm(f"{name}-4")(conv2d(y, inside, 3, stride, f"{name}-3", depthwise=True))
     y = PReLU(name=f"{name}-5")(y)
-    y = TorchBatchNorm(f"{name}-7")(conv2d(y, channels, 1, 1, f"{name}-6"))
+    y = torch_batch_norm(f"{name}-7")(conv2d(y, channels, 1, 1, f"{name}-6"))
     return h + y if stride == 1 and h.shape[-1] == channels else y
 
 
