@@ -75,9 +75,10 @@ def train(training: Training) -> None:
     name, param, stem, frames = training
     keras_model.clear_session()
     classes = keras_model.class_names(param, frames.clips)
-    system = keras_model.get_model(param, classes)
+    system = keras_model.get_model(param, classes, param["fit"]["precision"])
     resume = keras_model.interrupted(stem, param, frames.clips)
     history = system.train(frames, f"{param['system']} {name}", resume)
+    system = keras_model.in_float32(system)
     scores = system.score(frames)
     keras_model.check_finite(scores, frames.clips, f"{param['system']} {name}")
     thresholds = com.fit_thresholds(scores, classes, param, name)

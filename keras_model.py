@@ -72,17 +72,35 @@ class Trained(NamedTuple):
     distribution: tuple[float, float, float] | None = None
 
 
-def get_model(param: dict[str, Any], sections: Sequence[str]) -> System:
+def get_model(param: dict[str, Any], sections: Sequence[str], precision: str = "float32") -> System:
     """A new, compiled system, its weights drawn from the seed of the settings.
 
     Parameters
     ----------
     param : the settings of one system, resolved; "system" names it
     sections : the names of the sections it is to be trained on
+    precision : of what it computes; its weights are float32 in any case
     """
-    kind = _class(param["system"])
-    _keras().utils.set_random_seed(param["seed"])
-    return kind(param, sorted(set(sections)))
+    kind, keras = _class(param["system"]), _keras()
+    keras.utils.set_random_seed(param["seed"])
+    if precision == "float32":
+        return kind(param, sorted(set(sections)))
+    usual = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision)
+    try:
+        return kind(param, sorted(set(sections)))
+    finally:
+        keras.config.set_dtype_policy(usual)
+
+
+def in_float32(system: System) -> System:
+    """The same system, computing in float32, as scores are made, whatever it was trained in."""
+    if system.compute_dtype == "float32":
+        return system
+    exact = get_model(system.param, system.section_names)
+    exact.set_weights(system.get_weights())
+    exact.restore(system.arrays())
+    return exact
 
 
 def check_sections(
@@ -105,7 +123,10 @@ def check_sections(
 
 def check_trainable(param: dict[str, Any], machine_type: str, frames: Frames) -> None:
     """Raise BadInput where a system cannot be trained with these settings on these clips."""
-    _class(param["system"]).check(param, machine_type, frames)
+    kind, precision = _class(param["system"]), param["fit"]["precision"]
+    if precision != "float32" and not kind.mixes_precision:
+        raise BadInput(f"{param['system']}: fit.precision is {precision}; expected float32")
+    kind.check(param, machine_type, frames)
 
 
 def clear_session() -> None:
@@ -504,7 +525,8 @@ def _keras() -> ModuleType:
             import keras
             import tensorflow as tf
 
-            tf.config.get_visible_devices()
+            for gpu in tf.config.get_visible_devices("GPU"):
+                tf.config.experimental.set_memory_growth(gpu, True)
             tf.zeros(())
             # Every machine type has a network of its own, and TensorFlow warns of each.
             tf.get_logger().setLevel("ERROR")

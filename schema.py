@@ -134,6 +134,7 @@ SHARED: dict[str, Any] = {
         "shuffle": BOOLEAN,
         "validation_split": PART,
         "verbose": _one_of(0, 1, 2),
+        "precision": _one_of("float32", "mixed_float16", "mixed_bfloat16"),
     },
     "decision_threshold": INSIDE,
     "threshold_scope": _one_of("section", "machine_type"),

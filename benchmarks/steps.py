@@ -18,6 +18,7 @@ import numpy as np
 from here import timer
 
 import keras_model
+import models.base
 import settings
 from clips import Clip
 from common import Frames
@@ -86,6 +87,7 @@ def main() -> None:
     )
     frames = made_up(param, CLIPS.get(args.system, FEW), args.seconds)
     classes = keras_model.class_names(param, frames.clips)
+    models.base.WORTH_COMPILING = 0  # as a training of the published length
     here, plain = (keras_model.get_model(param, classes) for _ in range(2))
     windows, section = stacked(plain, frames)
     plain.cut = lambda frames, windows: windows

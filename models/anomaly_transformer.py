@@ -42,6 +42,8 @@ class AnomalyTransformer(System):
 
     values_a_batch = 2**19  # each window also takes n_frames ** 2 values a head and layer, often
 
+    gains_by_xla = True
+
     def __init__(self, param: dict[str, Any], sections: list[str]):
         super().__init__(param, sections)
         settings = dict(param["network"])

@@ -18,6 +18,8 @@ from models.fused import Adam
 from models.resume import Finite, Resume
 from output import progress_bar
 
+WORTH_COMPILING = 5000  # training steps; XLA takes seconds to compile one and saves milliseconds
+
 
 class System(keras.Model):
     """One system for one machine type.
@@ -32,6 +34,8 @@ class System(keras.Model):
     sections : the names of the sections it is trained on, in order; the classes of a classifier
     """
 
+    gains_by_xla = False  # whether XLA makes a training step faster; benchmarks/steps.py measures
+    mixes_precision = False  # whether it can be trained in half precision
     drop_last = False  # whether training leaves out a last batch that is not full
     values_a_batch = 2**22  # of the windows scored at a time: 16 MiB of float32
 
@@ -128,6 +132,8 @@ class System(keras.Model):
         done = resume.restore(self) if resume else 0
         if done >= fit["epochs"]:
             return resume.history
+        steps = n_train // batch if self.drop_last else -(-n_train // batch)
+        self.jit_compile = self.gains_by_xla and steps * fit["epochs"] >= WORTH_COMPILING
         held_out = {}
         if n_train < len(starts):
             held_out["validation_data"] = _batches(
@@ -143,7 +149,7 @@ class System(keras.Model):
                 self.param["seed"] if fit["shuffle"] else None,
                 self.drop_last,
             ),
-            steps_per_epoch=n_train // batch if self.drop_last else -(-n_train // batch),
+            steps_per_epoch=steps,
             initial_epoch=done,
             epochs=fit["epochs"],
             shuffle=False,

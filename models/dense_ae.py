@@ -23,6 +23,9 @@ class DenseAE(System):
     over its windows.
     """
 
+    gains_by_xla = True
+    mixes_precision = True
+
     def __init__(self, param: dict[str, Any], sections: list[str]):
         super().__init__(param, sections)
         self.network = autoencoder(self.n_frames * self.n_mels, **param["network"])

@@ -38,6 +38,9 @@ class IDNN(System):
     the mean over its windows.
     """
 
+    gains_by_xla = True
+    mixes_precision = True
+
     def __init__(self, param: dict[str, Any], sections: list[str]):
         super().__init__(param, sections)
         self.network = interpolator(

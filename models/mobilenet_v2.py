@@ -19,6 +19,7 @@ import tensorflow as tf
 
 from common import Frames
 from models.base import System
+from models.fused import BatchNorm
 from settings import BadInput
 
 EPSILON = np.finfo(np.float64).eps  # the official floor of probabilities in the score
@@ -32,17 +33,24 @@ class MobileNetV2(System):
     mean over its windows.
     """
 
+    mixes_precision = True
+
     def __init__(self, param: dict[str, Any], sections: list[str]):
         super().__init__(param, sections)
-        self.network = keras.applications.MobileNetV2(
+        network = keras.applications.MobileNetV2(
             input_shape=(self.n_frames, self.n_mels, 3),
             alpha=param["network"]["alpha"],
             weights=None,
             classes=len(sections),
         )
-        for layer in self.network.layers:
+
+        def own_norm(layer: keras.Layer) -> keras.Layer:
             if isinstance(layer, keras.layers.BatchNormalization):
-                layer.momentum = param["network"]["momentum"]
+                momentum = param["network"]["momentum"]
+                return BatchNorm(momentum=momentum, epsilon=layer.epsilon, name=layer.name)
+            return layer.__class__.from_config(layer.get_config())
+
+        self.network = keras.models.clone_model(network, clone_function=own_norm)
         self.compile(
             self.optimizer_of_fit(),
             loss="categorical_crossentropy",

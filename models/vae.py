@@ -38,6 +38,8 @@ class VAE(System):
     over its windows. In the history, `loss` is the sum of `mse` and `kl`.
     """
 
+    gains_by_xla = True
+
     def __init__(self, param: dict[str, Any], sections: list[str]):
         super().__init__(param, sections)
         self.network = variational(self.n_frames * self.n_mels, **param["network"])

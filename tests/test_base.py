@@ -137,3 +137,42 @@ def test_section_index_is_the_place_among_those_trained_on():
     system = keras_model.get_model(small(), ["section_01", "section_03"])
     assert system.section_names == ["section_01", "section_03"]
     assert system.section_index(frames_of(9, 9)).tolist() == [-1, 0]
+
+
+def test_a_step_compiled_by_xla_is_the_same_but_for_rounding(monkeypatch):
+    plain = keras_model.get_model(small(), ["section_00"])
+    expected = plain.train(frames_of(200))
+    assert not plain.jit_compile
+    monkeypatch.setattr("models.base.WORTH_COMPILING", 0)
+    compiled = keras_model.get_model(small(), ["section_00"])
+    found = compiled.train(frames_of(200))
+    assert compiled.jit_compile
+    # float32 sums in another order, and Adam's first full steps
+    np.testing.assert_allclose(found["loss"], expected["loss"], rtol=1e-4)
+
+
+@pytest.mark.parametrize("precision", ["mixed_float16", "mixed_bfloat16"])
+def test_a_system_trained_in_half_precision_scores_in_float32(precision):
+    frames = frames_of(200, 80)
+    system = keras_model.get_model(small(), ["section_00"], precision)
+    assert system.network.layers[1].compute_dtype == precision.removeprefix("mixed_")
+    losses = system.train(frames)["loss"]
+    exact = keras_model.in_float32(system)
+    assert exact.network.layers[1].compute_dtype == "float32"
+    for weight, kept in zip(exact.get_weights(), system.get_weights(), strict=True):
+        np.testing.assert_array_equal(weight, kept)
+    float32 = keras_model.get_model(small(), ["section_00"])
+    # bfloat16 has 8 bits: 30 dB are kept to 0.1 dB, which means over many values even out
+    np.testing.assert_allclose(losses, float32.train(frames)["loss"], rtol=1e-3)
+    np.testing.assert_allclose(exact.score(frames), float32.score(frames), rtol=1e-3)
+
+
+def test_half_precision_is_refused_where_it_does_not_work():
+    with pytest.raises(settings.BadInput, match=r"fit\.precision is mixed_float16"):
+        param = settings.for_system(
+            settings.yaml_load(
+                settings.HOME / "baseline.yaml", [("fit.precision", "mixed_float16")]
+            ),
+            "vae",
+        )
+        keras_model.check_trainable(param, "fan", frames_of(200))

@@ -132,7 +132,7 @@ def test_an_interrupted_report_leaves_the_old_one(tmp_path, monkeypatch, capsys)
     monkeypatch.setattr(listening, "hear", interrupted)
     monkeypatch.setattr("reporting.pictures.draw", lambda *_: ([], []))
     assert run("result") == 130
-    assert capsys.readouterr().err == "\ninterrupted\n"
+    assert capsys.readouterr().err == "\ninterrupted; the same command goes on from here\n"
     assert [path.name for path in to.iterdir()] == ["report.html"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["report", "result"]
 
