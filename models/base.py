@@ -211,7 +211,7 @@ class System(keras.Model):
         batch = min(len(starts), max(1, self.values_a_batch // values))
         row = tf.TensorSpec((batch,), tf.int64)
         compiled = tf.function(
-            lambda starts, section: of(self.cut(array, starts), section)
+            lambda starts, section: of(self.cut(array, starts), section), autograph=False
         ).get_concrete_function(row, row)
         found = []
         for at in range(0, len(starts), batch):
