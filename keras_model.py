@@ -429,6 +429,8 @@ def load_model(
         if machine_type is not None:
             wanted = machine_types == machine_type
         distribution = _read_about(place)["imported"].get("distribution")
+        if distribution and len(distribution) != 3:
+            raise ValueError("its thresholds' distribution is not of three numbers")
         return Trained(
             system,
             system.training_scores(scores)[wanted],
