@@ -61,12 +61,19 @@ def progress_bar(total: int, title: str, unit: str, done: int = 0) -> tqdm:
 
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Write a file beside its place and rename it there: it appears whole or not at all."""
+    """Write a file beside its place and rename it there: it appears whole or not at all.
+
+    Raises OSError naming its place, where the disk is full or read-only.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{os.getpid()}.{path.name}")
     try:
         yield beside
         os.replace(beside, path)
+    except OSError as error:
+        if error.errno and error.filename in (None, beside, str(beside)):
+            raise OSError(error.errno, error.strerror, str(path)) from None
+        raise
     finally:
         beside.unlink(missing_ok=True)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import logging
 import os
@@ -101,6 +102,24 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
         raise OSError("full")
     assert [path.name for path in place.parent.iterdir()] == ["result.csv"]
     assert place.read_text() == "old"
+
+
+def test_a_disk_that_is_full_or_gone_is_told_with_the_place(tmp_path: Path, monkeypatch) -> None:
+    def full(*_) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def gone(beside: str, place: str) -> None:
+        raise OSError(errno.ENOENT, "No such file or directory", str(beside), None, str(place))
+
+    place = tmp_path / "result.csv"
+    for fails, said in ((full, "No space"), (gone, "No such file")):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "replace", fails)
+            with pytest.raises(OSError, match=said) as caught:
+                output.save_csv(place, [["a"]])
+        assert caught.value.filename == str(place)
+    with pytest.raises(OSError, match="other"), output.whole_file(place):
+        raise OSError(errno.EIO, "other", "elsewhere")
 
 
 def test_csv_and_json_are_read_back_as_they_were(tmp_path: Path) -> None:
