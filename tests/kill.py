@@ -94,7 +94,7 @@ def start(script: str, data: Path, out: Path) -> subprocess.Popen[str]:
         f"cache_directory={out}/cache",
     ]
     return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
 
 

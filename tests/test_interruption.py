@@ -39,7 +39,7 @@ def extracting(data: Path, out: Path) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        process_group=0,
+        start_new_session=True,
     )
     until = time.monotonic() + 60
     while not list(out.glob("cache/*.done.npy")):

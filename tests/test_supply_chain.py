@@ -46,7 +46,12 @@ def test_a_licence_is_what_the_package_says() -> None:
             1,
             "a 1: X-1, mended in 2",
         ),
-        ([{"name": "a", "skip_reason": "no"}], 1, "not audited, for nothing was to be learnt of"),
+        ([{"name": "a", "skip_reason": "no"}], 1, "error: nothing was to be learnt of any package"),
+        (
+            [{"name": "a", "vulns": []}, {"name": "b", "skip_reason": "no"}],
+            1,
+            "nothing was to be learnt of b; is pypi.org within reach?",
+        ),
         (None, 1, "error: not audited; is pypi.org within reach? (no route)"),
     ],
 )

@@ -26,9 +26,9 @@ def main() -> int:
     print("\n".join(lines))
     print(f"{len(held) - len(unknown)} of {len(held)} packages audited, {len(lines)} findings")
     if unknown:
+        which = "any package" if len(unknown) == len(held) else ", ".join(unknown)
         print(
-            f"error: not audited, for nothing was to be learnt of them: {', '.join(unknown)}; "
-            "is pypi.org within reach?",
+            f"error: nothing was to be learnt of {which}; is pypi.org within reach?",
             file=sys.stderr,
         )
     return 1 if lines or unknown else 0
