@@ -175,7 +175,6 @@ def _cached(
         count, problems = kept["count"], kept["problems"]
         shape = (sum(count), makes.get("n_mels", 1))
         well = len(count) == n_clips and all(0 <= index < n_clips for index, _ in problems)
-        well = well and min(count, default=0) >= 0
     except (KeyError, TypeError, *_BROKEN):
         return None
     return (kept, array) if well and array.shape == shape and array.dtype == np.float32 else None
