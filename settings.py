@@ -11,7 +11,6 @@ import copy
 import difflib
 import errno
 import logging
-import os
 import re
 import signal
 import sys
@@ -347,8 +346,6 @@ def guarded(main: Callable[[], int]) -> int:
     except OSError as error:
         if error.errno is None:
             raise
-        if error.errno == errno.EPIPE:  # or Python would complain of the rest as it ends
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         where = f"{error.filename}: " if error.filename else ""
         advice = _ADVICE.get(error.errno, "see to it, and run the same command again")
         return _failed(f"{where}{error.strerror}; {advice}")

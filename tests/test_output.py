@@ -71,7 +71,7 @@ def test_output_that_nobody_reads_any_more_ends_quietly(tmp_path: Path) -> None:
         "import sys, settings, output, pathlib\n"
         "def run():\n"
         f"    output.setup_log(pathlib.Path({str(tmp_path)!r}))\n"
-        "    for _ in range(9): output.logger.info('x' * 99999)\n"
+        "    for _ in range(9): output.logger.info('text')\n"
         "sys.exit(settings.guarded(run))\n"
     )
     command = [sys.executable, "-c", code]

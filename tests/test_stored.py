@@ -63,7 +63,7 @@ ZEROS = np.zeros(1000)
             0,
             "not the",
         ),
-        ([("a.npy", npy(ZEROS, kind=("'<f8'", "'|V0'"), n=("(1000,)", "(9999,)")))], 0, "neither"),
+        ([("a.npy", npy(ZEROS, kind=("'<f8'", "'<U0'"), n=("(1000,)", "(9999,)")))], 0, "neither"),
         ([("a.npy", npy(ZEROS, kind=("'<f8'", "'|O8'")))], 0, "Python objects"),
         ([("a.npy", b"\x93NUMPY\x01\x00\xff\xff" + b"(" * 65535)], 0, "."),
         ([("a.npy", b"\x93NUMPY\x01\x00\x10\x00{'shape': (1L, ((")], 0, "."),
