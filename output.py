@@ -108,7 +108,11 @@ def _is_there(process: int) -> bool:
 def save_csv(path: Path, rows: Sequence[Sequence[Any]]) -> None:
     """Write rows in the official form: commas, no header of its own, lines ending in "\\n"."""
     with whole_file(path) as beside, beside.open("w", newline="", encoding="utf-8") as stream:
-        csv.writer(stream, lineterminator="\n").writerows(rows)
+        plain = csv.writer(stream, lineterminator="\n")
+        quoted = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_ALL)
+        for row in rows:
+            # Before Python 3.13 a lone carriage return is not quoted, and ends the row for readers.
+            (quoted if any("\r" in str(value) for value in row) else plain).writerow(row)
 
 
 def save_json(path: Path, tree: Any) -> None:

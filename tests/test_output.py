@@ -123,9 +123,9 @@ def test_a_disk_that_is_full_or_gone_is_told_with_the_place(tmp_path: Path, monk
 
 
 def test_csv_and_json_are_read_back_as_they_were(tmp_path: Path) -> None:
-    rows = [["a\nb.wav", "0.1"], ['c, "d".wav', "\u97f3"]]
+    rows = [["a\nb.wav", "0.1"], ["a\rb.wav", "0.2"], ['c, "d".wav', "\u97f3"]]
     output.save_csv(tmp_path / "a.csv", rows)
-    assert b"\r" not in (tmp_path / "a.csv").read_bytes()
+    assert b"\r\n" not in (tmp_path / "a.csv").read_bytes()
     with (tmp_path / "a.csv").open(newline="", encoding="utf-8") as stream:
         assert list(csv.reader(stream)) == rows
     output.save_json(tmp_path / "a.json", {"\u97f3": [1, None]})
