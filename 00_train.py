@@ -30,14 +30,14 @@ def main() -> int:
     units = settings.units(args, settings.yaml_load(args.config, args.set))
     with output.alone(*(Path(unit["model_directory"]) for unit in units)):
         todo = plan(args, units)
-        failures = settings.Together()
+        failures = settings.Together(tell=True)
         for number, training in enumerate(todo, start=1):
             output.setup_log(Path(training.param["result_directory"]))
             progress = f"[{number}/{len(todo)}] {training.name}"
             output.logger.info("%s: %d clips", progress, len(training.frames.clips))
             with failures:
                 train(training)
-        failures.stop()
+        failures.stop(len(todo))
     return 0
 
 

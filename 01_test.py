@@ -29,9 +29,10 @@ def main() -> int:
         for mixed, seed in itertools.product(args.ensemble, args.seed or [None])
     ]
     with output.alone(*(Path(p["result_directory"]) for p in [*units, *(own for _, own in made)])):
-        compared, members = {}, {}
-        for param, tests in testing.plan(args, units):
-            judged, of = test_system(param, tests, args)
+        compared, members, failures = {}, {}, settings.Together(tell=True)
+        planned = testing.plan(args, units)
+        for param, tests in planned:
+            judged, of = test_system(param, tests, args, failures)
             compared[f"{param['system']} seed {param['seed']}"] = judged
             members[param["system"], param["seed"]] = of
         for mixed, param in made:
@@ -39,8 +40,9 @@ def main() -> int:
             compared[f"{mixed.name} seed {param['seed']}"] = ensemble.save(
                 param, mixed, args.norm, args.mode, of, bool(args.ground_truth)
             )
-    if len(compared) > 1:
-        output.logger.info("%s\n", results.comparison(compared))
+        if len(compared) > 1:
+            output.logger.info("%s\n", results.comparison(compared))
+        failures.stop(sum(len(tests) for _, tests in planned))
     return 0
 
 
@@ -56,24 +58,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def test_system(
-    param: dict[str, Any], tests: list[testing.Test], args: argparse.Namespace
+    param: dict[str, Any],
+    tests: list[testing.Test],
+    args: argparse.Namespace,
+    failures: settings.Together,
 ) -> tuple[list[evaluation.SectionResult], dict[str, ensemble.Scored]]:
-    """Score, decide and evaluate a system: the metrics of its sections, and its scores."""
+    """Score, decide and evaluate a system: the metrics of its sections, and its scores.
+
+    A machine type whose scores are no numbers is left out of them, and told to failures.
+    """
     output.setup_log(Path(param["result_directory"]))
     judged, scored, used, extra = [], {}, {}, []
     for number, (machine_type, own, model, frames, training) in enumerate(tests, start=1):
         progress = f"[{number}/{len(tests)}] {machine_type}"
         output.logger.info("%s: %d clips", progress, len(frames.clips))
-        found = scoring.score(model, own, machine_type, frames, training, args.force)
-        scores, sections = found.of_clips, found.training_sections
-        used[machine_type] = com.fit_thresholds(
-            found.of_training, sections, own, machine_type, found.distribution
-        )
-        judged += results.save(param, machine_type, frames.clips, scores, used[machine_type])
-        scored[machine_type] = ensemble.Scored(
-            frames.clips, scores, found.training_names, sections, found.of_training
-        )
-        extra.append((frames.clips, found.extra))
+        with failures:
+            found = scoring.score(model, own, machine_type, frames, training, args.force)
+            scores, sections = found.of_clips, found.training_sections
+            used[machine_type] = com.fit_thresholds(
+                found.of_training, sections, own, machine_type, found.distribution
+            )
+            judged += results.save(param, machine_type, frames.clips, scores, used[machine_type])
+            scored[machine_type] = ensemble.Scored(
+                frames.clips, scores, found.training_names, sections, found.of_training
+            )
+            extra.append((frames.clips, found.extra))
+    if not scored:
+        return [], {}
     results.conclude(param, judged, used, bool(args.ground_truth))
     results.save_all_scores(param, extra)
     if param.get("equal_error"):

@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test fuzz kill-test lint audit licences clean
 
 demo: $(VENV)/installed
 	$(BIN)/python tools/demo_data.py --to demo --machine fan gearbox valve
@@ -21,6 +21,14 @@ demo: $(VENV)/installed
 test: $(VENV)/installed-dev
 	TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 OMP_NUM_THREADS=1 \
 	$(BIN)/python -m pytest -n auto --dist loadfile
+
+# Wavs and names of every kind, other ones each time.
+fuzz: $(VENV)/installed-dev
+	FUZZ_CASES=2000 $(BIN)/python -m pytest -q tests/test_fuzz.py
+
+# Training and testing killed fifty times at random moments.
+kill-test: $(VENV)/installed-dev
+	$(BIN)/python tests/kill.py --kills 50
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
@@ -38,6 +46,16 @@ $(VENV)/installed: requirements.txt | $(BIN)/python
 $(VENV)/installed-dev: requirements.txt requirements-dev.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	touch $@
+
+# What is known to be wrong with the pinned packages. It asks pypi.org.
+audit: $(VENV)/installed-dev
+	$(PYTHON) -m venv $(VENV)/audit
+	$(VENV)/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit==2.10.1
+	$(BIN)/python tools/audit.py $(VENV)/audit/bin/pip-audit
+
+# The licences of the pinned packages, as these state them.
+licences: $(VENV)/installed
+	$(BIN)/python tools/third_party.py > THIRD_PARTY.md
 
 clean:
 	rm -rf $(VENV) demo cache

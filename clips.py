@@ -69,6 +69,8 @@ def parse_clip(path: Path, machine_type: str, folder: str) -> Clip:
     Raises ValueError for a name of no known form, or one that puts an anomaly among the
     training clips.
     """
+    if not _is_text(path.name):
+        raise ValueError("its name is not UTF-8")
     for pattern in _NAMES:
         match = pattern.fullmatch(path.name)
         if match:
@@ -80,6 +82,19 @@ def parse_clip(path: Path, machine_type: str, folder: str) -> Clip:
     raise ValueError(
         "not a clip name of any DCASE year, such as section_00_source_train_normal_0000_a_1.wav"
     )
+
+
+def shown(path: Path) -> str:
+    """A path on one line, whatever is in it: "a\\nb.wav"."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode()
+        for character in str(path)
+    )
+
+
+def _is_text(name: str) -> bool:
+    # The bytes of a file name that are no text stand in it as surrogates, which no file takes.
+    return not re.search("[\ud800-\udfff]", name)
 
 
 def dataset_directory(param: dict[str, Any], mode: str) -> Path:
@@ -113,6 +128,9 @@ def select_machines(param: dict[str, Any], mode: str, wanted: list[str]) -> list
             f"{mode}_directory: {directory} holds no machine type; "
             "expected <machine type>/train/*.wav in it"
         )
+    for name in machines:
+        if not _is_text(name):
+            raise BadInput(f"{shown(directory / name)}: this folder's name is not UTF-8; rename it")
     unknown = [name for name in wanted if name not in machines]
     if unknown:
         raise BadInput(
@@ -190,7 +208,7 @@ def _listed_attributes(home: Path) -> dict[str, tuple[tuple[str, str], ...]]:
             raise BadInput(f"{path}: has no column file_name; expected file_name,d1p,d1v,...")
         for row in rows:
             names = [key for key in row if key and re.fullmatch(r"d\d+p", key) and row[key]]
-            listed["/".join(row["file_name"].split("/")[-2:])] = tuple(
+            listed["/".join((row["file_name"] or "").split("/")[-2:])] = tuple(
                 (row[key], row.get(f"{key[:-1]}v") or "") for key in names
             )
     return listed

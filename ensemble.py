@@ -8,7 +8,6 @@ are tested with it. The threshold comes from the combined scores of the training
 from __future__ import annotations
 
 import argparse
-import json
 import re
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ import common as com
 import evaluation
 import output
 import results
+import stored
 from clips import Clip
 from schema import SYSTEMS
 from settings import BadInput, nearest
@@ -202,7 +202,8 @@ def save(
     output.setup_log(directory)
     judged: list[evaluation.SectionResult] = []
     used = {}
-    for machine_type in next(iter(members.values())):
+    held = [set(scored) for scored in members.values()]
+    for machine_type in sorted(set.intersection(*held)):
         of = {name: scored[machine_type] for name, scored in members.items()}
         combined = combine(of, ensemble.weights, norm)
         _warn_of_gaps(ensemble.name, machine_type, of, combined)
@@ -212,6 +213,8 @@ def save(
         judged += results.save(
             param, machine_type, combined.clips, combined.scores, used[machine_type]
         )
+    if not used:
+        return []
     results.conclude(param, judged, used, truth)
     made = {"weights": ensemble.weights, "norm": norm, "seed": param["seed"]}
     output.save_json(directory / RECORD, {**read_record(directory), mode: made})
@@ -222,7 +225,7 @@ def read_record(directory: Path) -> dict[str, Any]:
     """What `ensemble.json` of a result directory holds: mode → weights, norm, seed; or nothing."""
     path = directory / RECORD
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = stored.read_json(path)
         if all(set(made["weights"]) <= set(SYSTEMS) for made in record.values()):
             return record
     except FileNotFoundError:

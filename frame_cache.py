@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+import signal
+import tokenize
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from clips import Clip, dataset_directory, list_clips
+from clips import Clip, dataset_directory, list_clips, shown
 from common import Frames, file_header, file_load, log_mel
-from output import logger, progress_bar, save_csv, save_json, whole_file
+from output import logger, progress_bar, save_csv, save_json, sweep, whole_file
 from settings import BadInput
 from signals import holds_signals, list_signals
+from stored import LARGEST_JSON, read_json
 
 CACHE_VERSION = 1  # raise when the same settings would give other frames
+CACHE_LEFTOVERS = 3600  # seconds after which what a dead run left half-written is removed
 CLIPS_A_TASK = 16
 CLIPS_WORTH_A_PROCESS = 200  # extracting fewer takes less time than starting another process
 WINDOW_KEYS = (
@@ -26,6 +31,7 @@ WINDOW_KEYS = (
     "n_hop_frames",
 )  # cut windows out of frames; frames do not depend on them
 SAMPLE_KEYS = ("input", "sample_rate", "channel")  # what samples depend on
+_BROKEN = (OSError, ValueError, EOFError, SyntaxError, tokenize.TokenError)  # of an array
 
 
 def read_clips(
@@ -61,7 +67,7 @@ def read_clips(
     if not frames.clips:
         raise BadInput(
             "\n".join(
-                [f"{path}: {problem}" for path, problem in bad]
+                [f"{shown(path)}: {problem}" for path, problem in bad]
                 + [f"{machine_type}: no clip of {', '.join(folders)} is usable"]
             )
         )
@@ -117,13 +123,17 @@ def load_frames(
     }
     identity: list[Any] = [CACHE_VERSION, makes]
     for clip in clips:
-        stat = clip.path.stat()
-        identity.append([str(clip.path.resolve()), stat.st_size, stat.st_mtime_ns])
+        try:
+            stat = clip.path.stat()
+            identity.append([str(clip.path.resolve()), stat.st_size, stat.st_mtime_ns])
+        except OSError:  # a link to nowhere: reading it will tell
+            identity.append(str(clip.path))
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:24]
     place, about = cache / f"{key}.npy", cache / f"{key}.json"
     found = _cached(place, about, len(clips), makes)
     if found is None:
         cache.mkdir(parents=True, exist_ok=True)
+        sweep(cache, CACHE_LEFTOVERS)
         with FileLock(cache / f".{key}.lock"):
             # Another run may have extracted them meanwhile.
             found = _cached(place, about, len(clips), makes)
@@ -160,12 +170,12 @@ def _cached(
 ) -> tuple[dict[str, Any], np.ndarray] | None:
     """What the cache holds, or None where it holds nothing, or something broken."""
     try:
-        kept = json.loads(about.read_text(encoding="utf-8"))
-        array = np.load(place, mmap_mode="r", allow_pickle=False)
+        kept = read_json(about, LARGEST_JSON + 1000 * n_clips)
+        array = np.lib.format.open_memmap(place, "r")
         count, problems = kept["count"], kept["problems"]
         shape = (sum(count), makes.get("n_mels", 1))
         well = len(count) == n_clips and all(0 <= index < n_clips for index, _ in problems)
-    except (OSError, ValueError, EOFError, KeyError, TypeError):
+    except (KeyError, TypeError, *_BROKEN):
         return None
     return (kept, array) if well and array.shape == shape and array.dtype == np.float32 else None
 
@@ -202,9 +212,11 @@ def _extract(
     bar = progress_bar(readable, f"{title} features", "clip", readable - len(missing))
     try:
         with bar:
-            for n_clips, found in parallel(
-                delayed(_write_frames)(task, makes, unfinished, done) for task in tasks
-            ):
+            with _without_ctrl_c():
+                running = parallel(
+                    delayed(_write_frames)(task, makes, unfinished, done) for task in tasks
+                )
+            for n_clips, found in running:
                 problems += found
                 bar.update(n_clips)
     except TerminatedWorkerError:
@@ -217,12 +229,32 @@ def _extract(
     return {"count": count.tolist(), "problems": sorted(problems)}
 
 
+@contextlib.contextmanager
+def _without_ctrl_c() -> Iterator[None]:
+    """Processes started within never see Ctrl-C, which this process hears of afterwards.
+
+    A terminal sends it to all of them, and each would print where it was.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    from multiprocessing import resource_tracker
+
+    resource_tracker.ensure_running()  # starting it within would take the mask away again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _unfinished(path: Path, shape: tuple[int, ...], kind: type) -> bool:
     """Whether an array of this shape was begun already; if not, begin it, its disk space taken."""
     try:
-        if np.load(path, mmap_mode="r").shape == shape:
+        array = np.lib.format.open_memmap(path, "r")
+        if (array.shape, array.dtype) == (shape, kind):
             return True
-    except (OSError, ValueError, EOFError):
+    except _BROKEN:
         pass
     with whole_file(path) as beside:
         array = np.lib.format.open_memmap(beside, "w+", kind, shape)
@@ -230,10 +262,7 @@ def _unfinished(path: Path, shape: tuple[int, ...], kind: type) -> bool:
         # Without its space, a memory map on a full disk ends the process, and nobody learns why.
         if hasattr(os, "posix_fallocate"):
             with beside.open("r+b") as stream:
-                try:
-                    os.posix_fallocate(stream.fileno(), 0, beside.stat().st_size)
-                except OSError as error:
-                    raise OSError(error.errno, error.strerror, str(path)) from None
+                os.posix_fallocate(stream.fileno(), 0, beside.stat().st_size)
     return False
 
 
@@ -291,14 +320,15 @@ def report_bad_clips(bad: list[tuple[Path, str]], directory: Path, skip: bool) -
         (directory / "bad_clips.csv").unlink(missing_ok=True)
         return
     bad = list(dict.fromkeys(bad))  # several systems may have met the same ones
-    lines = [f"{path}: {problem}" for path, problem in bad]
+    lines = [f"{shown(path)}: {problem}" for path, problem in bad]
     if not skip:
         raise BadInput(
             f"{len(bad)} clips cannot be used:\n"
             + "\n".join(lines)
             + "\nmend or remove them, or go on without them with --skip-bad"
         )
-    save_csv(directory / "bad_clips.csv", [("clip", "problem"), *bad])
+    rows = [(shown(path), problem) for path, problem in bad]
+    save_csv(directory / "bad_clips.csv", [("clip", "problem"), *rows])
     for line in lines:
         logger.warning("skipped: %s", line)
     logger.warning("%d clips skipped, listed in %s", len(bad), directory / "bad_clips.csv")

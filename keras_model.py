@@ -14,7 +14,6 @@ import json
 import os
 import sys
 import tempfile
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -22,11 +21,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+import stored
 from checkpoints import read_hdf5
 from clips import Clip
 from common import Frames
 from output import save_json, whole_file
-from settings import BadInput, __version__, given, look_up, put
+from settings import BadInput, __version__, check, given, look_up, put
 
 if TYPE_CHECKING:
     from models.base import System
@@ -275,17 +275,19 @@ def save_model(
     import keras
     import tensorflow as tf
 
-    _beside(stem, ".json").unlink(missing_ok=True)
-    with whole_file(_beside(stem, ".npz")) as beside, beside.open("wb") as stream:
-        np.savez(
-            stream,
-            train_scores=scores,
-            train_sections=np.array([clip.section for clip in clips], str),
-            train_clips=np.array([clip.name for clip in clips], str),
-            train_machine_types=np.array([clip.machine_type for clip in clips], str),
-            **{f"weight_{number:04}": value for number, value in enumerate(system.get_weights())},
-            **system.arrays(),
-        )
+    arrays = {
+        "train_scores": scores,
+        "train_sections": np.array([clip.section for clip in clips], str),
+        "train_clips": np.array([clip.name for clip in clips], str),
+        "train_machine_types": np.array([clip.machine_type for clip in clips], str),
+        **{f"weight_{number:04}": value for number, value in enumerate(system.get_weights())},
+        **system.arrays(),
+    }
+    with whole_file(_beside(stem, ".npz")) as beside:
+        with beside.open("wb") as stream:
+            np.savez(stream, **arrays)
+        # From here on an earlier model is gone; should the disk be full, it is kept.
+        _beside(stem, ".json").unlink(missing_ok=True)
     save_json(
         _beside(stem, ".json"),
         {
@@ -334,7 +336,8 @@ def as_imported(param: dict[str, Any], machine_type: str, mode: str) -> dict[str
     if not _beside(stem, ".json").is_file():
         return param
     about = _read_about(stem)
-    for key in about["imported"].get("keys", ()):
+    for key in map(str, about["imported"].get("keys", ())):
+        check(param["system"], key, look_up(about["settings"], key), f"{stem}.json")
         if not given(param, key):
             param = put(param, key, look_up(about["settings"], key))
     return param
@@ -394,9 +397,8 @@ def check_named(place: Path, machine_type: str, training: Frames | None) -> None
 def array_shapes(stem: Path) -> dict[str, tuple[int, ...]]:
     """The shapes of the arrays of a model made here, without loading them: name → shape."""
     try:
-        with np.load(_beside(stem, ".npz"), allow_pickle=False) as held:
-            return {key: held[key].shape for key in held.files}
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
+        return stored.array_shapes(_beside(stem, ".npz"))
+    except (OSError, ValueError) as error:
         raise _damaged(stem, error) from None
 
 
@@ -434,25 +436,40 @@ def load_model(
         return _load_official(place, param, training)
     system = get_model(param, trained_sections(place, param))
     try:
-        with np.load(_beside(place, ".npz"), allow_pickle=False) as held:
-            arrays = {key: held[key] for key in held.files}
+        _check_weights(system, place)
+        arrays = stored.read_arrays(_beside(place, ".npz"))
         weights = sorted(key for key in arrays if key.startswith("weight_"))
         system.set_weights([arrays.pop(name) for name in weights])
         scores, sections = arrays.pop("train_scores"), arrays.pop("train_sections")
         machine_types = arrays.pop("train_machine_types")
         names = arrays.pop("train_clips", np.empty(0, str))
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        if not np.isfinite(scores).all():
+            raise ValueError("its training scores are not finite")
+        system.restore(arrays)
+        wanted = np.full(len(scores), True)
+        if machine_type is not None:
+            wanted = machine_types == machine_type
+        distribution = _read_about(place)["imported"].get("distribution")
+        if distribution and len(distribution) != 3:
+            raise ValueError("its thresholds' distribution is not of three numbers")
+        return Trained(
+            system,
+            system.training_scores(scores)[wanted],
+            sections[wanted].tolist(),
+            names[wanted].tolist() if len(names) else [],
+            tuple(map(float, distribution)) if distribution else None,
+        )
+    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
         raise _damaged(place, error) from None
-    system.restore(arrays)
-    wanted = np.full(len(scores), True) if machine_type is None else machine_types == machine_type
-    distribution = _read_about(place)["imported"].get("distribution")
-    return Trained(
-        system,
-        system.training_scores(scores)[wanted],
-        sections[wanted].tolist(),
-        names[wanted].tolist() if len(names) else [],
-        tuple(distribution) if distribution else None,
-    )
+
+
+def _check_weights(system: System, place: Path) -> None:
+    """Raise ValueError where the stored weights are not those of the network, before reading."""
+    shapes = stored.array_shapes(_beside(place, ".npz"))
+    held = [shapes[key] for key in sorted(shapes) if key.startswith("weight_")]
+    wanted = [tuple(weight.shape) for weight in system.weights]
+    if held != wanted:
+        raise ValueError(f"its weights are not those of the network: {held} instead of {wanted}")
 
 
 def _load_official(path: Path, param: dict[str, Any], training: Frames | None) -> Trained:
@@ -461,7 +478,7 @@ def _load_official(path: Path, param: dict[str, Any], training: Frames | None) -
     system = get_model(param, sections)
     try:
         assign_published(system.published(), read_hdf5(path))
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
         raise BadInput(
             f"{path}: not a model of the official baseline for the system "
             f"{param['system']} with these settings ({error})"
@@ -554,16 +571,26 @@ def _beside(stem: Path, ending: str) -> Path:
 def _read_about(stem: Path) -> dict[str, Any]:
     path = _beside(stem, ".json")
     try:
-        about = json.loads(path.read_text(encoding="utf-8"))
-        if {"settings", "sections", "training_clips", "thresholds"} <= set(about):
-            about["imported"] = dict(about.get("imported") or {})
+        about = stored.read_json(path)
+        about["imported"] = about.get("imported") or {}
+        if all(isinstance(about[key], kind) for key, kind in _DESCRIPTION.items()) and (
+            isinstance(about["training_clips"]["count"], int)
+            and all(isinstance(name, str) for name in about["sections"])
+            and isinstance(about["imported"].get("keys", []), list)
+        ):
             return about
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
         pass
     raise BadInput(
         f"{path}: not the description of a model made here; remove it, or train again "
         "with 00_train.py --force"
     )
+
+
+_DESCRIPTION = {
+    **{"settings": dict, "sections": list, "training_clips": dict, "thresholds": dict},
+    "imported": dict,
+}
 
 
 def _differs(about: dict[str, Any], param: dict[str, Any]) -> list[str]:

@@ -7,7 +7,9 @@ import csv
 import json
 import logging
 import os
+import re
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,11 +24,11 @@ logger = logging.getLogger("baseline")
 def setup_log(directory: Path) -> None:
     """Send messages to the screen and, with times, to `baseline.log` in a directory."""
     directory.mkdir(parents=True, exist_ok=True)
-    screen = logging.StreamHandler(sys.stdout)
+    screen = _Telling(sys.stdout)
     screen.setFormatter(logging.Formatter("%(message)s"))
     # Errors reach the screen as the last word of the run, from `settings.guarded`.
     screen.addFilter(lambda record: record.levelno < logging.ERROR)
-    file = logging.FileHandler(directory / "baseline.log", encoding="utf-8")
+    file = _LogFile(directory / "baseline.log", encoding="utf-8")
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     for handler in logger.handlers[:]:
         logger.removeHandler(handler)
@@ -37,6 +39,20 @@ def setup_log(directory: Path) -> None:
     logger.propagate = False
 
 
+class _Telling(logging.StreamHandler):
+    """Fails as every other file does; logging itself prints a traceback and goes on."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        error = sys.exc_info()[1]
+        if isinstance(error, OSError):
+            raise OSError(error.errno, error.strerror, getattr(self, "baseFilename", "the screen"))
+        super().handleError(record)
+
+
+class _LogFile(_Telling, logging.FileHandler):
+    pass
+
+
 def progress_bar(total: int, title: str, unit: str, done: int = 0) -> tqdm:
     """A progress bar with the time left; rarely redrawn where nobody watches it."""
     often = 0.1 if sys.stderr.isatty() else 10
@@ -45,20 +61,58 @@ def progress_bar(total: int, title: str, unit: str, done: int = 0) -> tqdm:
 
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Write a file beside its place and rename it there: it appears whole or not at all."""
+    """Write a file beside its place and rename it there: it appears whole or not at all.
+
+    Raises OSError naming its place, where the disk is full or read-only.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{os.getpid()}.{path.name}")
     try:
         yield beside
         os.replace(beside, path)
+    except OSError as error:
+        if error.errno and error.filename in (None, beside, str(beside)):
+            raise OSError(error.errno, error.strerror, str(path)) from None
+        raise
     finally:
         beside.unlink(missing_ok=True)
+
+
+def sweep(directory: Path, seconds: float = 0) -> None:
+    """Remove what runs that ended amid `whole_file` left in a directory.
+
+    That is what bears the number of a process that is not there, and was not written to for so
+    many seconds: another machine may be at work in a directory that it shares.
+    """
+    for path in directory.glob(".*.*"):
+        number = path.name.split(".")[1]
+        if not re.fullmatch("[0-9]{1,7}", number) or _is_there(int(number)):
+            continue
+        with contextlib.suppress(FileNotFoundError):  # another run sweeps too
+            if path.is_file() and time.time() - path.stat().st_mtime >= seconds:
+                path.unlink()
+
+
+def _is_there(process: int) -> bool:
+    if os.name != "posix":  # elsewhere asking would end it
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def save_csv(path: Path, rows: Sequence[Sequence[Any]]) -> None:
     """Write rows in the official form: commas, no header of its own, lines ending in "\\n"."""
     with whole_file(path) as beside, beside.open("w", newline="", encoding="utf-8") as stream:
-        csv.writer(stream, lineterminator="\n").writerows(rows)
+        plain = csv.writer(stream, lineterminator="\n")
+        quoted = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_ALL)
+        for row in rows:
+            # Before Python 3.13 a lone carriage return is not quoted, and ends the row for readers.
+            (quoted if any("\r" in str(value) for value in row) else plain).writerow(row)
 
 
 def save_json(path: Path, tree: Any) -> None:
@@ -69,7 +123,7 @@ def save_json(path: Path, tree: Any) -> None:
 
 @contextlib.contextmanager
 def alone(*directories: Path) -> Iterator[None]:
-    """Hold directories for this run, however it ends.
+    """Hold directories for this run, however it ends, and remove what dead runs left there.
 
     Raises BadInput where another run holds one of them.
     """
@@ -85,4 +139,5 @@ def alone(*directories: Path) -> Iterator[None]:
                     f"{directory}: another run is at work here; wait until it is done, or give "
                     "this one another directory"
                 ) from None
+            sweep(directory)
         yield

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import keras_model
+import stored
 from common import Frames
 from output import logger, whole_file
 
@@ -76,7 +76,7 @@ def score(
         trained.names,
         trained.distribution,
     )
-    keras_model.check_finite(scores.of_clips, frames.clips, param["system"])
+    keras_model.check_finite(scores.of_clips, frames.clips, f"{param['system']} {machine_type}")
     with whole_file(place) as beside, beside.open("wb") as stream:
         np.savez(
             stream,
@@ -106,8 +106,7 @@ def _key(model: Path, param: dict[str, Any], frames: Frames, training: Frames | 
 
 def _read(place: Path, n_clips: int) -> Scores | None:
     try:
-        with np.load(place, allow_pickle=False) as held:
-            arrays = {name: held[name] for name in held.files}
+        arrays = stored.read_arrays(place)
         scores = Scores(
             arrays.pop("of_clips"),
             {},
@@ -116,7 +115,7 @@ def _read(place: Path, n_clips: int) -> Scores | None:
             arrays.pop("training_names").tolist(),
             tuple(arrays.pop("distribution").tolist()) or None,
         )
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
+    except (OSError, ValueError, KeyError, TypeError):
         return None
     scores.extra.update({name.removeprefix("extra_"): array for name, array in arrays.items()})
     whole = all(len(array) == n_clips for array in (scores.of_clips, *scores.extra.values()))

@@ -25,6 +25,8 @@ from schema import ANY, SCHEMA, SYSTEMS, Check
 __version__ = "0.1.0"
 
 HOME = Path(__file__).resolve().parent
+LARGEST_CONFIG = 2**20  # bytes
+MOST_VALUES = 10_000  # of a config
 
 
 class BadInput(Exception):
@@ -34,11 +36,13 @@ class BadInput(Exception):
 class Together:
     """Collects the BadInput of several steps, so that a person is told everything at once.
 
-    `with problems: step()` goes on after a BadInput; `problems.stop()` raises them as one.
+    `with problems: step()` goes on after a BadInput; `problems.stop()` raises them as one. With
+    tell, each is a warning at once too, for steps that take long.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tell: bool = False) -> None:
         self.messages: list[str] = []
+        self.tell = tell
 
     def __enter__(self) -> Together:
         return self
@@ -47,12 +51,17 @@ class Together:
         if not isinstance(error, BadInput):
             return False
         self.messages.append(str(error))
+        if self.tell:
+            logging.getLogger("baseline").warning("%s", error)
         return True
 
-    def stop(self) -> None:
-        """Raise BadInput where anything was collected."""
+    def stop(self, steps: int | None = None) -> None:
+        """Raise BadInput where anything was collected; of so many steps, if they are counted."""
         if self.messages:
-            raise BadInput("\n".join(dict.fromkeys(self.messages)))
+            told = (
+                [f"{len(self.messages)} of {steps} failed, the others are done:"] if steps else []
+            )
+            raise BadInput("\n".join(dict.fromkeys([*told, *self.messages])))
 
 
 def command_line_chk(
@@ -294,6 +303,13 @@ def given(param: dict[str, Any], key: str) -> bool:
     return value is not None and value == look_up(param, key)
 
 
+def check(system: str, key: str, value: Any, where: str) -> None:
+    """Raise BadInput where a system's block may not hold this value for a dotted key."""
+    problems = _problems(_nested(key, value), SCHEMA[system], where)
+    if problems:
+        raise BadInput("\n".join(problems))
+
+
 def put(param: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
     """The settings with another value for a dotted key."""
     return _merge(param, _nested(key, value))
@@ -341,8 +357,12 @@ def guarded(main: Callable[[], int]) -> int:
         where = f"{error.filename}: " if error.filename else ""
         advice = _ADVICE.get(error.errno, "see to it, and run the same command again")
         return _failed(f"{where}{error.strerror}; {advice}")
-    except MemoryError as error:
-        return _failed(f"out of memory ({error}); lower fit.batch_size, or train on fewer clips")
+    except Exception as error:
+        # TensorFlow has a class of its own, and is not imported here.
+        if not isinstance(error, MemoryError) and type(error).__name__ != "ResourceExhaustedError":
+            raise
+        said = str(error).partition("\n")[0]
+        return _failed(f"out of memory ({said}); lower fit.batch_size, or train on fewer clips")
     except KeyboardInterrupt:
         print("\ninterrupted; the same command goes on from here", file=sys.stderr)
         return 130
@@ -359,6 +379,10 @@ _ADVICE = {
     errno.EDQUOT: "free some space and run the same command again: what is done is kept",
     errno.EROFS: "give directories in the config that can be written",
     errno.EACCES: "give directories in the config that can be read and written",
+    errno.EEXIST: "a directory is to be there: remove it, or give another one in the config",
+    errno.ENOTDIR: "a directory is to be there: remove it, or give another one in the config",
+    errno.ENAMETOOLONG: "give it a shorter name, or a directory nearer to the root",
+    errno.EPIPE: "what read the output has ended; the same command goes on from here",
     errno.ENOENT: "it has gone, or never was; run the same command again when it is there",
 }
 
@@ -380,14 +404,37 @@ def nearest(name: str, known: list[str]) -> str:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+        with path.open("rb") as stream:
+            text = stream.read(LARGEST_CONFIG + 1)
+        if len(text) > LARGEST_CONFIG:
+            raise ValueError(f"larger than {LARGEST_CONFIG} bytes")
+        loader = yaml.SafeLoader(text)
+        node = loader.get_single_node()
+        _count_nodes(node)
+        tree = loader.construct_document(node) if node else None
     except OSError as error:
         raise BadInput(f"{path}: cannot read the config ({error.strerror})") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise BadInput(f"{path}: not a YAML file ({re.sub(chr(10), ' ', str(error))})") from None
     if not isinstance(tree, dict):
         raise BadInput(f"{path}: expected keys and values, as in baseline.yaml")
     return tree
+
+
+def _count_nodes(node: yaml.Node | None, within: tuple[yaml.Node, ...] = ()) -> int:
+    """How many values there are, each as often as an alias repeats it; ValueError for too many.
+
+    A few lines of aliases of aliases would fill the memory.
+    """
+    if node in within:
+        raise ValueError("an alias within what it stands for")
+    count = 1
+    for held in getattr(node, "value", ()) if isinstance(node, yaml.CollectionNode) else ():
+        for inner in held if isinstance(held, tuple) else (held,):
+            count += _count_nodes(inner, (*within, node))
+            if count > MOST_VALUES:
+                raise ValueError(f"more than {MOST_VALUES} values, counting what aliases repeat")
+    return count
 
 
 def _problems(tree: dict[Any, Any], schema: dict[str, Any], where: str, at: str = "") -> list[str]:

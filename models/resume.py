@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import zipfile
 from pathlib import Path
 
 import keras
 import numpy as np
 
+import stored
 from output import logger, whole_file
 from settings import BadInput
 
@@ -34,13 +34,12 @@ class Resume(keras.callbacks.Callback):
         """Put a system back to where its training was interrupted: how many epochs are done."""
         self.history = {}
         try:
-            with np.load(self.place, allow_pickle=False) as held:
-                arrays = {name: held[name] for name in held.files}
+            arrays = stored.read_arrays(self.place)
             identity, history = json.loads(str(arrays.pop("about")))
             kept = [arrays[f"state_{number:04}"] for number in range(len(arrays))]
         except FileNotFoundError:
             return 0
-        except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
+        except (OSError, ValueError, KeyError, TypeError):
             logger.warning("%s: damaged, so the training begins anew", self.place)
             return 0
         variables = state(system)

@@ -77,6 +77,9 @@ def strike(work: Path, kills: int, seed: int) -> str:
         for name, rows in results(out).items():
             if rows != expected.get(name):
                 raise Broken(f"{name} differs after {struck} kills")
+        left = [path for part in ("model", "result") for path in (out / part).rglob(".[0-9]*.*")]
+        if left:
+            raise Broken(f"killed runs left {', '.join(map(str, left))}")
         if set(results(out)) != set(expected):
             raise Broken(f"files differ: {sorted(set(results(out)) ^ set(expected))}")
     return f"{struck} kills in {series} series; {len(expected)} CSV files as undisturbed"
@@ -91,7 +94,7 @@ def start(script: str, data: Path, out: Path) -> subprocess.Popen[str]:
         f"cache_directory={out}/cache",
     ]
     return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
 
 

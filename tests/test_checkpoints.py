@@ -202,7 +202,13 @@ def test_hdf5_holds_its_weights_itself(tmp_path) -> None:
     def linked(group) -> None:
         group["dense/kernel:0"] = h5py.ExternalLink(str(path), "model_weights/dense/dense/kernel:0")
 
+    def virtual(group) -> None:
+        layout = h5py.VirtualLayout((3, 2), float)
+        layout[:] = h5py.VirtualSource(str(path), "model_weights/dense/dense/kernel:0", (3, 2))
+        group.create_virtual_dataset("dense/kernel:0", layout)
+
     for add in (
+        virtual,
         lambda group: group.create_dataset("dense/kernel:0", (2**16, 2**16)),
         lambda group: group.create_dataset(
             "dense/kernel:0", data=np.zeros((10**3, 10**3)), compression=9

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import librosa
@@ -10,7 +9,6 @@ import scipy.stats
 import soundfile
 
 import common as com
-import frame_cache
 import output
 import settings
 from clips import Clip
@@ -119,119 +117,12 @@ def test_windows_stay_within_their_clips(n_frames, hop):
     assert list(zip(starts.tolist(), owner.tolist(), strict=True)) == expected
 
 
-def test_clips_of_any_length_in_one_array(tmp_path, param):
-    clips = [
-        write_clip(tmp_path / f"{i}.wav", noise(n, i))
-        for i, n in enumerate((RATE, 2 * RATE, RATE // 2))
-    ]
-    frames, bad = frame_cache.load_frames(clips, param)
-    assert not bad
-    assert isinstance(frames.array, np.memmap)
-    assert frames.count.tolist() == [32, 63, 16]
-    for index, clip in enumerate(clips):
-        held = frames.array[frames.first[index] :][: frames.count[index]]
-        assert np.abs(held.T - official_log_mel(clip.path)).max() <= DECIBELS
-    some = frames.of([False, True, False])
-    assert [clip.name for clip in some.clips] == ["1.wav"]
-    assert (some.first.tolist(), some.count.tolist()) == ([32], [63])
-
-
-def test_cache_is_used_until_clip_or_settings_change(tmp_path, param, monkeypatch):
-    clips = [write_clip(tmp_path / "a.wav", noise(RATE))]
-    read = []
-    load = com.file_load
-    monkeypatch.setattr(frame_cache, "file_load", lambda *given: read.append(given) or load(*given))
-    before = np.array(frame_cache.load_frames(clips, param, jobs=1)[0].array)
-    frame_cache.load_frames(clips, param, jobs=1)
-    param["feature"]["n_frames"] = 10  # windows are cut later: the frames stay
-    frame_cache.load_frames(clips, param, jobs=1)
-    assert len(read) == 1
-    param["feature"]["hop_length"] = 256
-    frame_cache.load_frames(clips, param, jobs=1)
-    assert len(read) == 2
-    param["feature"]["hop_length"] = 512
-    write_clip(clips[0].path, noise(RATE, seed=1))
-    os.utime(clips[0].path, ns=(1, 1))
-    after = np.array(frame_cache.load_frames(clips, param, jobs=1)[0].array)
-    assert len(read) == 3
-    assert np.abs(after - before).max() > 1
-
-
-@pytest.mark.parametrize("damage", ["cut array", "cut description", "no description"])
-def test_damaged_cache_is_rebuilt(tmp_path, param, damage):
-    clips = [write_clip(tmp_path / "a.wav", noise(RATE))]
-    before = np.array(frame_cache.load_frames(clips, param)[0].array)
-    (array,) = (tmp_path / "cache").glob("*.npy")
-    about = array.with_suffix(".json")
-    if damage == "cut array":
-        array.write_bytes(array.read_bytes()[:5000])
-    elif damage == "cut description":
-        about.write_bytes(about.read_bytes()[:5])
-    else:
-        about.unlink()
-    assert np.array_equal(frame_cache.load_frames(clips, param)[0].array, before)
-
-
 def test_channels(tmp_path):
     path = tmp_path / "stereo.wav"
     samples = noise(RATE, channels=2)
     write_clip(path, samples, subtype="DOUBLE")
     assert np.allclose(com.file_load(path)[0], samples[:, 0], atol=1e-7)
     assert np.allclose(com.file_load(path, "mix")[0], samples.mean(axis=1), atol=1e-7)
-
-
-def test_bad_clips_are_all_named(tmp_path, param):
-    good = write_clip(tmp_path / "good.wav", noise(RATE))
-    hole = noise(RATE)
-    hole[100] = np.nan
-    clips = [
-        write_clip(tmp_path / "nan.wav", hole, subtype="FLOAT"),
-        write_clip(tmp_path / "empty.wav", noise(0)),
-        good,
-        write_clip(tmp_path / "rate.wav", noise(RATE), rate=8000),
-        write_clip(tmp_path / "short.wav", noise(512 * 4 - 1)),
-        write_clip(tmp_path / "text.wav", noise(RATE)),
-    ]
-    clips[-1].path.write_text("not a wav")
-    frames, bad = frame_cache.load_frames(clips, param)
-    assert frames.clips == (good,)
-    said = {path.name: problem for path, problem in bad}
-    assert "not finite" in said.pop("nan.wav")
-    assert "is empty" in said.pop("empty.wav")
-    assert "is sampled at 8000 Hz, not at the 16000 Hz" in said.pop("rate.wav")
-    assert "is too short: 4 frames, and one window takes 5" in said.pop("short.wav")
-    assert "cannot be read as audio" in said.pop("text.wav")
-    assert not said
-
-
-def test_mono_among_stereo_is_named(tmp_path, param):
-    clips = [write_clip(tmp_path / f"{i}.wav", noise(RATE, i, 2)) for i in range(3)]
-    clips.append(write_clip(tmp_path / "mono.wav", noise(RATE)))
-    frames, bad = frame_cache.load_frames(clips, param)
-    assert [clip.name for clip in frames.clips] == ["0.wav", "1.wav", "2.wav"]
-    assert bad == [(clips[-1].path, "has 1 channels, where most clips have 2")]
-
-
-def test_truncated_clip_is_named(tmp_path, param):
-    clip = write_clip(tmp_path / "cut.flac", noise(RATE))
-    clip.path.write_bytes(clip.path.read_bytes()[: clip.path.stat().st_size // 2])
-    _, bad = frame_cache.load_frames([clip], param)
-    assert [path.name for path, _ in bad] == ["cut.flac"]
-
-
-def test_bad_clips_stop_or_are_listed(tmp_path):
-    bad = [(tmp_path / "a.wav", "is empty"), (tmp_path / "b, c.wav", "is odd")] * 2
-    with pytest.raises(settings.BadInput) as caught:
-        frame_cache.report_bad_clips(bad, tmp_path, skip=False)
-    assert str(caught.value).startswith("2 clips cannot be used")
-    assert str(caught.value).count("a.wav: is empty") == 1
-    assert "b, c.wav: is odd" in str(caught.value)
-    assert not (tmp_path / "bad_clips.csv").exists()
-    frame_cache.report_bad_clips(bad, tmp_path, skip=True)
-    listed = (tmp_path / "bad_clips.csv").read_text()
-    assert listed == f'clip,problem\n{bad[0][0]},is empty\n"{bad[1][0]}",is odd\n'
-    frame_cache.report_bad_clips([], tmp_path, skip=True)
-    assert not (tmp_path / "bad_clips.csv").exists()
 
 
 def test_files_appear_whole_or_not_at_all(tmp_path):

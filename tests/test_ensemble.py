@@ -172,6 +172,21 @@ def test_a_record_is_read_back(tmp_path):
     assert ensemble.read_record(tmp_path) == record
 
 
+def test_machine_types_that_not_every_member_could_score_are_left_out(tmp_path):
+    held = settings.yaml_load(settings.HOME / "baseline.yaml")
+    param = settings.for_system(held, "mix")
+    param["result_directory"] = str(tmp_path)
+    mixed = ensemble.Ensemble("mix", {"ae": 0.5, "vae": 0.5})
+    both = {"fan": scored(RNG.normal(size=4), RNG.normal(size=9))}
+    ensemble.save(param, mixed, "z", "dev", {"ae": {**both, "valve": None}, "vae": both})
+    assert [path.name for path in tmp_path.glob("anomaly_score_*")] == [
+        "anomaly_score_fan_section_00_test.csv"
+    ]
+    before = (tmp_path / "thresholds.csv").read_bytes()
+    assert ensemble.save(param, mixed, "z", "dev", {"ae": {"valve": None}, "vae": both}) == []
+    assert (tmp_path / "thresholds.csv").read_bytes() == before
+
+
 def test_every_norm_and_member_order_gives_the_same_sum():
     members = {
         name: scored(RNG.normal(size=6), RNG.normal(size=9)) for name in ("ae", "vae", "idnn")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 
@@ -88,13 +89,68 @@ def test_what_is_missing_or_damaged_is_told(tmp_path, clips):
         keras_model.load_model(stem, param)
 
 
+def full(*_, **__):
+    raise OSError(errno.ENOSPC, "disk full")
+
+
+def test_an_earlier_model_outlives_a_full_disk(tmp_path, clips, monkeypatch):
+    stem, param, scores = saved(tmp_path, clips)
+    before = {path.name: path.read_bytes() for path in stem.parent.iterdir()}
+    monkeypatch.setattr(np, "savez", full)
+    with pytest.raises(OSError, match="disk full"):
+        keras_model.save_model(stem, keras_model.get_model(param, []), param, clips, scores, {})
+    assert {path.name: path.read_bytes() for path in stem.parent.iterdir()} == before
+
+
 def test_no_description_without_the_rest(tmp_path, clips, monkeypatch):
     stem, param, scores = saved(tmp_path, clips)
-    system = keras_model.get_model(param, ["section_00"])
-    monkeypatch.setattr(np, "savez", lambda *_, **__: (_ for _ in ()).throw(OSError("disk full")))
+    monkeypatch.setattr(keras_model, "save_json", full)
     with pytest.raises(OSError, match="disk full"):
-        keras_model.save_model(stem, system, param, clips, scores, {})
+        keras_model.save_model(stem, keras_model.get_model(param, []), param, clips, scores, {})
     assert keras_model.find_model(param, "fan", "dev") is None
+
+
+def test_a_model_from_a_stranger_is_read_as_numbers_or_refused(tmp_path, clips, monkeypatch):
+    stem, param, _ = saved(tmp_path, clips)
+    arrays, about = stem.with_name("model_fan.npz"), stem.with_name("model_fan.json")
+    held, text = dict(np.load(arrays)), about.read_text()
+    wide = {name: value for name, value in held.items() if name != "weight_0000"}
+    wide["weight_0000"] = np.zeros((40, 5000), np.float32)
+    nameless = {name: value for name, value in held.items() if name != "train_sections"}
+    monkeypatch.setattr(
+        np.lib.format, "read_array", lambda *_, **__: pytest.fail("read before it was checked")
+    )
+    for save, changed in (
+        (np.savez_compressed, held),
+        (np.savez, {**held, "train_sections": np.array([{}, {}])}),
+        (np.savez, wide),
+        (np.savez, {**held, "weight_9999": np.zeros(3)}),
+    ):
+        save(arrays, **changed)
+        with pytest.raises(BadInput, match="the model's files are damaged"):
+            keras_model.load_model(stem, param)
+    monkeypatch.undo()
+    for changed in (
+        nameless,
+        {**held, "train_scores": np.array([np.nan, 1.0])},
+        {**held, "train_machine_types": np.array(["fan"] * 9)},
+        {**held, "weight_0000": np.full(held["weight_0000"].shape, "text")},
+    ):
+        np.savez(arrays, **changed)
+        with pytest.raises(BadInput, match="the model's files are damaged"):
+            keras_model.load_model(stem, param, machine_type="fan")
+    tree = json.loads(text)
+    for odd in ("[" * 10**5, "{}", json.dumps({**tree, "sections": 3}), json.dumps([tree])):
+        about.write_text(odd)
+        with pytest.raises(BadInput, match="not the description of a model made here"):
+            keras_model.trained_sections(stem, param)
+    brought = {"settings": {**tree["settings"], "result_directory": "/etc"}, "imported": {}}
+    for keys in (["result_directory"], ["feature.n_melz"], ["network.units"], [3], 3):
+        brought["settings"]["network"] = {**tree["settings"]["network"], "units": [10**99]}
+        brought["imported"] = {"keys": keys}
+        about.write_text(json.dumps({**tree, **brought}))
+        with pytest.raises(BadInput, match=r"model_fan\.json: (unknown key|network.units|not the)"):
+            keras_model.as_imported(param, "fan", "dev")
 
 
 def official_file(path: Path, system, first: int = 0) -> None:
@@ -138,6 +194,11 @@ def test_foreign_hdf5_is_refused(tmp_path):
     official_file(tmp_path / "model_fan.hdf5", keras_model.get_model(wide, []))
     param = small(("model_directory", str(tmp_path)))
     with pytest.raises(BadInput, match=r"dense_1/kernel has the shape \(16, 5\), not \(16, 4\)"):
+        keras_model.load_model(tmp_path / "model_fan.hdf5", param)
+    with h5py.File(tmp_path / "model_fan.hdf5", "a") as file:
+        inner = {"class_name": "Sequential", "config": [{"class_name": "Lambda", "config": {}}]}
+        file.attrs["model_config"] = json.dumps(inner)
+    with pytest.raises(BadInput, match="refused, for it holds a Lambda layer, which is code"):
         keras_model.load_model(tmp_path / "model_fan.hdf5", param)
     (tmp_path / "model_fan.hdf5").write_text("text")
     with pytest.raises(BadInput, match="not a model of the official baseline"):

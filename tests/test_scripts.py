@@ -256,3 +256,46 @@ def test_one_sided_section_has_empty_cells(trained, copy, tmp_path):
     (row,) = [row for row in rows(out / "result" / "ae" / "result.csv") if row[:1] == ["01"]]
     assert row[1:] == [""] * 9
     assert "fan section 01: no normal clips, anomalies or decisions for AUC (source)" in run.stdout
+
+
+def test_a_training_that_diverges_leaves_the_others_their_models(demo, tmp_path):
+    diverges = ("ae.machines.fan.fit.lr=1e30", "fit.epochs=2", "fit.batch_size=128")
+    run = run_inside("00_train.py", "-d", "--seed", "3", data=demo, out=tmp_path, assigned=diverges)
+    fails(
+        run,
+        "1 of 2 failed, the others are done:",
+        "ae fan: training diverged, loss is ",
+        "in epoch 1; most likely the learning rate is too high: lower fit.lr (now 1e+30)",
+    )
+    models = tmp_path / "model" / "ae"
+    assert sorted(path.name for path in models.glob("model_*")) == [
+        "model_valve.json",
+        "model_valve.npz",
+    ]
+    assert "ae fan: training diverged" in run.stdout.partition("[2/2] valve")[0]
+    run = run_inside("01_test.py", "-d", "--seed", "3", data=demo, out=tmp_path, assigned=diverges)
+    fails(run, "model_fan: there is no model of fan")
+
+
+def test_scores_that_are_no_numbers_leave_the_others_their_results(trained, demo, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(trained, out, ignore=shutil.ignore_patterns("result", "cache"))
+    place = out / "model" / "ae" / "model_fan.npz"
+    arrays = dict(np.load(place))
+    arrays["weight_0000"][:] = np.nan
+    np.savez(place, **arrays)
+    run = run_inside("01_test.py", "-d", data=demo, out=out, assigned=QUICK)
+    fails(
+        run,
+        "1 of 2 failed, the others are done:",
+        "ae fan: the anomaly scores of 24 of 24 clips are not finite, first section_00",
+        "lower fit.lr and train again",
+    )
+    results = out / "result" / "ae"
+    first = files(trained / "result" / "ae")
+    scored = {name: content for name, content in files(results).items() if "_valve_" in name}
+    assert scored == {name: content for name, content in first.items() if "_valve_" in name}
+    assert len(scored) == 6
+    assert not list(results.glob("*_fan_*"))
+    assert {row[0] for row in rows(results / "thresholds.csv")[1:]} == {"valve"}
+    assert "official score" in run.stdout

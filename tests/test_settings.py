@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import errno
+import re
+import signal
 import subprocess
 import sys
 import time
@@ -188,6 +191,89 @@ def test_help_answers_at_once_without_tensorflow(script):
         subprocess.run([sys.executable, str(ROOT / script), "--help"], capture_output=True)
         seconds.append(time.perf_counter() - start)
     assert min(seconds) < 1
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "a: &a [x]\n"
+            + "".join(
+                f"{y}: &{y} [*{x}, *{x}, *{x}, *{x}, *{x}, *{x}]\n"
+                for x, y in zip("abcdefghi", "bcdefghij", strict=True)
+            ),
+            "more than 10000 values, counting what alias",
+        ),
+        ("a: &a\n  <<: *a\n  b: 1", "an alias within what it stands for"),
+        ("a: " + "[" * 10**4, "recursion"),
+        ("a: " + "x" * 2**20, "larger than 1048576 bytes"),
+        ("seed: 2020-13-45", "month must be in 1..12"),
+        ("seed: !!python/object/apply:os.system [exit]", "could not determine a constructor"),
+        ("a: \ud800".encode("utf-8", "surrogatepass"), "not a YAML file"),
+        ("? [a]\n: 1", "unhashable key"),
+    ],
+)
+def test_configs_from_strangers(tmp_path, text, said):
+    path = tmp_path / "own.yaml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(settings.BadInput, match=rf"own\.yaml: not a YAML file.*{said}|{said}"):
+        settings.yaml_load(path)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            OSError(errno.ENOSPC, "No space left on device", "a.npz"),
+            "a.npz: No space left on device",
+        ),
+        (OSError(errno.EROFS, "Read-only file system", "model"), "give directories in the config"),
+        (OSError(errno.EACCES, "Permission denied", "model"), "that can be read and written"),
+        (
+            OSError(errno.ENOENT, "No such file or directory", "data"),
+            "data: No such .*; it has gone",
+        ),
+        (OSError(errno.EIO, "Input/output error"), "error: Input/output error; see to it"),
+        (
+            MemoryError("Unable to allocate 9 GiB"),
+            r"out of memory \(Unable to allocate 9 GiB\); lower",
+        ),
+        (type("ResourceExhaustedError", (Exception,), {})("OOM\nmore"), r"out of memory \(OOM\)"),
+    ],
+)
+def test_what_the_machine_lacks_is_told_in_one_line(capsys, error, said):
+    def lacking() -> int:
+        raise error
+
+    assert settings.guarded(lacking) == 1
+    told = capsys.readouterr().err
+    assert re.search(said, told)
+    assert told.count("\n") == 1
+
+
+def test_a_bug_is_not_hidden():
+    for error in (ZeroDivisionError(), OSError("no number")):
+        with pytest.raises(type(error)):
+            settings.guarded(lambda error=error: (_ for _ in ()).throw(error))
+
+
+def test_sigterm_exits_with_143_and_the_handler_is_put_back(capsys):
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as caught:
+        settings.guarded(lambda: signal.raise_signal(signal.SIGTERM))
+    assert caught.value.code == 143
+    assert "terminated; the same command goes on from here" in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_failures_of_long_steps_are_told_at_once_and_counted_at_the_end(caplog):
+    caplog.set_level("WARNING", "baseline")
+    failures = settings.Together(tell=True)
+    with failures:
+        raise settings.BadInput("fan: diverged")
+    assert caplog.messages == ["fan: diverged"]
+    with pytest.raises(settings.BadInput, match=r"^1 of 2 failed, the others are done:\nfan: d"):
+        failures.stop(2)
 
 
 def test_guarded_tells_and_exits(capsys):

@@ -1,0 +1,49 @@
+"""What is known to be wrong with the pinned packages: python tools/audit.py PIP_AUDIT"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def main() -> int:
+    """Run pip-audit: 0 for nothing known, 1 for anything found or not to be asked."""
+    command = [*sys.argv[1:], "--no-deps", "--disable-pip"]
+    for name in ("requirements.txt", "requirements-dev.txt"):
+        command += ["--requirement", str(ROOT / name)]
+    run = subprocess.run([*command, "--format", "json"], capture_output=True, text=True)
+    try:
+        held = json.loads(run.stdout)["dependencies"]
+    except (ValueError, KeyError, TypeError):
+        reason = (run.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        print(f"error: not audited; is pypi.org within reach? ({reason})", file=sys.stderr)
+        return 1
+    lines, unknown = findings(held)
+    print("\n".join(lines))
+    print(f"{len(held) - len(unknown)} of {len(held)} packages audited, {len(lines)} findings")
+    if unknown:
+        which = "any package" if len(unknown) == len(held) else ", ".join(unknown)
+        print(
+            f"error: nothing was to be learnt of {which}; is pypi.org within reach?",
+            file=sys.stderr,
+        )
+    return 1 if lines or unknown else 0
+
+
+def findings(held: list[dict]) -> tuple[list[str], list[str]]:
+    """A line a vulnerability, and the names of the packages that could not be asked after."""
+    lines = [
+        f"{each['name']} {each['version']}: {found['id']}, mended in "
+        f"{', '.join(found['fix_versions']) or 'no version yet'}"
+        for each in held
+        for found in each.get("vulns", ())
+    ]
+    return lines, [each["name"] for each in held if "skip_reason" in each]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
