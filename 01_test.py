@@ -17,30 +17,42 @@ import results
 import scoring
 import settings
 import testing
+import units
 
 
 def main() -> int:
     """Check everything, then score, decide and, where labels are known, evaluate and compare."""
     args = settings.command_line_chk(__doc__, add=add_arguments)
     given = settings.yaml_load(args.config, args.set)
-    units = settings.units(args, given)
+    params = settings.units(args, given)
     made = [
         (mixed, settings.for_system(given, mixed.name, seed))
         for mixed, seed in itertools.product(args.ensemble, args.seed or [None])
     ]
-    with output.alone(*(Path(p["result_directory"]) for p in [*units, *(own for _, own in made)])):
-        compared, members = {}, {}
-        for param, tests in testing.plan(args, units):
-            judged, of = test_system(param, tests, args)
+    own = (Path(p["result_directory"]) for p in [*params, *(param for _, param in made)])
+    compared, members, failures = {}, {}, settings.Together()
+    with output.alone(*own), units.engine(args, params) as engine:
+        planned = testing.plan(args, params)
+        failed = testing.score_elsewhere(planned, args, engine, failures)
+        anew = args.force and engine is None
+        for param, tests in planned:
+            if param["result_directory"] in failed:
+                continue
+            judged, of = test_system(param, tests, anew, bool(args.ground_truth))
             compared[f"{param['system']} seed {param['seed']}"] = judged
             members[param["system"], param["seed"]] = of
         for mixed, param in made:
-            of = {system: members[system, param["seed"]] for system in mixed.weights}
-            compared[f"{mixed.name} seed {param['seed']}"] = ensemble.save(
-                param, mixed, args.norm, args.mode, of, bool(args.ground_truth)
-            )
+            asked = [(system, param["seed"]) for system in mixed.weights]
+            if all(member in members for member in asked):
+                compared[f"{mixed.name} seed {param['seed']}"] = ensemble.save(
+                    param,
+                    *(mixed, args.norm, args.mode),
+                    {member[0]: members[member] for member in asked},
+                    bool(args.ground_truth),
+                )
     if len(compared) > 1:
         output.logger.info("%s\n", results.comparison(compared))
+    failures.stop()
     return 0
 
 
@@ -56,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def test_system(
-    param: dict[str, Any], tests: list[testing.Test], args: argparse.Namespace
+    param: dict[str, Any], tests: list[testing.Test], anew: bool, truth: bool
 ) -> tuple[list[evaluation.SectionResult], dict[str, ensemble.Scored]]:
     """Score, decide and evaluate a system: the metrics of its sections, and its scores."""
     output.setup_log(Path(param["result_directory"]))
@@ -64,7 +76,7 @@ def test_system(
     for number, (machine_type, own, model, frames, training) in enumerate(tests, start=1):
         progress = f"[{number}/{len(tests)}] {machine_type}"
         output.logger.info("%s: %d clips", progress, len(frames.clips))
-        found = scoring.score(model, own, machine_type, frames, training, args.force)
+        found = scoring.score(model, own, machine_type, frames, training, anew)
         scores, sections = found.of_clips, found.training_sections
         used[machine_type] = com.fit_thresholds(
             found.of_training, sections, own, machine_type, found.distribution
@@ -74,7 +86,7 @@ def test_system(
             frames.clips, scores, found.training_names, sections, found.of_training
         )
         extra.append((frames.clips, found.extra))
-    results.conclude(param, judged, used, bool(args.ground_truth))
+    results.conclude(param, judged, used, truth)
     results.save_all_scores(param, extra)
     if param.get("equal_error"):
         of_clips = [(name, held.clips, held.scores) for name, held in scored.items()]
