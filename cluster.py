@@ -34,7 +34,7 @@ from settings import HOME, BadInput
 from units import Outcome, Unit, thread_settings, work_off
 
 SECONDS_TO_ANSWER = 5  # for a connection
-SECONDS_TO_JOIN = 15  # for Ray, once something answers
+SECONDS_TO_JOIN = 10  # for Ray, once something answers
 SECONDS_TO_LOOK = 30  # for every node, which starts a Python for it
 LOST_NODES = 3  # so many times a unit goes on elsewhere when its node is lost
 LOCAL_OBJECTS = 2**28  # bytes that a cluster made here may hold; the default is a third of memory
@@ -183,7 +183,8 @@ def _join(place: str) -> None:
     thread.join(SECONDS_TO_JOIN)
     if thread.is_alive():
         raise BadInput(
-            f"--cluster {place}: something answers there, but no Ray within {SECONDS_TO_JOIN} s"
+            f"--cluster {place}: no Ray lets us in within {SECONDS_TO_JOIN} s; is it running, and "
+            "is this its token? (RAY_AUTH_TOKEN, ~/.ray/auth_token)"
         )
     if not problem:
         return
