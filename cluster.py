@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import signal
 import socket
 import sys
 import threading
@@ -148,7 +149,9 @@ def connected(
     BadInput : where nothing answers, versions differ, a node lacks something, or there are not so
         many GPUs.
     """
+    before = signal.getsignal(signal.SIGTERM)
     _join(place)
+    signal.signal(signal.SIGTERM, before)  # Ray took it, and would dump its stack
     try:
         found = _checked(place, jobs, gpus, read, written)
         with found.extracting():
@@ -252,21 +255,28 @@ def _check_nodes(read: Sequence[str], written: Sequence[str]) -> None:
         for path in left:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text("")
-        asked = {}
+        asked, problems = {}, {}
         for node in _alive():
             where = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
             task = ray.remote(sight.missing).options(num_cpus=0, scheduling_strategy=where)
-            name = f"node {node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
-            asked[task.remote(here, [str(path) for path in left])] = name
+            asked[task.remote(here, [str(path) for path in left])] = node
         ready, silent = ray.wait(list(asked), num_returns=len(asked), timeout=SECONDS_TO_LOOK)
-        problems = [f"{asked[ref]}: no answer in {SECONDS_TO_LOOK} s" for ref in silent]
+        for ref in silent:
+            problems[ref] = [f"no answer in {SECONDS_TO_LOOK} s"]
         for ref in ready:
             try:
-                problems += [f"{asked[ref]}: {problem}" for problem in ray.get(ref)]
+                problems[ref] = ray.get(ref)
             except RayError as error:
-                problems.append(f"{asked[ref]}: {str(error).strip().splitlines()[-1]}")
+                problems[ref] = [str(error).strip().splitlines()[-1]]
+        there = {node["NodeID"] for node in _alive()}  # a node may have died meanwhile
+        lines = [
+            f"node {node['NodeManagerHostname']} ({node['NodeManagerAddress']}): {problem}"
+            for ref, node in asked.items()
+            for problem in problems[ref]
+            if node["NodeID"] in there
+        ]
     finally:
         for path in left:
             path.unlink(missing_ok=True)
-    if problems:
-        raise BadInput("--cluster: nothing was started\n" + "\n".join(sorted(problems)))
+    if lines:
+        raise BadInput("--cluster: nothing was started\n" + "\n".join(sorted(lines)))
