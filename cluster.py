@@ -95,8 +95,7 @@ class Cluster:
         options: dict[str, Any] = {"num_cpus": self.share, "max_retries": LOST_NODES}
         if self.gpus:
             options["num_gpus"] = self.gpus
-        others = {node["NodeID"] for node in _alive()} - self.failed_on
-        if again and self.failed_on and others:
+        if again and self.failed_on and self._others():
             options["label_selector"] = {"ray.io/node-id": f"!in({','.join(self.failed_on)})"}
         with joblib.parallel_config(Backend({**options, "runtime_env": _environment(self.env)})):
             parallel = joblib.Parallel(
@@ -113,6 +112,16 @@ class Cluster:
                 elif outcome.problem:
                     self.failed_on.add(outcome.node)
                 yield number, outcome
+
+    def _others(self) -> list[dict[str, Any]]:
+        """The nodes with room for a unit on which none has failed."""
+        needs = {"CPU": self.share, "GPU": self.gpus or 0}
+        return [
+            node
+            for node in _alive()
+            if node["NodeID"] not in self.failed_on
+            and all(node["Resources"].get(kind, 0) >= much for kind, much in needs.items())
+        ]
 
     def extracting(self) -> contextlib.AbstractContextManager:
         """A context in which features are extracted all over the cluster."""

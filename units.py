@@ -95,7 +95,7 @@ class Engine(Protocol):
     def each(self, waiting: Mapping[int, Unit], again: bool) -> Iterator[tuple[int, Outcome]]:
         """Run units, and yield number and outcome of each as it ends.
 
-        Those without an outcome did not begin. again: they have failed once, elsewhere.
+        There is one at least; those without did not begin. again: they failed once, elsewhere.
         """
 
 
@@ -139,7 +139,7 @@ def _run_elsewhere(units: Sequence[Unit], engine: Engine, problems: Together) ->
                     output.logger.log(level, "%s", message)
                 if outcome.problem and not outcome.final and attempts[number] < ATTEMPTS:
                     output.logger.warning(
-                        "%s: %s; to be tried once more, log -> %s",
+                        "%s: %s; to be tried once more; log -> %s",
                         *(unit.title, outcome.problem, unit.log_path),
                     )
                     continue
@@ -148,9 +148,8 @@ def _run_elsewhere(units: Sequence[Unit], engine: Engine, problems: Together) ->
                 display.step()
                 if outcome.problem:
                     failed.append(unit)
-                    where = "" if outcome.final else f", log -> {unit.log_path}"
                     with problems:
-                        raise BadInput(f"{unit.title}: {outcome.problem}{where}")
+                        raise BadInput(f"{unit.title}: {outcome.problem}; log -> {unit.log_path}")
                 output.logger.info(
                     "[%d/%d] %s: %s after %.0f s",
                     *(done, len(units), unit.title),
@@ -279,10 +278,11 @@ class Processes:
                     ended.add(number)
                     yield number, outcome
             except TerminatedWorkerError:
-                for number, unit in waiting.items():
-                    if number not in ended and unit.now_path.exists():
-                        unit.now_path.unlink(missing_ok=True)
-                        yield number, Outcome(KILLED)
+                left = [number for number in waiting if number not in ended]
+                begun = [number for number in left if waiting[number].now_path.exists()]
+                for number in begun or left[:at_once]:
+                    waiting[number].now_path.unlink(missing_ok=True)
+                    yield number, Outcome(KILLED)
 
     def close(self) -> None:
         from joblib.externals.loky import get_reusable_executor

@@ -17,13 +17,9 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import NamedTuple
 
 HERE = Path(__file__).resolve().parent
 HOME = HERE.parent
-sys.path.insert(0, str(HOME))
-
-from tools import demo_data
 
 NODES = (1, 10, 100, 1000)
 MILLION = 1_000_000
@@ -44,13 +40,6 @@ in each unit (a unit asks for the size and date of each of its clips). Ray's hea
 thousand tasks a second, more than units of a second and more ask for."""
 
 
-class Took(NamedTuple):
-    """A run: seconds of it all, and of the units alone, from the first log to the last."""
-
-    whole: float
-    units: float
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--rounds", type=int, default=3)
@@ -60,12 +49,12 @@ def main() -> int:
     ways = {"one job": (), "--jobs 2": ("--jobs", "2")}
     if importlib.util.find_spec("ray"):
         ways["--cluster local:2"] = ("--cluster", "local:2")
-    took: dict[str, list[Took]] = {name: [] for name in ways}
+    took: dict[str, list[float]] = {name: [] for name in ways}
     with tempfile.TemporaryDirectory(prefix="scale-") as work:
         data = Path(work) / "data"
-        demo_data.make_dataset(
-            data, machines=["fan", "valve"], clips=10, test_clips=2, seconds=10.0
-        )
+        make = [sys.executable, str(HOME / "tools" / "demo_data.py"), "--to", str(data)]
+        make += ["--machine", "fan", "valve", "--clips", "10", "--test-clips", "4"]
+        subprocess.run([*make, "--seconds", "10"], check=True, capture_output=True)
         run((), data, Path(work) / "warm-up", 1, 1)
         for number in range(args.rounds):
             for name, options in ways.items():
@@ -78,7 +67,7 @@ def main() -> int:
     return 0
 
 
-def run(options: tuple[str, ...], data: Path, out: Path, seeds: int, epochs: int) -> Took:
+def run(options: tuple[str, ...], data: Path, out: Path, seeds: int, epochs: int) -> float:
     command = [sys.executable, str(HOME / "00_train.py"), "-d", *options]
     command += ["--seed", *map(str, range(seeds)), "--set", f"fit.epochs={epochs}"]
     command += [f"dev_directory={data}/dev_data", f"cache_directory={data}/cache"]
@@ -88,39 +77,34 @@ def run(options: tuple[str, ...], data: Path, out: Path, seeds: int, epochs: int
     began = time.time()
     subprocess.run(command, check=True, capture_output=True)
     ended = time.time()
-    models = [path.stat().st_mtime for path in out.rglob("model_*.json")]
-    assert len(models) == 2 * seeds
-    # What is there once a run, not once a unit: Python's and TensorFlow's start.
-    begun = min(path.stat().st_ctime for path in out.rglob("baseline.log"))
-    return Took(ended - began, max(models) - begun)
+    assert len(list(out.rglob("model_*.json"))) == 2 * seeds
+    return ended - began
 
 
-def table(took: dict[str, list[Took]], n_units: int, epochs: int) -> str:
+def table(took: dict[str, list[float]], n_units: int, epochs: int) -> str:
     lines = [
         "# Scale",
         "",
         f"{n_units} trainings of the dense autoencoder, {epochs} epochs on demo sounds, on "
         f"{os.cpu_count()} cores ({platform.machine()}, load {os.getloadavg()[2]:.1f} in the "
-        f"last quarter of an hour); medians of {len(next(iter(took.values())))} rounds in turns, made "
-        "by `python benchmarks/scale.py`.",
+        f"last quarter of an hour), starting included; medians of {len(took['one job'])} rounds in "
+        "turns, made by `python benchmarks/scale.py`.",
         "",
-        "| | units a minute, whole run | units a minute, after the start | against one job |",
+        "| | seconds | units a minute | against one job |",
         "|---|---|---|---|",
     ]
     alone = took["one job"]
     for name, runs in took.items():
-        rates = [statistics.median(60 * n_units / held[k] for held in runs) for k in (0, 1)]
-        ratio = statistics.median(a.whole / b.whole for a, b in zip(alone, runs, strict=True))
-        lines.append(f"| {name} | {rates[0]:.1f} | {rates[1]:.1f} | {ratio:.2f} |")
-    best = max(took, key=lambda name: -statistics.median(held.units for held in took[name]))
-    seconds = 2 * statistics.median(held.units for held in took[best]) / n_units
+        seconds = statistics.median(runs)
+        ratio = statistics.median(a / b for a, b in zip(alone, runs, strict=True))
+        lines.append(f"| {name} | {seconds:.0f} | {60 * n_units / seconds:.1f} | {ratio:.2f} |")
+    seconds = 2 * min(map(statistics.median, took.values())) / n_units
     return "\n".join([*lines, "", *projection(seconds)]) + "\n"
 
 
 def projection(core_seconds: float) -> list[str]:
     """What more nodes would do, from the seconds that a unit took on a core here."""
     per_clip = core_seconds / CLIPS
-    million = per_clip * MILLION
     reading = MILLION * (AUDIO_MB + 2 * FEATURE_MB) / STORE_MB
     assumed = (
         f"Not measured. Assumed: nodes of {CORES} cores; a unit takes {core_seconds:.0f} core "

@@ -19,6 +19,7 @@ import pytest
 import ray_nodes
 from conftest import run_inside
 
+import frame_cache
 import sight
 from settings import BadInput
 
@@ -104,7 +105,8 @@ def test_a_cluster_that_does_not_fit_is_refused_at_once(two_nodes, monkeypatch, 
     assert str(problem.value).count(f"does not see {tmp_path}") == 2
 
 
-def test_the_same_files_with_and_without_a_cluster(two_nodes, demo, tmp_path):
+def test_the_same_files_with_and_without_a_cluster(two_nodes, demo, tmp_path, monkeypatch):
+    monkeypatch.setattr(frame_cache, "CLIPS_WORTH_A_PROCESS", 10)  # so that nodes extract some
     found = []
     for name, options in (("cluster", ("--cluster", "auto")), ("alone", ())):
         out = tmp_path / name

@@ -52,8 +52,8 @@ def test_a_unit_fails_and_the_others_go_on(tmp_path, monkeypatch):
     assert sorted(failed) == ["always fails", "is refused"]
     where = tmp_path / "logs" / "always_fails.log"
     assert sorted(told) == [
-        f"always fails: OSError: the disk is slow, log -> {where}",
-        "is refused: a clip is bad",
+        f"always fails: OSError: the disk is slow; log -> {where}",
+        f"is refused: a clip is bad; log -> {tmp_path / 'logs' / 'is_refused.log'}",
     ]
     assert where.read_text().count("Traceback") == 2
     assert where.read_text().count("always fails speaks below Python") == 2
