@@ -17,29 +17,36 @@ import results
 import scoring
 import settings
 import testing
+import units
 
 
 def main() -> int:
     """Check everything, then score, decide and, where labels are known, evaluate and compare."""
     args = settings.command_line_chk(__doc__, add=add_arguments)
     given = settings.yaml_load(args.config, args.set)
-    units = settings.units(args, given)
+    params = settings.units(args, given)
     made = [
         (mixed, settings.for_system(given, mixed.name, seed))
         for mixed, seed in itertools.product(args.ensemble, args.seed or [None])
     ]
-    with output.alone(*(Path(p["result_directory"]) for p in [*units, *(own for _, own in made)])):
-        compared, members, failures = {}, {}, settings.Together(tell=True)
-        planned = testing.plan(args, units)
+    own = (Path(p["result_directory"]) for p in [*params, *(param for _, param in made)])
+    compared, members, failures = {}, {}, settings.Together(tell=True)
+    with output.alone(*own), units.engine(args, params) as engine:
+        planned = testing.plan(args, params)
+        failed = testing.score_elsewhere(planned, args, engine, failures)
+        anew, truth = args.force and engine is None, bool(args.ground_truth)
         for param, tests in planned:
-            judged, of = test_system(param, tests, args, failures)
+            if param["result_directory"] in failed:
+                continue
+            judged, of = test_system(param, tests, anew, truth, failures)
             compared[f"{param['system']} seed {param['seed']}"] = judged
             members[param["system"], param["seed"]] = of
         for mixed, param in made:
-            of = {system: members[system, param["seed"]] for system in mixed.weights}
-            compared[f"{mixed.name} seed {param['seed']}"] = ensemble.save(
-                param, mixed, args.norm, args.mode, of, bool(args.ground_truth)
-            )
+            of = {system: members.get((system, param["seed"])) for system in mixed.weights}
+            if None not in of.values():
+                compared[f"{mixed.name} seed {param['seed']}"] = ensemble.save(
+                    param, mixed, args.norm, args.mode, of, truth
+                )
         if len(compared) > 1:
             output.logger.info("%s\n", results.comparison(compared))
         failures.stop(sum(len(tests) for _, tests in planned))
@@ -60,7 +67,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def test_system(
     param: dict[str, Any],
     tests: list[testing.Test],
-    args: argparse.Namespace,
+    anew: bool,
+    truth: bool,
     failures: settings.Together,
 ) -> tuple[list[evaluation.SectionResult], dict[str, ensemble.Scored]]:
     """Score, decide and evaluate a system: the metrics of its sections, and its scores.
@@ -73,7 +81,7 @@ def test_system(
         progress = f"[{number}/{len(tests)}] {machine_type}"
         output.logger.info("%s: %d clips", progress, len(frames.clips))
         with failures:
-            found = scoring.score(model, own, machine_type, frames, training, args.force)
+            found = scoring.score(model, own, machine_type, frames, training, anew)
             scores, sections = found.of_clips, found.training_sections
             used[machine_type] = com.fit_thresholds(
                 found.of_training, sections, own, machine_type, found.distribution
@@ -85,7 +93,7 @@ def test_system(
             extra.append((frames.clips, found.extra))
     if not scored:
         return [], {}
-    results.conclude(param, judged, used, bool(args.ground_truth))
+    results.conclude(param, judged, used, truth)
     results.save_all_scores(param, extra)
     if param.get("equal_error"):
         of_clips = [(name, held.clips, held.scores) for name, held in scored.items()]

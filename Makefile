@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test fuzz kill-test lint audit licences clean
+.PHONY: demo test fuzz kill-test cluster-test lint audit licences clean
 
 demo: $(VENV)/installed
 	$(BIN)/python tools/demo_data.py --to demo --machine fan gearbox valve
@@ -30,6 +30,10 @@ fuzz: $(VENV)/installed-dev
 kill-test: $(VENV)/installed-dev
 	$(BIN)/python tests/kill.py --kills 50
 
+# Two nodes of a Ray cluster on this machine, one of which dies.
+cluster-test: $(VENV)/installed-dev
+	CLUSTER_TEST=1 $(BIN)/python -m pytest tests/test_cluster.py
+
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -43,7 +47,7 @@ $(VENV)/installed: requirements.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	touch $@
 
-$(VENV)/installed-dev: requirements.txt requirements-dev.txt | $(BIN)/python
+$(VENV)/installed-dev: requirements.txt requirements-cluster.txt requirements-dev.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	touch $@
 

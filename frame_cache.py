@@ -9,7 +9,7 @@ import json
 import os
 import signal
 import tokenize
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from stored import LARGEST_JSON, read_json
 CACHE_VERSION = 1  # raise when the same settings would give other frames
 CACHE_LEFTOVERS = 3600  # seconds after which what a dead run left half-written is removed
 CLIPS_A_TASK = 16
+Task = list[tuple[int, Path, int, int]]  # of some clips: index, path, first row, number of rows
 CLIPS_WORTH_A_PROCESS = 200  # extracting fewer takes less time than starting another process
 WINDOW_KEYS = (
     "n_frames",
@@ -185,6 +186,7 @@ def _extract(
 ) -> dict[str, Any]:
     from joblib import Parallel, cpu_count, delayed
     from joblib.externals.loky.process_executor import TerminatedWorkerError
+    from joblib.parallel import get_active_backend
 
     count, problems = _read_headers(clips, makes)
     first = np.cumsum(count) - count
@@ -199,31 +201,43 @@ def _extract(
     missing = np.flatnonzero((count > 0) & (np.load(done) == 0)).tolist()
     tasks = [
         [
-            (index, clips[index].path, int(first[index]), int(count[index]))
+            (index, clips[index].path.absolute(), int(first[index]), int(count[index]))
             for index in missing[at : at + CLIPS_A_TASK]
         ]
         for at in range(0, len(missing), CLIPS_A_TASK)
     ]
     worth = -(-len(missing) // CLIPS_WORTH_A_PROCESS)
-    parallel = Parallel(
-        n_jobs=max(1, min(jobs or cpu_count(), worth)), return_as="generator_unordered"
-    )
+    far = min(worth, getattr(get_active_backend()[0], "far", 0))
+    if far > 1:
+        # Machines that share a file system must not write into one page of a file, so they send.
+        parallel = Parallel(far, return_as="generator_unordered")
+        sent = parallel(delayed(_send_frames)(task, makes) for task in tasks)
+        found = (_keep(task, frames, unfinished, done) for task, frames in sent)
+    else:
+        parallel = Parallel(
+            n_jobs=max(1, min(jobs or cpu_count(), worth)),
+            backend="loky",
+            return_as="generator_unordered",
+        )
+        with _without_ctrl_c():
+            found = parallel(
+                delayed(_write_frames)(task, makes, unfinished, done) for task in tasks
+            )
     readable = int((count > 0).sum())
     bar = progress_bar(readable, f"{title} features", "clip", readable - len(missing))
     try:
         with bar:
-            with _without_ctrl_c():
-                running = parallel(
-                    delayed(_write_frames)(task, makes, unfinished, done) for task in tasks
-                )
-            for n_clips, found in running:
-                problems += found
+            for n_clips, wrong in found:
+                problems += wrong
                 bar.update(n_clips)
     except TerminatedWorkerError:
         raise BadInput(
             f"{title}: a process that extracts features was killed, most likely for want of "
             "memory; run the same command again with a smaller --jobs: what is done is kept"
         ) from None
+    if far > 1:
+        with unfinished.open("rb+") as stream:
+            os.fsync(stream.fileno())  # before others look
     os.replace(unfinished, place)
     done.unlink(missing_ok=True)
     return {"count": count.tolist(), "problems": sorted(problems)}
@@ -290,21 +304,43 @@ def _read_headers(
 
 
 def _write_frames(
-    task: list[tuple[int, Path, int, int]], makes: dict[str, Any], place: Path, done: Path
+    task: Task, makes: dict[str, Any], place: Path, done: Path
 ) -> tuple[int, list[tuple[int, str]]]:
+    return _keep(task, _frames(task, makes), place, done)
+
+
+def _send_frames(task: Task, makes: dict[str, Any]) -> tuple[Task, list[np.ndarray | str]]:
+    return task, list(_frames(task, makes))
+
+
+def _keep(
+    task: Task, made: Iterable[np.ndarray | str] | Exception, place: Path, done: Path
+) -> tuple[int, list[tuple[int, str]]]:
+    if isinstance(made, Exception):
+        raise BadInput(
+            f"extracting features failed on the cluster ({str(made).strip().splitlines()[-1]}); "
+            "run the same command again: what is done is kept"
+        )
     array, marks = (np.lib.format.open_memmap(path, "r+") for path in (place, done))
     problems = []
-    for index, path, first, count in task:
+    for (index, _, first, count), frames in zip(task, made, strict=True):
+        if isinstance(frames, str):
+            problems.append((index, frames))
+            continue
+        array[first : first + count] = frames
+        marks[index] = 1
+    return len(task), problems
+
+
+def _frames(task: Task, makes: dict[str, Any]) -> Iterator[np.ndarray | str]:
+    """The frames of each clip, or what is wrong with it."""
+    for _, path, _, count in task:
         try:
             y, _ = file_load(path, makes["channel"])
             frames = y[:, None] if makes["input"] == "waveform" else log_mel(y, makes)
-            if len(frames) != count:
-                raise ValueError("ends before its header says")
-            array[first : first + count] = frames
-            marks[index] = 1
+            yield frames if len(frames) == count else "ends before its header says"
         except ValueError as problem:
-            problems.append((index, str(problem)))
-    return len(task), problems
+            yield str(problem)
 
 
 def _n_frames(n_samples: int, makes: dict[str, Any]) -> int:

@@ -75,7 +75,8 @@ def command_line_chk(
     -------
     Namespace with `mode` ("dev" or "eval"), `config` (Path), `system` (list of names),
     `machine` (list of names, empty: all), `set` (list of (key, value)), `seed` (list of int, empty:
-    the config's), `jobs` (int), `force` (bool), `skip_bad` (bool).
+    the config's), `jobs` (int or None), `cluster` (text or None), `gpus_per_job` (float or None),
+    `force` (bool), `skip_bad` (bool).
 
     Exits with 2 and the usage on misuse.
     """
@@ -126,7 +127,20 @@ def command_line_chk(
         type=int,
         default=None,
         metavar="N",
-        help="processes that extract features (default: one a core)",
+        help="trainings or tests at once, each with its share of the cores, and processes that "
+        "extract features (default: one after another; one process a core)",
+    )
+    parser.add_argument(
+        "--cluster",
+        type=cluster_address,
+        metavar="ADDRESS",
+        help="run on Ray: auto, ray://host:port, or local:N for a cluster made on this machine",
+    )
+    parser.add_argument(
+        "--gpus-per-job",
+        type=float,
+        metavar="X",
+        help="GPUs, or a fraction of one, for each training or test on the cluster (default: none)",
     )
     parser.add_argument(
         "--force", action="store_true", help="train or score again what exists already"
@@ -148,7 +162,27 @@ def command_line_chk(
         parser.error("argument --jobs: expected 1 or more")
     if min(args.seed, default=0) < 0:
         parser.error("argument --seed: expected 0 or more")
+    if args.gpus_per_job is not None:
+        check_gpus(parser, args)
     return args
+
+
+def check_gpus(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Exit with 2 where --gpus-per-job makes no sense."""
+    share = args.gpus_per_job
+    if not args.cluster:
+        parser.error("argument --gpus-per-job: goes with --cluster")
+    if not (0 < share < 1 or (share >= 1 and share.is_integer())):
+        parser.error("argument --gpus-per-job: expected a fraction of one, or a whole number")
+
+
+def cluster_address(text: str) -> str:
+    """Check what --cluster is given; raises argparse.ArgumentTypeError."""
+    if text == "auto" or re.fullmatch(r"ray://[^/:]+:\d+|local:[1-9]\d*", text):
+        return text
+    raise argparse.ArgumentTypeError(
+        f"'{text}' is not auto, ray://host:port or local:N with N of 1 or more"
+    )
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:

@@ -14,7 +14,9 @@ import frame_cache
 import keras_model
 import output
 import results
+import scoring
 import settings
+import units
 
 
 class Test(NamedTuple):
@@ -29,7 +31,7 @@ class Test(NamedTuple):
 
 
 def plan(
-    args: argparse.Namespace, units: list[dict[str, Any]]
+    args: argparse.Namespace, params: list[dict[str, Any]]
 ) -> list[tuple[dict[str, Any], list[Test]]]:
     """Find the models and read the clips of a run; every problem is told before any scoring."""
     planned, bad, problems, truth = [], [], settings.Together(), None
@@ -39,11 +41,11 @@ def plan(
         if args.ground_truth and args.mode == "dev":
             raise settings.BadInput("--ground-truth is for -e: development clips bear their labels")
         truth = results.read_truth(args.ground_truth) if args.ground_truth else None
-    for unit in units:
-        output.setup_log(Path(unit["result_directory"]))
+    for of_system in params:
+        output.setup_log(Path(of_system["result_directory"]))
         tests: list[Test] = []
-        for machine_type in clips.select_machines(unit, args.mode, args.machine):
-            param = settings.for_machine(unit, machine_type)
+        for machine_type in clips.select_machines(of_system, args.mode, args.machine):
+            param = settings.for_machine(of_system, machine_type)
             with problems:
                 param = keras_model.as_imported(param, machine_type, args.mode)
                 model = keras_model.usable_model(param, machine_type, args.mode)
@@ -68,10 +70,48 @@ def plan(
                 check_sections(param, tests[-1])
                 if any(param["system"] in made.weights for made in args.ensemble):
                     keras_model.check_named(model, machine_type, training)
-        planned.append((unit, tests))
+        planned.append((of_system, tests))
     problems.stop()
-    frame_cache.report_bad_clips(bad, Path(units[0]["result_directory"]), args.skip_bad)
+    frame_cache.report_bad_clips(bad, Path(params[0]["result_directory"]), args.skip_bad)
     return planned
+
+
+def score_elsewhere(
+    planned: list[tuple[dict[str, Any], list[Test]]],
+    args: argparse.Namespace,
+    engine: units.Engine | None,
+    problems: settings.Together,
+) -> set[str]:
+    """Score what is planned with an engine; the scores lie in the cache then.
+
+    Returns
+    -------
+    The result directories of the systems that could not be scored; the problems are collected.
+    """
+    if engine is None:
+        return set()
+    todo = [
+        units.Unit(
+            f"{test.machine_type}: {len(test.frames.clips)} clips",
+            f"{param['system']} seed {param['seed']} {test.machine_type}",
+            f"test_{args.mode}_{test.machine_type}",
+            test.param,
+            score,
+            (args.mode, test.machine_type, str(test.model.absolute()), args.force),
+        )
+        for param, tests in planned
+        for test in tests
+    ]
+    return {unit.param["result_directory"] for unit in units.run(todo, engine, problems)}
+
+
+def score(param: dict[str, Any], mode: str, machine_type: str, model: str, anew: bool) -> None:
+    """Score the test clips of a machine type in a worker, and keep the scores in the cache."""
+    frames, _ = frame_cache.read_clips(param, mode, machine_type, clips.TEST_FOLDERS, jobs=1)
+    training = None
+    if keras_model.is_official(Path(model)):
+        training, _ = training_clips(param, mode, machine_type, 1)
+    scoring.score(Path(model), param, machine_type, frames, training, anew)
 
 
 def training_clips(

@@ -1,0 +1,131 @@
+"""Measure units a minute with one and two workers, and project them: python benchmarks/scale.py
+
+Trains the dense autoencoder with several seeds on demo sounds, as `--jobs 1`, `--jobs 2` and
+`--cluster local:2` do it, in turns. The table, and the projection for a million clips with what
+it assumes, go to benchmarks/scale.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+HOME = HERE.parent
+
+NODES = (1, 10, 100, 1000)
+MILLION = 1_000_000
+SWEEP = 8 * 7 * 5  # systems, machine types and seeds of the projection
+FEATURE_MB = 313 * 128 * 4 / 1e6  # log-mel of a clip of 10 s
+AUDIO_MB = 10 * 16000 * 2 / 1e6
+STORE_MB = 1000  # what a shared directory gives each second, a 10 Gbit/s server's
+CLIPS = 30  # of a unit here, 10 s each
+CORES = 16  # of a node in the projection
+SATURATES = """\
+What saturates first: a sweep, at as many cores as it has units ({sweep}); beyond that one more node
+changes nothing. With a million clips the cores last until there is one for each machine type; then
+the longest unit is the time, and the shared directory is the next limit, which no node moves. What
+one would change, in this order: cut a machine type's clips by section into units of their own;
+copy clips to the nodes' disks before the run; let nodes write features into files of their own
+(now they are sent to the driver, whose network card every frame passes once); list clips once, not
+in each unit (a unit asks for the size and date of each of its clips). Ray's head starts some
+thousand tasks a second, more than units of a second and more ask for."""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=4, help="two machine types each")
+    parser.add_argument("--epochs", type=int, default=30)
+    args = parser.parse_args()
+    ways = {"one job": (), "--jobs 2": ("--jobs", "2")}
+    if importlib.util.find_spec("ray"):
+        ways["--cluster local:2"] = ("--cluster", "local:2")
+    took: dict[str, list[float]] = {name: [] for name in ways}
+    with tempfile.TemporaryDirectory(prefix="scale-") as work:
+        data = Path(work) / "data"
+        make = [sys.executable, str(HOME / "tools" / "demo_data.py"), "--to", str(data)]
+        make += ["--machine", "fan", "valve", "--clips", "10", "--test-clips", "4"]
+        subprocess.run([*make, "--seconds", "10"], check=True, capture_output=True)
+        run((), data, Path(work) / "warm-up", 1, 1)
+        for number in range(args.rounds):
+            for name, options in ways.items():
+                out = Path(work) / f"{number}{name.replace(' ', '')}"
+                took[name].append(run(options, data, out, args.seeds, args.epochs))
+                print(name, took[name][-1], flush=True)
+    text = table(took, 2 * args.seeds, args.epochs)
+    (HERE / "scale.md").write_text(text, encoding="utf-8")
+    print(text)
+    return 0
+
+
+def run(options: tuple[str, ...], data: Path, out: Path, seeds: int, epochs: int) -> float:
+    command = [sys.executable, str(HOME / "00_train.py"), "-d", *options]
+    command += ["--seed", *map(str, range(seeds)), "--set", f"fit.epochs={epochs}"]
+    command += [f"dev_directory={data}/dev_data", f"cache_directory={data}/cache"]
+    command += [
+        f"{kind}_directory={out}/{kind}/{{system}}/{{seed}}" for kind in ("model", "result")
+    ]
+    began = time.time()
+    subprocess.run(command, check=True, capture_output=True)
+    ended = time.time()
+    assert len(list(out.rglob("model_*.json"))) == 2 * seeds
+    return ended - began
+
+
+def table(took: dict[str, list[float]], n_units: int, epochs: int) -> str:
+    lines = [
+        "# Scale",
+        "",
+        f"{n_units} trainings of the dense autoencoder, {epochs} epochs on demo sounds, on "
+        f"{os.cpu_count()} cores ({platform.machine()}, load {os.getloadavg()[2]:.1f} in the "
+        f"last quarter of an hour), starting included; medians of {len(took['one job'])} rounds in "
+        "turns, made by `python benchmarks/scale.py`.",
+        "",
+        "| | seconds | units a minute | against one job |",
+        "|---|---|---|---|",
+    ]
+    alone = took["one job"]
+    for name, runs in took.items():
+        seconds = statistics.median(runs)
+        ratio = statistics.median(a / b for a, b in zip(alone, runs, strict=True))
+        lines.append(f"| {name} | {seconds:.0f} | {60 * n_units / seconds:.1f} | {ratio:.2f} |")
+    seconds = 2 * min(map(statistics.median, took.values())) / n_units
+    return "\n".join([*lines, "", *projection(seconds)]) + "\n"
+
+
+def projection(core_seconds: float) -> list[str]:
+    """What more nodes would do, from the seconds that a unit took on a core here."""
+    per_clip = core_seconds / CLIPS
+    reading = MILLION * (AUDIO_MB + 2 * FEATURE_MB) / STORE_MB
+    assumed = (
+        f"Not measured. Assumed: nodes of {CORES} cores; a unit takes {core_seconds:.0f} core "
+        f"seconds, as here ({per_clip:.2f} a clip of 10 s); a sweep is {SWEEP} such units (8 "
+        "systems × 7 machine types × 5 seeds); a million clips are 1000 machine types of 1000, "
+        f"one system and seed; the shared directory gives {STORE_MB} MB/s to all together, and "
+        "each clip is read once, its features written once and read once."
+    )
+    lines = ["## Projection", "", assumed, ""]
+    lines += ["| nodes | a sweep, minutes | a million clips, minutes | of that reading | limit |"]
+    lines += ["|---|---|---|---|---|"]
+    for nodes in NODES:
+        slots = nodes * CORES
+        sweep = -(-SWEEP // slots) * core_seconds / 60
+        work = -(-1000 // slots) * per_clip * 1000 / 60
+        limits = {work: "cores" if slots < 1000 else "too few units", reading / 60: "directory"}
+        row = (nodes, f"{sweep:.1f}", f"{max(limits):.1f}", f"{reading / 60:.1f}")
+        lines.append(f"| {' | '.join(map(str, row))} | {limits[max(limits)]} |")
+    lines += ["", SATURATES.format(sweep=SWEEP)]
+    return lines
+
+
+if __name__ == "__main__":
+    sys.exit(main())
