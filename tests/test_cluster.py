@@ -107,6 +107,8 @@ def test_a_cluster_that_does_not_fit_is_refused_at_once(two_nodes, monkeypatch, 
 
 def test_the_same_files_with_and_without_a_cluster(two_nodes, demo, tmp_path, monkeypatch):
     monkeypatch.setattr(frame_cache, "CLIPS_WORTH_A_PROCESS", 10)  # so that nodes extract some
+    keep, sent = frame_cache._keep, []
+    monkeypatch.setattr(frame_cache, "_keep", lambda *given: sent.append(1) or keep(*given))
     found = []
     for name, options in (("cluster", ("--cluster", "auto")), ("alone", ())):
         out = tmp_path / name
@@ -116,6 +118,7 @@ def test_the_same_files_with_and_without_a_cluster(two_nodes, demo, tmp_path, mo
             )
             assert run.returncode == 0, run.stdout + run.stderr
         found.append(results(out))
+    assert len(sent) >= 4  # slices of training and test clips that nodes sent
     assert len(found[0]) == 9
     assert found[0] == found[1]
 
