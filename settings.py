@@ -14,7 +14,7 @@ import logging
 import re
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -382,7 +382,8 @@ def guarded(main: Callable[[], int]) -> int:
 
     before = signal.signal(signal.SIGTERM, terminated)
     try:
-        return main()
+        with _raised_again():
+            return main()
     except BadInput as error:
         return _failed(str(error))
     except OSError as error:
@@ -406,6 +407,34 @@ def guarded(main: Callable[[], int]) -> int:
         raise
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
+def _raised_again() -> Iterator[None]:
+    """What a signal raises amid a destructor or a callback, Python drops; raise it once more."""
+    if not hasattr(signal, "setitimer"):
+        yield
+        return
+    dropped: list[BaseException] = []
+
+    def notice(held: Any) -> None:
+        if isinstance(held.exc_value, (KeyboardInterrupt, SystemExit)):
+            dropped.append(held.exc_value)
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+        else:
+            hook(held)
+
+    def again(number: int, frame: object) -> None:
+        raise dropped[-1]
+
+    hook, sys.unraisablehook = sys.unraisablehook, notice
+    before = signal.signal(signal.SIGALRM, again)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+        sys.unraisablehook = hook
 
 
 _ADVICE = {

@@ -287,3 +287,24 @@ def test_guarded_tells_and_exits(capsys):
     assert "error: fan.wav: is empty" in capsys.readouterr().err
     assert settings.guarded(interrupted) == 130
     assert settings.guarded(lambda: 0) == 0
+
+
+@pytest.mark.parametrize(("raised", "code"), [(KeyboardInterrupt, 130), (SystemExit(143), 143)])
+def test_an_interrupt_that_a_destructor_drops_is_raised_again(raised, code, capfd):
+    class Held:
+        def __del__(self) -> None:
+            raise raised
+
+    def main() -> int:
+        held = Held()
+        del held
+        time.sleep(20)
+        return 0
+
+    began = time.monotonic()
+    try:
+        assert settings.guarded(main) == code
+    except SystemExit as end:
+        assert end.code == code
+    assert time.monotonic() - began < 5
+    assert "Traceback" not in capfd.readouterr().err
