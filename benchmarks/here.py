@@ -10,27 +10,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from official import timer
+
 import common as com
 import frame_cache
 import keras_model
 import settings
-
-
-def timer():
-    """A Keras callback that keeps the seconds of every epoch."""
-    import keras
-
-    class Timer(keras.callbacks.Callback):
-        def on_train_begin(self, logs=None):
-            self.seconds = []
-
-        def on_epoch_begin(self, epoch, logs=None):
-            self.begun = time.perf_counter()
-
-        def on_epoch_end(self, epoch, logs=None):
-            self.seconds.append(time.perf_counter() - self.begun)
-
-    return Timer()
 
 
 def main() -> None:

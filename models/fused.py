@@ -76,11 +76,8 @@ class BatchNorm(keras.layers.BatchNormalization):
             )
             unbiased = biased * bessel
         else:
-            around = [1] * (4 - len(inputs.shape))
             outputs, mean, unbiased, *_ = tf.raw_ops.FusedBatchNormV3(
-                x=tf.reshape(
-                    inputs, tf.concat([tf.shape(inputs)[:1], around, tf.shape(inputs)[1:]], 0)
-                ),
+                x=tf.reshape(inputs, (-1, 1, 1, inputs.shape[-1])),
                 scale=self.gamma.value,
                 offset=self.beta.value,
                 mean=tf.zeros(0),
