@@ -35,6 +35,15 @@ def reference() -> Path:
     return Path(folder)
 
 
+@pytest.fixture
+def param(tmp_path: Path) -> dict:
+    """The settings of the dense autoencoder, with a cache of the test's own."""
+    held = settings.yaml_load(settings.HOME / "baseline.yaml")
+    own = settings.for_system(held, "ae")
+    own["cache_directory"] = str(tmp_path / "cache")
+    return own
+
+
 def run_inside(
     script: str, *arguments: str, data: Path, out: Path, assigned: tuple[str, ...] = ()
 ) -> subprocess.CompletedProcess[str]:

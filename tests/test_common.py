@@ -10,21 +10,12 @@ import soundfile
 
 import common as com
 import output
-import settings
 from clips import Clip
 
 # librosa's own route in float32; only the order of additions may differ.
 DECIBELS = 1e-5
 
 RATE = 16000
-
-
-@pytest.fixture
-def param(tmp_path: Path) -> dict:
-    held = settings.yaml_load(settings.HOME / "baseline.yaml")
-    own = settings.for_system(held, "ae")
-    own["cache_directory"] = str(tmp_path / "cache")
-    return own
 
 
 def noise(n_samples: int, seed: int = 0, channels: int = 1) -> np.ndarray:

@@ -22,14 +22,6 @@ import settings
 from clips import Clip
 
 
-@pytest.fixture
-def param(tmp_path: Path) -> dict:
-    held = settings.yaml_load(settings.HOME / "baseline.yaml")
-    own = settings.for_system(held, "ae")
-    own["cache_directory"] = str(tmp_path / "cache")
-    return own
-
-
 def test_clips_of_any_length_in_one_array(tmp_path, param):
     clips = [
         write_clip(tmp_path / f"{i}.wav", noise(n, i))

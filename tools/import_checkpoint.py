@@ -358,22 +358,7 @@ def command_line(argv: Sequence[str] | None = None) -> argparse.Namespace:
             default="dev",
             help=f"for {value}_directory" + (" (default)" if value == "dev" else ""),
         )
-    parser.add_argument(
-        "--config",
-        type=Path,
-        default=settings.HOME / "baseline.yaml",
-        metavar="FILE",
-        help="settings; what a file leaves out is taken from baseline.yaml",
-    )
-    parser.add_argument(
-        "--set",
-        nargs="+",
-        action="extend",
-        type=settings.assignment,
-        default=[],
-        metavar="KEY=VALUE",
-        help="settings that no tensor shows: --set feature.n_frames=50",
-    )
+    settings.add_settings(parser)
     parser.add_argument(
         "--jobs", type=int, default=None, metavar="N", help="processes that extract features"
     )
