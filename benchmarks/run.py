@@ -40,11 +40,14 @@ class Size(NamedTuple):
     clips: int  # of the feature, step and scoring rows
     memory_clips: int  # of the whole-process row
     scale_clips: int  # the 1 of 1, 4, 16
+    section_clips: int  # in each of the 21 sections of the evaluation row
     seconds: float  # of a clip
 
 
-USUAL = Size(rounds=5, clips=100, memory_clips=1000, scale_clips=60, seconds=10.0)
-QUICK = Size(rounds=1, clips=4, memory_clips=4, scale_clips=2, seconds=2.0)
+USUAL = Size(
+    rounds=5, clips=100, memory_clips=1000, scale_clips=60, section_clips=200, seconds=10.0
+)
+QUICK = Size(rounds=1, clips=4, memory_clips=4, scale_clips=2, section_clips=8, seconds=2.0)
 
 
 class Row(NamedTuple):
@@ -129,7 +132,7 @@ def of_step(size: Size, work: Path, official: list[str]) -> Iterator[Row]:
     """A training step of the dense AE; the first epoch, which compiles, is left out."""
     data, ours, theirs = make_clips(work, size.clips, size.seconds), [], []
     for cache in caches(work, size.rounds):
-        more = ["--epochs", "4"]
+        more = ["--epochs", "8"]
         found = child([*official, "step", data, *more]).printed["seconds"]
         theirs.append(1e3 * statistics.median(found[1:]))
         found = child([sys.executable, HERE / "here.py", "step", data, cache, *more]).printed
@@ -175,6 +178,20 @@ def of_scale(size: Size, work: Path, official: list[str]) -> Iterator[Row]:
         yield shown(Row(f"{what}, peak memory", [run.mebibytes], [least.mebibytes], "MiB"))
 
 
+def of_evaluation(size: Size, work: Path, official: list[str]) -> Iterator[Row]:
+    """Metrics and jackknife of 21 sections, against evaluating a section anew without each clip."""
+    theirs, ours = [], []
+    for _ in range(size.rounds):
+        command = [sys.executable, HERE / "jackknife.py", "--clips", str(size.section_clips)]
+        found = child(command).printed
+        if found["difference"] > 1e-9:
+            sys.exit(f"error: the jackknife is off recomputation by {found['difference']}")
+        theirs.append(found["recomputed"])
+        ours.append(found["here"])
+    what = f"evaluation with jackknife, {21 * size.section_clips} clips, against leaving out each"
+    yield shown(Row(what, theirs, ours, "s"))
+
+
 PARTS: dict[str, Callable[[Size, Path, list[str]], Iterator[Row]]] = {
     "features": of_features,
     "scoring": of_scoring,
@@ -182,6 +199,7 @@ PARTS: dict[str, Callable[[Size, Path, list[str]], Iterator[Row]]] = {
     "systems": of_systems,
     "process": of_process,
     "scale": of_scale,
+    "evaluation": of_evaluation,
 }
 
 

@@ -14,11 +14,12 @@ import numpy as np
 import tensorflow as tf
 
 from common import Frames
+from models.batches import batches
 from models.fused import Adam
 from models.resume import Finite, Resume
 from output import progress_bar
 
-WORTH_COMPILING = 5000  # training steps; XLA takes seconds to compile one and saves milliseconds
+WORTH_COMPILING = 2000  # training steps; XLA takes seconds to compile one and saves milliseconds
 
 
 class System(keras.Model):
@@ -34,7 +35,10 @@ class System(keras.Model):
     sections : the names of the sections it is trained on, in order; the classes of a classifier
     """
 
-    gains_by_xla = False  # whether XLA makes a training step faster; benchmarks/steps.py measures
+    # Whether XLA makes a training step faster, and how many steps a call does: one call costs as
+    # much as a small step, and a long one makes Ctrl-C wait. benchmarks/steps.py measures both.
+    gains_by_xla = False
+    steps_a_call = 1
     mixes_precision = False  # whether it can be trained in half precision
     drop_last = False  # whether training leaves out a last batch that is not full
     values_a_batch = 2**22  # of the windows scored at a time: 16 MiB of float32
@@ -92,13 +96,33 @@ class System(keras.Model):
         """What goes along with `fit`, such as a schedule of the learning rate."""
         return []
 
-    def train_step(self, data: tuple[tf.Tensor, tf.Tensor]) -> dict[str, Any]:
-        starts, section = data[:2]
-        return super().train_step(self.example(self.cut(self.frames, starts), section))
+    def train_step(self, data: tuple[tf.Tensor, ...]) -> dict[str, Any]:
+        return self.in_turn(super().train_step, *data)
 
-    def test_step(self, data: tuple[tf.Tensor, tf.Tensor]) -> dict[str, Any]:
-        starts, section = data[:2]
-        return super().test_step(self.example(self.cut(self.frames, starts), section))
+    def test_step(self, data: tuple[tf.Tensor, ...]) -> dict[str, Any]:
+        return self.in_turn(super().test_step, *data)
+
+    def in_turn(
+        self,
+        step: Callable[[tuple[tf.Tensor, tf.Tensor]], dict[str, Any]],
+        starts: tf.Tensor,
+        section: tf.Tensor,
+        count: tf.Tensor | None = None,
+    ) -> dict[str, Any]:
+        """A step of Keras with a batch (batch,), or `count` of them with a group (steps, batch)."""
+
+        def of_batch(starts: tf.Tensor, section: tf.Tensor) -> dict[str, Any]:
+            return step(self.example(self.cut(self.frames, starts), section))
+
+        if count is None:
+            return of_batch(starts, section)
+
+        def of_next(index: tf.Tensor) -> tf.Tensor:
+            of_batch(starts[index], section[index])
+            return index + 1
+
+        tf.while_loop(lambda index: index < count, of_next, [0])
+        return self.get_metrics_result()
 
     def train(
         self, frames: Frames, title: str = "train", resume: Resume | None = None
@@ -134,22 +158,24 @@ class System(keras.Model):
             return resume.history
         steps = n_train // batch if self.drop_last else -(-n_train // batch)
         self.jit_compile = self.gains_by_xla and steps * fit["epochs"] >= WORTH_COMPILING
+        epochs = range(done, fit["epochs"])
+        data, calls = batches(
+            starts[:n_train],
+            section[:n_train],
+            batch,
+            epochs,
+            self.steps_a_call,
+            self.param["seed"] if fit["shuffle"] else None,
+            self.drop_last,
+        )
         held_out = {}
         if n_train < len(starts):
-            held_out["validation_data"] = _batches(
-                starts[n_train:], section[n_train:], batch, range(fit["epochs"])
+            held_out["validation_data"], held_out["validation_steps"] = batches(
+                starts[n_train:], section[n_train:], batch, epochs, self.steps_a_call
             )
-            held_out["validation_steps"] = -(-(len(starts) - n_train) // batch)
         history = self.fit(
-            _batches(
-                starts[:n_train],
-                section[:n_train],
-                batch,
-                range(done, fit["epochs"]),
-                self.param["seed"] if fit["shuffle"] else None,
-                self.drop_last,
-            ),
-            steps_per_epoch=steps,
+            data,
+            steps_per_epoch=calls,
             initial_epoch=done,
             epochs=fit["epochs"],
             shuffle=False,
@@ -253,40 +279,6 @@ class System(keras.Model):
         The variable equals the published tensor transposed to the axes, or as it is for None.
         """
         raise NotImplementedError
-
-
-def _batches(
-    starts: np.ndarray,
-    section: np.ndarray,
-    batch: int,
-    epochs: range,
-    seed: int | None = None,
-    drop_last: bool = False,
-) -> tf.data.Dataset:
-    """Start rows and section indices in batches, epoch after epoch.
-
-    With a seed every epoch has an order of its own, which depends on the seed and the number of
-    the epoch alone.
-    """
-    starts, section = tf.constant(starts), tf.constant(section)
-    indices = tf.range(len(starts))
-
-    def epoch(number: tf.Tensor) -> tf.data.Dataset:
-        order = indices
-        if seed is not None:
-            order = tf.random.experimental.stateless_shuffle(
-                indices, seed=tf.stack([tf.constant(seed, tf.int64), number])
-            )
-
-        def cut(at: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            chosen = order[at : at + batch]
-            return tf.gather(starts, chosen), tf.gather(section, chosen)
-
-        end = len(starts) - len(starts) % batch if drop_last else len(starts)
-        return tf.data.Dataset.range(0, end, batch).map(cut)
-
-    numbers = tf.data.Dataset.range(epochs.start, epochs.stop)
-    return numbers.flat_map(epoch).prefetch(tf.data.AUTOTUNE)
 
 
 class EpochBar(keras.callbacks.Callback):

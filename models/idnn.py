@@ -39,6 +39,7 @@ class IDNN(System):
     """
 
     gains_by_xla = True
+    steps_a_call = 64
     mixes_precision = True
 
     def __init__(self, param: dict[str, Any], sections: list[str]):

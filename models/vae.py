@@ -39,6 +39,7 @@ class VAE(System):
     """
 
     gains_by_xla = True
+    steps_a_call = 64
 
     def __init__(self, param: dict[str, Any], sections: list[str]):
         super().__init__(param, sections)

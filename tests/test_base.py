@@ -74,26 +74,6 @@ def test_score_does_not_depend_on_the_other_clips(monkeypatch):
     np.testing.assert_allclose(system.score(some), together[[1, 3]], rtol=1e-6)
 
 
-@pytest.mark.parametrize("shuffle", [True, False])
-def test_training_sees_every_window_once_an_epoch(shuffle):
-    from models.base import _batches
-
-    starts, section = np.arange(100, 145), np.arange(45) % 2
-    seen = [
-        (a.numpy(), b.numpy())
-        for a, b in _batches(starts, section, 16, range(3), 5 if shuffle else None)
-    ]
-    assert [len(a) for a, _ in seen] == [16, 16, 13] * 3
-    epochs = [np.concatenate([a for a, _ in seen[at : at + 3]]) for at in (0, 3, 6)]
-    for epoch in epochs:
-        assert sorted(epoch) == starts.tolist()
-        assert np.array_equal(epoch, starts) is not shuffle
-    if shuffle:
-        assert not np.array_equal(epochs[0], epochs[1])
-    for a, b in seen:
-        assert np.array_equal(b, (a - 100) % 2)
-
-
 def test_held_out_windows_are_the_last(monkeypatch):
     frames = frames_of(54, 54)
     system = keras_model.get_model(small(("fit.validation_split", 0.25)), ["section_00"])
@@ -107,10 +87,27 @@ def test_held_out_windows_are_the_last(monkeypatch):
     monkeypatch.setattr(system, "fit", fit)
     system.train(frames)
     windows, _ = frames.windows(5)
-    train = np.concatenate([a for a, _ in given["train"]])[:75]
-    assert sorted(train) == windows[:75].tolist()
-    assert np.concatenate([a for a, _ in given["held_out"]])[:25].tolist() == windows[75:].tolist()
-    assert (given["steps_per_epoch"], given["validation_steps"]) == (3, 1)
+    rows = {
+        name: np.concatenate([a.numpy()[: int(n)].ravel() for a, _, n in given[name]])
+        for name in ("train", "held_out")
+    }
+    assert sorted(rows["train"][:75]) == windows[:75].tolist()
+    assert rows["held_out"][:25].tolist() == windows[75:].tolist()
+    assert (given["steps_per_epoch"], given["validation_steps"]) == (2, 1)
+
+
+def test_many_steps_in_a_call_are_the_steps_one_by_one(monkeypatch):
+    together = keras_model.get_model(small(), ["section_00"])
+    assert together.steps_a_call > 1
+    expected = together.train(frames_of(200, 61))
+    monkeypatch.setattr(type(together), "steps_a_call", 1)
+    singly = keras_model.get_model(small(), ["section_00"])
+    found = singly.train(frames_of(200, 61))
+    assert int(singly.optimizer.iterations) == int(together.optimizer.iterations)
+    for name, losses in expected.items():
+        np.testing.assert_allclose(found[name], losses, rtol=1e-6)
+    for weight, other in zip(singly.get_weights(), together.get_weights(), strict=True):
+        np.testing.assert_allclose(weight, other, rtol=1e-5, atol=1e-6)
 
 
 def test_history_has_losses_of_every_epoch():
