@@ -72,6 +72,18 @@ class Frames:
         clips = tuple(clip for clip, kept in zip(self.clips, keep, strict=True) if kept)
         return Frames(self.array, clips, self.first[keep], self.count[keep])
 
+    def slices(self, n_clips: int) -> list[Frames]:
+        """The same array again and again, each time with at most so many of its clips."""
+        cuts = [slice(at, at + n_clips) for at in range(0, len(self.clips), n_clips)]
+        return [
+            Frames(self.array, self.clips[cut], self.first[cut], self.count[cut]) for cut in cuts
+        ]
+
+    def narrowed(self) -> Frames:
+        """The same clips, with only the rows of the array that lie from the first to the last."""
+        begin, end = self.first[0], self.first[-1] + self.count[-1]
+        return Frames(self.array[begin:end], self.clips, self.first - begin, self.count)
+
 
 def file_load(path: str | Path, channel: str = "first") -> tuple[np.ndarray, int]:
     """Read a clip; a CSV signal has the sampling rate 0, for it does not say.

@@ -11,7 +11,7 @@ import signal
 import tokenize
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -33,6 +33,25 @@ WINDOW_KEYS = (
 )  # cut windows out of frames; frames do not depend on them
 SAMPLE_KEYS = ("input", "sample_rate", "channel")  # what samples depend on
 _BROKEN = (OSError, ValueError, EOFError, SyntaxError, tokenize.TokenError)  # of an array
+
+
+class Cached(NamedTuple):
+    """Frames as another process gets them: where their array lies, and their clips in it."""
+
+    place: Path
+    clips: tuple[Clip, ...]
+    first: np.ndarray
+    count: np.ndarray
+
+    @classmethod
+    def of(cls, frames: Frames) -> Cached:
+        """Of frames that were loaded from the cache."""
+        return cls(Path(frames.array.filename), frames.clips, frames.first, frames.count)
+
+    def load(self) -> Frames:
+        """The frames."""
+        array = np.lib.format.open_memmap(self.place, "r")
+        return Frames(array, self.clips, self.first, self.count)
 
 
 def read_clips(

@@ -15,6 +15,7 @@ import stored
 from common import Frames
 from output import logger, whole_file
 
+CLIPS_A_SLICE = 1024  # scored and kept together, wherever that is: an interruption costs no more
 KEPT_VERSION = 1  # raise when the same model and clips would give other scores
 # What scores do not depend on.
 AFTERWARDS = (
@@ -61,13 +62,31 @@ def score(
     training : the training clips of an official model
     anew : score whatever is kept
     """
-    place = Path(param["cache_directory"]) / f"scores_{_key(model, param, frames, training)}.npz"
-    kept = None if anew else _read(place, len(frames.clips))
-    if kept is not None:
+    parts = frames.slices(CLIPS_A_SLICE)
+    places = [
+        Path(param["cache_directory"]) / f"scores_{_key(model, param, part, training)}.npz"
+        for part in parts
+    ]
+    found = [
+        None if anew else _read(place, len(part.clips))
+        for place, part in zip(places, parts, strict=True)
+    ]
+    if None not in found:
         logger.info("%s: scored before, and nothing has changed since", machine_type)
-        return kept
+        return _joined(found)
     keras_model.clear_session()
     trained = keras_model.load_model(model, param, training, machine_type)
+    title = f"{param['system']} {machine_type}"
+    for number, (place, part) in enumerate(zip(places, parts, strict=True)):
+        if found[number] is None:
+            found[number] = _score(trained, part.narrowed(), title)
+            _save(place, found[number])
+        if len(parts) > 1:
+            logger.info("%s: slice %d of %d scored", title, number + 1, len(parts))
+    return _joined(found)
+
+
+def _score(trained: keras_model.Trained, frames: Frames, title: str) -> Scores:
     scores = Scores(
         trained.system.score(frames),
         trained.system.extra_scores(frames),
@@ -76,7 +95,11 @@ def score(
         trained.names,
         trained.distribution,
     )
-    keras_model.check_finite(scores.of_clips, frames.clips, f"{param['system']} {machine_type}")
+    keras_model.check_finite(scores.of_clips, frames.clips, title)
+    return scores
+
+
+def _save(place: Path, scores: Scores) -> None:
     with whole_file(place) as beside, beside.open("wb") as stream:
         np.savez(
             stream,
@@ -87,7 +110,13 @@ def score(
             distribution=np.array(scores.distribution or (), np.float64),
             **{f"extra_{name}": values for name, values in scores.extra.items()},
         )
-    return scores
+
+
+def _joined(parts: Sequence[Scores]) -> Scores:
+    """Of several slices; what they say of the training clips is the same."""
+    extra = {name: np.concatenate([part.extra[name] for part in parts]) for name in parts[0].extra}
+    of_clips = np.concatenate([part.of_clips for part in parts])
+    return parts[0]._replace(of_clips=of_clips, extra=extra)
 
 
 def _key(model: Path, param: dict[str, Any], frames: Frames, training: Frames | None) -> str:

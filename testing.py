@@ -90,28 +90,41 @@ def score_elsewhere(
     """
     if engine is None:
         return set()
-    todo = [
-        units.Unit(
-            f"{test.machine_type}: {len(test.frames.clips)} clips",
-            f"{param['system']} seed {param['seed']} {test.machine_type}",
-            f"test_{args.mode}_{test.machine_type}",
-            test.param,
-            score,
-            (args.mode, test.machine_type, str(test.model.absolute()), args.force),
-        )
-        for param, tests in planned
-        for test in tests
-    ]
+    todo = []
+    for param, tests in planned:
+        for test in tests:
+            parts = test.frames.slices(scoring.CLIPS_A_SLICE)
+            for number, part in enumerate(parts, start=1):
+                one, nth = (f" {number}/{len(parts)}", f"_{number}") if len(parts) > 1 else ("", "")
+                todo.append(
+                    units.Unit(
+                        f"{test.machine_type}{one}: {len(part.clips)} clips",
+                        f"{param['system']} seed {param['seed']} {test.machine_type}{one}",
+                        f"test_{args.mode}_{test.machine_type}{nth}",
+                        test.param,
+                        score,
+                        (
+                            *(args.mode, test.machine_type, str(test.model.absolute())),
+                            *(frame_cache.Cached.of(part), args.force),
+                        ),
+                    )
+                )
     return {unit.param["result_directory"] for unit in units.run(todo, engine, problems)}
 
 
-def score(param: dict[str, Any], mode: str, machine_type: str, model: str, anew: bool) -> None:
-    """Score the test clips of a machine type in a worker, and keep the scores in the cache."""
-    frames, _ = frame_cache.read_clips(param, mode, machine_type, clips.TEST_FOLDERS, jobs=1)
+def score(
+    param: dict[str, Any],
+    mode: str,
+    machine_type: str,
+    model: str,
+    part: frame_cache.Cached,
+    anew: bool,
+) -> None:
+    """Score a slice of test clips in a worker, and keep the scores in the cache."""
     training = None
     if keras_model.is_official(Path(model)):
         training, _ = training_clips(param, mode, machine_type, 1)
-    scoring.score(Path(model), param, machine_type, frames, training, anew)
+    scoring.score(Path(model), param, machine_type, part.load(), training, anew)
 
 
 def training_clips(

@@ -20,6 +20,7 @@ import ray_nodes
 from conftest import run_inside
 
 import frame_cache
+import scoring
 import sight
 from settings import BadInput
 
@@ -109,6 +110,7 @@ def test_the_same_files_with_and_without_a_cluster(two_nodes, demo, tmp_path, mo
     monkeypatch.setattr(frame_cache, "CLIPS_WORTH_A_PROCESS", 10)  # so that nodes extract some
     keep, sent = frame_cache._keep, []
     monkeypatch.setattr(frame_cache, "_keep", lambda *given: sent.append(1) or keep(*given))
+    monkeypatch.setattr(scoring, "CLIPS_A_SLICE", 7)  # of 24
     found = []
     for name, options in (("cluster", ("--cluster", "auto")), ("alone", ())):
         out = tmp_path / name
@@ -119,6 +121,8 @@ def test_the_same_files_with_and_without_a_cluster(two_nodes, demo, tmp_path, mo
             assert run.returncode == 0, run.stdout + run.stderr
         found.append(results(out))
     assert len(sent) >= 4  # slices of training and test clips that nodes sent
+    scored = (tmp_path / "cluster" / "result" / "ae" / "logs").glob("test_dev_valve_*.log")
+    assert sorted(path.stem[-1] for path in scored) == ["1", "2", "3", "4"]
     assert len(found[0]) == 9
     assert found[0] == found[1]
 

@@ -108,6 +108,21 @@ def test_windows_stay_within_their_clips(n_frames, hop):
     assert list(zip(starts.tolist(), owner.tolist(), strict=True)) == expected
 
 
+def test_slices_and_what_they_need_of_the_array():
+    count = np.array([3, 1, 4, 2, 5])
+    clips = tuple(Clip(f"section_00_{n}.wav", "fan", "section_00", "test") for n in range(5))
+    frames = com.Frames(np.arange(15)[:, None], clips, np.cumsum(count) - count, count)
+    frames = frames.of([True, True, False, True, True])
+    parts = frames.slices(3)
+    assert [part.clips for part in parts] == [frames.clips[:3], frames.clips[3:]]
+    for part, rows in zip(parts, (range(10), range(10, 15)), strict=True):
+        alone = part.narrowed()
+        assert alone.array[:, 0].tolist() == list(rows)
+        for before, after, n in zip(part.first, alone.first, part.count, strict=True):
+            expected = part.array[before : before + n]
+            assert np.array_equal(alone.array[after : after + n], expected)
+
+
 def test_channels(tmp_path):
     path = tmp_path / "stereo.wav"
     samples = noise(RATE, channels=2)

@@ -74,3 +74,31 @@ def test_scores_that_are_not_finite_are_told_and_not_kept(run, monkeypatch) -> N
     with pytest.raises(BadInput, match=r"not finite, first section_00"):
         score()
     assert not list(cache.glob("scores_*"))
+
+
+def test_slices_are_scored_and_kept_one_by_one(run, monkeypatch) -> None:
+    from models.base import System
+
+    score, loaded, _, cache = run
+    whole = score().of_clips
+    monkeypatch.setattr(scoring, "CLIPS_A_SLICE", 5)
+    sizes, made = [], System.score
+
+    def counted(self, frames):
+        if len(sizes) == 2:
+            sizes.append(0)
+            raise KeyboardInterrupt
+        sizes.append(len(frames.clips))
+        assert len(frames.array) == frames.count.sum()
+        return made(self, frames)
+
+    monkeypatch.setattr(System, "score", counted)
+    with pytest.raises(KeyboardInterrupt):
+        score()
+    # float32 sums in batches of another size
+    np.testing.assert_allclose(score().of_clips, whole, rtol=1e-6)
+    n_clips = len(whole)
+    assert sizes == [5, 5, 0, *[5] * (n_clips // 5 - 2), *([n_clips % 5] if n_clips % 5 else [])]
+    assert len(list(cache.glob("scores_*"))) == 1 + -(-n_clips // 5)
+    score()
+    assert len(loaded) == 3
