@@ -204,17 +204,27 @@ def alone(*directories: Path) -> Iterator[None]:
 
     Raises BadInput where another run holds one of them.
     """
-    from filelock import FileLock, Timeout
-
     with contextlib.ExitStack() as held:
         for directory in directories:
             directory.mkdir(parents=True, exist_ok=True)
-            try:
-                held.enter_context(FileLock(directory / ".lock", blocking=False))
-            except Timeout:
-                raise BadInput(
-                    f"{directory}: another run is at work here; wait until it is done, or give "
-                    "this one another directory"
-                ) from None
+            held.enter_context(locked(directory / ".lock", directory))
             sweep(directory)
         yield
+
+
+@contextlib.contextmanager
+def locked(lock: Path, directory: Path) -> Iterator[None]:
+    """Hold a lock, which the end of the process gives back too.
+
+    Raises BadInput where another run holds it, and is thus at work in the directory.
+    """
+    from filelock import FileLock, Timeout
+
+    try:
+        with FileLock(lock, blocking=False):
+            yield
+    except Timeout:
+        raise BadInput(
+            f"{directory}: another run is at work here; wait until it is done, or give this one "
+            "another directory"
+        ) from None

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from output import locked
 from settings import BadInput
 
 MARK = '<meta name="generator" content="asd-baselines report">'
@@ -30,20 +31,31 @@ def check(to: Path) -> None:
 def replaced(to: Path) -> Iterator[Path]:
     """Make a report beside its place, and put it there when it is whole.
 
-    Raises BadInput where it cannot be written.
+    A killed run leaves what it had made beside, which the next one removes.
+    Raises BadInput where it cannot be written, or another run is at it.
     """
     to = to.resolve()
-    made, old = (to.with_name(f".{to.name}.{os.getpid()}.{kind}") for kind in ("new", "old"))
+    made, old, lock = (to.with_name(f".{to.name}.{kind}") for kind in ("new", "old", "lock"))
     try:
-        made.mkdir(parents=True)
-        yield made
-        if to.exists():
-            os.replace(to, old)
-        os.replace(made, to)
+        to.parent.mkdir(parents=True, exist_ok=True)
+        with locked(lock, to):
+            _tidy(to, made, old)
+            try:
+                made.mkdir()
+                yield made
+                if to.exists():
+                    os.replace(to, old)
+                os.replace(made, to)
+            finally:
+                _tidy(to, made, old)
     except OSError as error:
         raise BadInput(
             f"{error.filename or to}: cannot be written ({error.strerror or error})"
         ) from None
-    finally:
-        for folder in (made, old):
-            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _tidy(to: Path, made: Path, old: Path) -> None:
+    if old.exists() and not to.exists():
+        os.replace(old, to)  # interrupted between the two renames
+    for folder in (made, old):
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Kill training and testing at random moments, start them again, and compare what they leave.
+"""Kill the three scripts at random moments, start them again, and compare what they leave.
 
     python tests/kill.py --kills 50
 
@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
-SCRIPTS = ("00_train.py", "01_test.py")
+SCRIPTS = ("00_train.py", "01_test.py", "02_report.py")
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 SETTINGS = ("fit.epochs=6", "fit.batch_size=64")
 
@@ -78,6 +78,7 @@ def strike(work: Path, kills: int, seed: int) -> str:
             if rows != expected.get(name):
                 raise Broken(f"{name} differs after {struck} kills")
         left = [path for part in ("model", "result") for path in (out / part).rglob(".[0-9]*.*")]
+        left += [*out.glob(".report.new"), *out.glob(".report.old")]
         if left:
             raise Broken(f"killed runs left {', '.join(map(str, left))}")
         if set(results(out)) != set(expected):
@@ -86,8 +87,9 @@ def strike(work: Path, kills: int, seed: int) -> str:
 
 
 def start(script: str, data: Path, out: Path) -> subprocess.Popen[str]:
+    mode = ["--to", str(out / "report")] if script == "02_report.py" else ["-d"]
     command = [
-        *(sys.executable, str(ROOT / script), "-d", "--set", *SETTINGS),
+        *(sys.executable, str(ROOT / script), *mode, "--set", *SETTINGS),
         f"dev_directory={data}/dev_data",
         f"model_directory={out}/model/{{system}}",
         f"result_directory={out}/result/{{system}}",
@@ -120,6 +122,8 @@ def kill(process: subprocess.Popen[str], how: signal.Signals) -> None:
 def check_whole(out: Path) -> None:
     """Every file that bears its name is whole."""
     for path in out.rglob("[!.]*"):
+        if any(part.startswith(".") for part in path.relative_to(out).parts):
+            continue  # beside its place
         try:
             if path.suffix == ".json":
                 json.loads(path.read_text(encoding="utf-8"))
@@ -128,6 +132,8 @@ def check_whole(out: Path) -> None:
                     [held[name].shape for name in held.files]
             elif path.suffix == ".npy":
                 np.load(path)
+            elif path.suffix == ".html" and not path.read_text().rstrip().endswith("</html>"):
+                raise ValueError("ends amid the page")
             elif path.suffix == ".csv" and not path.read_bytes().endswith(b"\n"):
                 raise ValueError("ends amid a line")
         except (ValueError, OSError, EOFError) as error:

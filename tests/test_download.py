@@ -18,6 +18,7 @@ from bad_line import serving
 from conftest import ROOT
 
 import clips
+import output
 from settings import BadInput, guarded
 from tools import download
 
@@ -92,6 +93,15 @@ ALL = {
 
 def of_files(server) -> list[str]:
     return [path for path, _ in server.asked if "/files/" in path]
+
+
+def test_a_second_download_to_the_same_place_leaves_the_first_alone(server, tmp_path):
+    with (
+        output.alone(tmp_path / ".download"),
+        pytest.raises(BadInput, match="another run is at work here"),
+    ):
+        run(server, tmp_path)
+    assert files(tmp_path) == {}
 
 
 def test_everything_byte_identical_and_then_nothing_to_do(server, tmp_path, capsys):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -116,7 +117,7 @@ def test_the_same_command_again_replaces_the_report_as_a_whole(tmp_path, monkeyp
     assert run("result") == 0
     assert not (tmp_path / "report" / "pictures").exists()
     assert (tmp_path / "report" / "comparison.csv").read_bytes() == first
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["report", "result"]
+    assert sorted(path.name for path in tmp_path.glob("[!.]*")) == ["report", "result"]
 
 
 def test_an_interrupted_report_leaves_the_old_one(tmp_path, monkeypatch, capsys) -> None:
@@ -134,14 +135,54 @@ def test_an_interrupted_report_leaves_the_old_one(tmp_path, monkeypatch, capsys)
     assert run("result") == 130
     assert capsys.readouterr().err == "\ninterrupted; the same command goes on from here\n"
     assert [path.name for path in to.iterdir()] == ["report.html"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["report", "result"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".report.lock", "report", "result"]
+
+
+@pytest.mark.parametrize("at", ["made", "put aside"])
+def test_what_a_killed_report_left_is_put_right(tmp_path, at) -> None:
+    to, made, old = (tmp_path / name for name in ("report", ".report.new", ".report.old"))
+    for held in (made, to if at == "made" else old):
+        held.mkdir()
+        (held / "page").write_text(held.name)
+    with pytest.raises(KeyboardInterrupt), folder.replaced(to) as beside:
+        assert list(beside.iterdir()) == []
+        raise KeyboardInterrupt
+    assert (to / "page").read_text() in ("report", ".report.old")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".report.lock", "report"]
+
+
+def test_interrupted_between_the_renames(tmp_path, monkeypatch) -> None:
+    to = tmp_path / "report"
+    to.mkdir()
+    (to / "page").touch()
+    rename = os.replace
+
+    def interrupted(source: Path, target: Path) -> None:
+        rename(source, target)
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt), folder.replaced(to):
+        pass
+    assert (to / "page").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".report.lock", "report"]
+
+
+def test_a_second_report_to_the_same_place_leaves_the_first_alone(tmp_path) -> None:
+    to = tmp_path / "report"
+    with folder.replaced(to) as made:
+        (made / "page").touch()
+        with pytest.raises(settings.BadInput, match="another run is at work"), folder.replaced(to):
+            pass
+    assert (to / "page").exists()
 
 
 def test_a_full_disk_is_one_message(tmp_path) -> None:
     to = tmp_path / "report"
     with pytest.raises(settings.BadInput, match=r"x\.png: cannot be written"), folder.replaced(to):
         raise OSError(28, "No space left on device", "x.png")
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == [".report.lock"]
 
 
 def test_results_without_labels_are_for_listening_only(tmp_path, monkeypatch, capsys) -> None:

@@ -122,7 +122,8 @@ def _download(args: argparse.Namespace, line: Line) -> int:
         print(f"{args.to}: all {len(archives)} archives are there already; nothing to do")
         return 0
     _check_space(args.to, state, todo)
-    fetch_all(line, args.to, state, todo)
+    with output.alone(state):
+        fetch_all(line, args.to, state, todo)
     print(f"{args.to}: complete; set dev_directory and eval_directory to the folders in it")
     return 0
 
