@@ -141,14 +141,7 @@ def load_frames(
         for key, value in feature.items()
         if (key in SAMPLE_KEYS if waveform else key not in WINDOW_KEYS)
     }
-    identity: list[Any] = [CACHE_VERSION, makes]
-    for clip in clips:
-        try:
-            stat = clip.path.stat()
-            identity.append([str(clip.path.resolve()), stat.st_size, stat.st_mtime_ns])
-        except OSError:  # a link to nowhere: reading it will tell
-            identity.append(str(clip.path))
-    key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:24]
+    key = cache_key([CACHE_VERSION, makes], [clip.path for clip in clips])
     place, about = cache / f"{key}.npy", cache / f"{key}.json"
     found = _cached(place, about, len(clips), makes)
     if found is None:
@@ -183,6 +176,21 @@ def load_frames(
     frames = Frames(array, tuple(clips), np.cumsum(count) - count, count)
     usable = [index not in problems for index in range(len(clips))]
     return frames.of(usable), [(clips[index].path, problems[index]) for index in sorted(problems)]
+
+
+def cache_key(makes: Any, files: Iterable[Path]) -> str:
+    """A name for what is made so from files: 24 hex digits, others as soon as a file changes.
+
+    makes : plain values
+    """
+    identity = [makes]
+    for path in files:
+        try:
+            stat = path.stat()
+            identity.append([str(path.resolve()), stat.st_size, stat.st_mtime_ns])
+        except OSError:  # a link to nowhere: reading it will tell
+            identity.append(str(path))
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:24]
 
 
 def _cached(

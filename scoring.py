@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+import frame_cache
 import keras_model
+import model_files
 import stored
 from common import Frames
 from output import logger, whole_file
@@ -56,17 +56,14 @@ def score(
 
     Parameters
     ----------
-    model : what `keras_model.find_model` found
+    model : what `model_files.find_model` found
     param : the settings; `cache_directory` is where scores are kept
     frames : of the clips to score
     training : the training clips of an official model
     anew : score whatever is kept
     """
     parts = frames.slices(CLIPS_A_SLICE)
-    places = [
-        Path(param["cache_directory"]) / f"scores_{_key(model, param, part, training)}.npz"
-        for part in parts
-    ]
+    places = [_place(model, param, part, training) for part in parts]
     found = [
         None if anew else _read(place, len(part.clips))
         for place, part in zip(places, parts, strict=True)
@@ -119,18 +116,15 @@ def _joined(parts: Sequence[Scores]) -> Scores:
     return parts[0]._replace(of_clips=of_clips, extra=extra)
 
 
-def _key(model: Path, param: dict[str, Any], frames: Frames, training: Frames | None) -> str:
+def _place(model: Path, param: dict[str, Any], frames: Frames, training: Frames | None) -> Path:
     settings = {key: value for key, value in param.items() if key not in AFTERWARDS}
-    files: Sequence[Path] = [
-        *keras_model.files_of(model),
+    files = [
+        *model_files.files_of(model),
         *(clip.path for clip in frames.clips),
         *(clip.path for clip in (training.clips if training else ())),
     ]
-    identity: list[Any] = [KEPT_VERSION, settings]
-    for path in files:
-        stat = path.stat()
-        identity.append([str(path.resolve()), stat.st_size, stat.st_mtime_ns])
-    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:24]
+    key = frame_cache.cache_key([KEPT_VERSION, settings], files)
+    return Path(param["cache_directory"]) / f"scores_{key}.npz"
 
 
 def _read(place: Path, n_clips: int) -> Scores | None:

@@ -21,7 +21,7 @@ import yaml
 import clips
 import ensemble
 import evaluation
-import keras_model
+import model_files
 import output
 import results
 import settings
@@ -187,10 +187,10 @@ def _parameters(param: dict[str, Any], system: str, machine_types: Sequence[str]
     unit, problems, counts = settings.for_system(param, system), Together(), [0]
     for machine_type in machine_types:
         with problems:
-            place = keras_model.usable_model(
+            place = model_files.usable_model(
                 settings.for_machine(unit, machine_type), machine_type, "eval"
             )
-            counts.append(keras_model.count_parameters(place))
+            counts.append(model_files.count_parameters(place))
     problems.stop()
     return max(counts)
 

@@ -12,6 +12,7 @@ import common as com
 import ensemble
 import frame_cache
 import keras_model
+import model_files
 import output
 import results
 import scoring
@@ -47,8 +48,8 @@ def plan(
         for machine_type in clips.select_machines(of_system, args.mode, args.machine):
             param = settings.for_machine(of_system, machine_type)
             with problems:
-                param = keras_model.as_imported(param, machine_type, args.mode)
-                model = keras_model.usable_model(param, machine_type, args.mode)
+                param = model_files.as_imported(param, machine_type, args.mode)
+                model = model_files.usable_model(param, machine_type, args.mode)
                 frames, unusable = frame_cache.read_clips(
                     param, args.mode, machine_type, clips.TEST_FOLDERS, args.jobs
                 )
@@ -57,10 +58,10 @@ def plan(
                     labelled = results.with_truth(frames.clips, machine_type, truth, unusable)
                     frames = dataclasses.replace(frames, clips=tuple(labelled))
                 training = None
-                if keras_model.is_official(model):
+                if model_files.is_official(model):
                     training, unusable = training_clips(param, args.mode, machine_type, args.jobs)
                     bad += unusable
-                elif not keras_model.decides(model):
+                elif not model_files.decides(model):
                     output.logger.warning(
                         "%s: imported without training clips, so no threshold: its decisions are "
                         "left out",
@@ -69,7 +70,7 @@ def plan(
                 tests.append(Test(machine_type, param, model, frames, training))
                 check_sections(param, tests[-1])
                 if any(param["system"] in made.weights for made in args.ensemble):
-                    keras_model.check_named(model, machine_type, training)
+                    model_files.check_named(model, machine_type, training)
         planned.append((of_system, tests))
     problems.stop()
     frame_cache.report_bad_clips(bad, Path(params[0]["result_directory"]), args.skip_bad)
@@ -122,7 +123,7 @@ def score(
 ) -> None:
     """Score a slice of test clips in a worker, and keep the scores in the cache."""
     training = None
-    if keras_model.is_official(Path(model)):
+    if model_files.is_official(Path(model)):
         training, _ = training_clips(param, mode, machine_type, 1)
     scoring.score(Path(model), param, machine_type, part.load(), training, anew)
 
@@ -142,9 +143,9 @@ def training_clips(
 
 def check_sections(param: dict[str, Any], test: Test) -> None:
     """Raise BadInput for a section with test clips that its system or threshold cannot take."""
-    if not keras_model.is_official(test.model):
-        known = keras_model.trained_sections(test.model, param)
-        fitted = keras_model.fits_thresholds(test.model)
+    if not model_files.is_official(test.model):
+        known = model_files.trained_sections(test.model, param)
+        fitted = model_files.fits_thresholds(test.model)
     else:
         known = keras_model.class_names(param, test.training.clips) if test.training else []
         fitted = bool(known)

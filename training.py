@@ -11,6 +11,7 @@ import clips
 import common as com
 import frame_cache
 import keras_model
+import model_files
 import output
 import settings
 import units
@@ -25,7 +26,7 @@ def plan(args: argparse.Namespace, params: Sequence[dict[str, Any]]) -> list[uni
     for of_system in params:
         output.setup_log(Path(of_system["result_directory"]))
         machine_types = clips.select_machines(of_system, args.mode, args.machine)
-        for name, together in keras_model.training_units(of_system, machine_types):
+        for name, together in model_files.training_units(of_system, machine_types):
             param = settings.for_machine(of_system, name)
             with problems:
                 frames, unusable = frame_cache.read_clips(
@@ -34,13 +35,13 @@ def plan(args: argparse.Namespace, params: Sequence[dict[str, Any]]) -> list[uni
                 bad += unusable
                 classes = keras_model.class_names(param, frames.clips)
                 keras_model.check_sections(param, name, classes, classes)
-                found = keras_model.find_model(param, name, args.mode)
+                found = model_files.find_model(param, name, args.mode)
                 if args.force or not found:
                     keras_model.check_trainable(param, name, frames)
                     todo.append(unit(param, args.mode, name, together, frames))
                     continue
-                if not keras_model.is_official(found):
-                    keras_model.check_trained(found, param, frames.clips)
+                if not model_files.is_official(found):
+                    model_files.check_trained(found, param, frames.clips)
                 output.logger.info("%s: there is a model already, %s", name, found)
     problems.stop()
     frame_cache.report_bad_clips(bad, Path(params[0]["model_directory"]), args.skip_bad)
@@ -78,7 +79,7 @@ def train(
     keras_model.clear_session()
     classes = keras_model.class_names(param, frames.clips)
     system = keras_model.get_model(param, classes, param["fit"]["precision"])
-    stem = keras_model.model_stem(param, name, mode)
+    stem = model_files.model_stem(param, name, mode)
     resume = keras_model.interrupted(stem, param, frames.clips)
     history = system.train(frames, f"{param['system']} {name}", resume)
     system = keras_model.in_float32(system)

@@ -18,6 +18,7 @@ import clips
 import common as com
 import frame_cache
 import keras_model
+import model_files
 import settings
 from evaluation import clip_key
 from reporting.gather import Gathered, Run
@@ -106,8 +107,8 @@ def _explain(
     heard: Mapping[tuple[str, str], Heard],
     folder: Path,
 ) -> None:
-    param = keras_model.as_imported(settings.for_machine(own, machine_type), machine_type, mode)
-    place = keras_model.usable_model(param, machine_type, mode)
+    param = model_files.as_imported(settings.for_machine(own, machine_type), machine_type, mode)
+    place = model_files.usable_model(param, machine_type, mode)
     try:
         listed = [clips.parse_clip(path, machine_type, path.parent.name) for path in paths]
     except ValueError as problem:

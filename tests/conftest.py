@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import settings
+from clips import Clip
 from tools import demo_data
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -86,3 +87,14 @@ def run_script(
     if data or assigned:
         command += ["--set", *assigned, *(places(data, out) if data else [])]
     return subprocess.run(command, capture_output=True, text=True, cwd=out, timeout=300)
+
+
+@pytest.fixture
+def two_clips(tmp_path: Path) -> list[Clip]:
+    """Files named as clips of two sections."""
+    held = []
+    for index in range(2):
+        path = tmp_path / f"section_0{index}_source_train_normal_0000.wav"
+        path.write_bytes(b"0" * 10)
+        held.append(Clip(path, "fan", f"section_0{index}", "train", "source", "normal"))
+    return held

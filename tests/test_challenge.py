@@ -16,7 +16,7 @@ import yaml
 from conftest import ROOT, places, run_inside
 
 import evaluation
-import keras_model
+import model_files
 import results
 import submission
 from clips import Clip
@@ -254,7 +254,7 @@ def test_parameters_are_counted_as_keras_counts_them(handed, demo, out):
 
 
 def test_the_official_network_has_the_published_number_of_parameters(reference):
-    assert keras_model.count_parameters(reference / "real_clips" / "model_fan.hdf5") == 269992
+    assert model_files.count_parameters(reference / "real_clips" / "model_fan.hdf5") == 269992
 
 
 def test_development_results_survive_a_test_with_truth(out, demo):

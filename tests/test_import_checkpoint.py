@@ -26,6 +26,7 @@ from test_reference import SCORE, lay_out, scores
 
 import frame_cache
 import keras_model
+import model_files
 import published
 import settings
 from published_sizes import Published
@@ -127,12 +128,12 @@ def param_of(system: str, out: Path, *assigned: tuple[str, Any]) -> dict[str, An
     places = [("model_directory", str(out / "model" / "{system}"))]
     held = settings.yaml_load(settings.HOME / "baseline.yaml", [*assigned, *places])
     param = settings.for_machine(settings.for_system(held, system), "fan")
-    return keras_model.as_imported(param, "fan", "dev")
+    return model_files.as_imported(param, "fan", "dev")
 
 
 def loaded(system: str, out: Path, *assigned: tuple[str, Any]) -> Any:
     param = param_of(system, out, *assigned)
-    return keras_model.load_model(keras_model.model_stem(param, "fan", "dev"), param).system
+    return keras_model.load_model(model_files.model_stem(param, "fan", "dev"), param).system
 
 
 def unreadable(fixture: Fixture) -> list[tuple[str, Any]]:
@@ -204,7 +205,7 @@ def made_here(system: str) -> tuple[dict[str, np.ndarray], Any]:
     pairs = [settings.assignment(text) for text in (*UNREAD[system], *SIZES.get(system, ()))]
     held = settings.yaml_load(settings.HOME / "baseline.yaml", pairs)
     param = settings.for_machine(settings.for_system(held, system), "fan")
-    joint = system in keras_model.JOINT
+    joint = system in model_files.JOINT
     made = keras_model.get_model(param, [f"fan {s}" if joint else s for s in SECTIONS])
     return published_by(made), made
 

@@ -10,23 +10,14 @@ import pytest
 from test_base import frames_of, small
 
 import keras_model
+import model_files
 from clips import Clip
 from settings import BadInput
 
 
-@pytest.fixture
-def clips(tmp_path: Path) -> list[Clip]:
-    held = []
-    for index in range(2):
-        path = tmp_path / f"section_0{index}_source_train_normal_0000.wav"
-        path.write_bytes(b"0" * 10)
-        held.append(Clip(path, "fan", f"section_0{index}", "train", "source", "normal"))
-    return held
-
-
 def saved(tmp_path: Path, clips: list[Clip]) -> tuple[Path, dict, np.ndarray]:
     param = small(("model_directory", str(tmp_path / "model")))
-    stem = keras_model.model_stem(param, "fan", "dev")
+    stem = model_files.model_stem(param, "fan", "dev")
     frames = frames_of(60, 60)
     system = keras_model.get_model(param, [clip.section for clip in clips])
     system.train(frames)
@@ -34,9 +25,9 @@ def saved(tmp_path: Path, clips: list[Clip]) -> tuple[Path, dict, np.ndarray]:
     return stem, param, system.score(frames)
 
 
-def test_saved_and_loaded_scores_the_same(tmp_path, clips):
-    stem, param, scores = saved(tmp_path, clips)
-    trained = keras_model.load_model(keras_model.usable_model(param, "fan", "dev"), param)
+def test_saved_and_loaded_scores_the_same(tmp_path, two_clips):
+    stem, param, scores = saved(tmp_path, two_clips)
+    trained = keras_model.load_model(model_files.usable_model(param, "fan", "dev"), param)
     assert np.array_equal(trained.system.score(frames_of(60, 60)), scores)
     assert np.array_equal(trained.scores, scores)
     assert trained.sections == trained.system.section_names == ["section_00", "section_01"]
@@ -46,72 +37,29 @@ def test_saved_and_loaded_scores_the_same(tmp_path, clips):
     ]
 
 
-def test_dev_and_eval_models_have_names_of_their_own(tmp_path):
-    param = small(("model_directory", str(tmp_path)))
-    assert keras_model.model_stem(param, "fan", "dev") == tmp_path / "model_fan"
-    assert keras_model.model_stem(param, "fan", "eval") == tmp_path / "model_fan_eval"
-
-
-def test_a_model_made_otherwise_is_not_reused(tmp_path, clips):
-    stem, param, _ = saved(tmp_path, clips)
-    keras_model.check_trained(stem, param, clips)
-    other = small(("fit.lr", 0.5), ("seed", 3), ("max_fpr", 0.5), ("fit.verbose", 0))
-    with pytest.raises(BadInput) as caught:
-        keras_model.check_trained(stem, other, clips)
-    said = str(caught.value)
-    assert "fit.lr: 0.001 then, 0.5 now" in said
-    assert "seed: 0 then, 3 now" in said
-    assert "--force trains it again" in said
-    assert "max_fpr" not in said
-    with pytest.raises(BadInput, match=r"fit.lr: 0.001 then, 0.5 now"):
-        keras_model.trained_sections(stem, other)
-    with pytest.raises(BadInput, match=r"training clips: 2 then, 1 now"):
-        keras_model.check_trained(stem, param, clips[:1])
-    clips[0].path.write_bytes(b"0" * 11)
-    with pytest.raises(BadInput, match=r"training clips: 2 then, 2 now \(others\)"):
-        keras_model.check_trained(stem, param, clips)
-
-
-def test_what_is_missing_or_damaged_is_told(tmp_path, clips):
-    with pytest.raises(BadInput, match="there is no model of fan; train it first with 00_train"):
-        keras_model.usable_model(small(("model_directory", str(tmp_path))), "fan", "dev")
-    stem, param, _ = saved(tmp_path, clips)
-    arrays = stem.with_name("model_fan.npz")
-    whole = arrays.read_bytes()
-    middle = whole.index(b"weight_0000.npy") + 400  # among the values
-    flipped = whole[:middle] + bytes([whole[middle] ^ 255]) + whole[middle + 1 :]
-    for damage in (b"", whole[:1000], b"0" * 1000, flipped):
-        arrays.write_bytes(damage)
-        with pytest.raises(BadInput, match="the model's files are damaged"):
-            keras_model.load_model(stem, param)
-    stem.with_name("model_fan.json").write_text("[]")
-    with pytest.raises(BadInput, match="not the description of a model made here"):
-        keras_model.load_model(stem, param)
-
-
 def full(*_, **__):
     raise OSError(errno.ENOSPC, "disk full")
 
 
-def test_an_earlier_model_outlives_a_full_disk(tmp_path, clips, monkeypatch):
-    stem, param, scores = saved(tmp_path, clips)
+def test_an_earlier_model_outlives_a_full_disk(tmp_path, two_clips, monkeypatch):
+    stem, param, scores = saved(tmp_path, two_clips)
     before = {path.name: path.read_bytes() for path in stem.parent.iterdir()}
     monkeypatch.setattr(np, "savez", full)
     with pytest.raises(OSError, match="disk full"):
-        keras_model.save_model(stem, keras_model.get_model(param, []), param, clips, scores, {})
+        keras_model.save_model(stem, keras_model.get_model(param, []), param, two_clips, scores, {})
     assert {path.name: path.read_bytes() for path in stem.parent.iterdir()} == before
 
 
-def test_no_description_without_the_rest(tmp_path, clips, monkeypatch):
-    stem, param, scores = saved(tmp_path, clips)
+def test_no_description_without_the_rest(tmp_path, two_clips, monkeypatch):
+    stem, param, scores = saved(tmp_path, two_clips)
     monkeypatch.setattr(keras_model, "save_json", full)
     with pytest.raises(OSError, match="disk full"):
-        keras_model.save_model(stem, keras_model.get_model(param, []), param, clips, scores, {})
-    assert keras_model.find_model(param, "fan", "dev") is None
+        keras_model.save_model(stem, keras_model.get_model(param, []), param, two_clips, scores, {})
+    assert model_files.find_model(param, "fan", "dev") is None
 
 
-def test_a_model_from_a_stranger_is_read_as_numbers_or_refused(tmp_path, clips, monkeypatch):
-    stem, param, _ = saved(tmp_path, clips)
+def test_a_model_from_a_stranger_is_read_as_numbers_or_refused(tmp_path, two_clips, monkeypatch):
+    stem, param, _ = saved(tmp_path, two_clips)
     arrays, about = stem.with_name("model_fan.npz"), stem.with_name("model_fan.json")
     held, text = dict(np.load(arrays)), about.read_text()
     wide = {name: value for name, value in held.items() if name != "weight_0000"}
@@ -143,14 +91,14 @@ def test_a_model_from_a_stranger_is_read_as_numbers_or_refused(tmp_path, clips, 
     for odd in ("[" * 10**5, "{}", json.dumps({**tree, "sections": 3}), json.dumps([tree])):
         about.write_text(odd)
         with pytest.raises(BadInput, match="not the description of a model made here"):
-            keras_model.trained_sections(stem, param)
+            model_files.trained_sections(stem, param)
     brought = {"settings": {**tree["settings"], "result_directory": "/etc"}, "imported": {}}
     for keys in (["result_directory"], ["feature.n_melz"], ["network.units"], [3], 3):
         brought["settings"]["network"] = {**tree["settings"]["network"], "units": [10**99]}
         brought["imported"] = {"keys": keys}
         about.write_text(json.dumps({**tree, **brought}))
         with pytest.raises(BadInput, match=r"model_fan\.json: (unknown key|network.units|not the)"):
-            keras_model.as_imported(param, "fan", "dev")
+            model_files.as_imported(param, "fan", "dev")
 
 
 def official_file(path: Path, system, first: int = 0) -> None:
@@ -180,8 +128,8 @@ def test_official_model_is_scored_as_it_is(tmp_path, first):
     system = keras_model.get_model(param, [])
     system.train(frames_of(60))
     official_file(tmp_path / "model_fan.hdf5", system, first)
-    place = keras_model.usable_model(param, "fan", "dev")
-    assert keras_model.is_official(place)
+    place = model_files.usable_model(param, "fan", "dev")
+    assert model_files.is_official(place)
     trained = keras_model.load_model(place, {**param, "seed": 9}, frames_of(40, 40))
     assert np.array_equal(trained.scores, system.score(frames_of(40, 40)))
     assert trained.sections == ["section_00", "section_01"]
@@ -205,13 +153,6 @@ def test_foreign_hdf5_is_refused(tmp_path):
         keras_model.load_model(tmp_path / "model_fan.hdf5", param)
 
 
-def test_two_models_of_one_machine_type(tmp_path, clips):
-    stem, param, _ = saved(tmp_path, clips)
-    stem.with_name("model_fan.hdf5").touch()
-    with pytest.raises(BadInput, match="remove one of them"):
-        keras_model.find_model(param, "fan", "dev")
-
-
 def test_published_tensors_are_all_used_and_all_there():
     system = keras_model.get_model(small(), [])
     wanted = system.published()
@@ -230,8 +171,8 @@ def test_published_tensors_are_all_used_and_all_there():
         assert np.array_equal(value, then)
 
 
-def test_description_is_plain_json(tmp_path, clips):
-    stem, _, _ = saved(tmp_path, clips)
+def test_description_is_plain_json(tmp_path, two_clips):
+    stem, _, _ = saved(tmp_path, two_clips)
     about = json.loads(stem.with_name("model_fan.json").read_text())
     assert about["sections"] == ["section_00", "section_01"]
     assert about["settings"]["feature"]["n_mels"] == 8

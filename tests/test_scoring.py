@@ -11,6 +11,7 @@ from test_base import small
 
 import frame_cache
 import keras_model
+import model_files
 import scoring
 from settings import BadInput
 
@@ -27,7 +28,7 @@ def run(demo: Path, tmp_path: Path):
     )
     frames, _ = frame_cache.read_clips(param, "dev", "valve", ("test",), jobs=1)
     system = keras_model.get_model(param, ["section_00", "section_01", "section_02"])
-    stem = keras_model.model_stem(param, "valve", "dev")
+    stem = model_files.model_stem(param, "valve", "dev")
     keras_model.save_model(stem, system, param, frames.clips, np.arange(len(frames.clips)), {})
     loaded = []
 

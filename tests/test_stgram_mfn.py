@@ -12,6 +12,7 @@ from double_precision import double_precision, own_fixture
 
 import common
 import keras_model
+import model_files
 import settings
 from clips import Clip
 from common import Frames
@@ -138,7 +139,7 @@ def test_more_gaussians_than_clips_are_bad_input() -> None:
 
 
 def test_models_of_a_joint_system_are_one() -> None:
-    units = keras_model.training_units(tiny(), ["fan", "pump"])
+    units = model_files.training_units(tiny(), ["fan", "pump"])
     assert units == [("all", ["fan", "pump"])]
-    names = {keras_model.model_stem(tiny(), name, "dev").name for name in ("fan", "pump", "all")}
+    names = {model_files.model_stem(tiny(), name, "dev").name for name in ("fan", "pump", "all")}
     assert names == {"model_all"}

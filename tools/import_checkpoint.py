@@ -28,6 +28,7 @@ import clips
 import common as com
 import frame_cache
 import keras_model
+import model_files
 import output
 import published
 import published_sizes
@@ -55,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Check everything, then build the network, complete it, and save it."""
     args = command_line(argv)
     unit = settings.for_system(settings.yaml_load(args.config, args.set), args.system)
-    name = keras_model.training_units(unit, args.machine)[0][0]
+    name = model_files.training_units(unit, args.machine)[0][0]
     stem = free_place(args, unit, name)
     files = ", ".join(path.name for path in args.checkpoint)
     held = read_files(args.system, args.checkpoint)
@@ -97,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def free_place(args: argparse.Namespace, unit: dict[str, Any], name: str) -> Path:
     """Where the model goes; BadInput where there is one, or an official file that would clash."""
-    stem = keras_model.model_stem(unit, name, args.mode)
+    stem = model_files.model_stem(unit, name, args.mode)
     official = stem.with_name(stem.name + ".hdf5")
     if args.mode == "dev" and official.is_file():
         raise BadInput(
@@ -188,7 +189,7 @@ def class_names(
         return told
     modes = [(args.mode,)]
     choices = [args.machine]
-    if param["system"] in keras_model.JOINT:
+    if param["system"] in model_files.JOINT:
         modes.append(("dev", "eval"))
         choices.append([])
     found: list[list[str]] = []
@@ -274,7 +275,7 @@ def train_on(
 
 def other_names(home: Path, name: str) -> str:
     """A hint where a dataset has other machine types than the one asked for."""
-    if name == keras_model.ALL_MACHINES or not home.is_dir():
+    if name == model_files.ALL_MACHINES or not home.is_dir():
         return ""
     known = sorted(entry.name for entry in home.iterdir() if (entry / "train").is_dir())
     return settings.nearest(name, known) if known else ""
@@ -311,7 +312,7 @@ def doubts(
         )
     if said.classes and not param["network"].get("gmm"):
         # Of a network that cannot tell its classes apart.
-        others = said.classes - (param["system"] not in keras_model.JOINT)
+        others = said.classes - (param["system"] not in model_files.JOINT)
         chance, owner = math.log(max(1, others)), np.asarray(sections)
         above = [s for s in sorted(set(sections)) if np.median(scores[owner == s]) > chance]
         if above:
@@ -367,13 +368,13 @@ def command_line(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.jobs is not None and args.jobs < 1:
         parser.error("argument --jobs: expected 1 or more")
-    joint = args.system in keras_model.JOINT
+    joint = args.system in model_files.JOINT
     if len(args.machine) != 1 and not joint:
         parser.error("--machine is needed once: the machine type it was trained on")
     odd = [machine for machine in args.machine if not re.fullmatch(r"\w[\w.-]*", machine)]
     if odd:
         parser.error(f"argument --machine: {odd[0]!r} is no machine type")
-    if joint and args.machine == [keras_model.ALL_MACHINES]:
+    if joint and args.machine == [model_files.ALL_MACHINES]:
         args.machine = []
     return args
 

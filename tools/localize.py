@@ -22,6 +22,7 @@ import clips
 import common as com
 import frame_cache
 import keras_model
+import model_files
 import output
 import settings
 from anomaly_map import axes_of, rebuild, scaled, training_mean
@@ -41,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for unit in units:
         output.setup_log(Path(unit["result_directory"]))
         for machine_type, place, training, frames in plan(args, unit):
-            param = keras_model.as_imported(
+            param = model_files.as_imported(
                 settings.for_machine(unit, machine_type), machine_type, args.mode
             )
             keras_model.clear_session()
@@ -62,8 +63,8 @@ def plan(
     for machine_type in clips.select_machines(unit, args.mode, args.machine):
         param = settings.for_machine(unit, machine_type)
         with problems:
-            param = keras_model.as_imported(param, machine_type, args.mode)
-            place = keras_model.usable_model(param, machine_type, args.mode)
+            param = model_files.as_imported(param, machine_type, args.mode)
+            place = model_files.usable_model(param, machine_type, args.mode)
             test, unusable = frame_cache.read_clips(
                 param, args.mode, machine_type, clips.TEST_FOLDERS, args.jobs
             )
