@@ -36,8 +36,9 @@ the longest unit is the time, and the shared directory is the next limit, which 
 one would change, in this order: cut a machine type's clips by section into units of their own;
 copy clips to the nodes' disks before the run; let nodes write features into files of their own
 (now they are sent to the driver, whose network card every frame passes once); list clips once, not
-in each unit (a unit asks for the size and date of each of its clips). Ray's head starts some
-thousand tasks a second, more than units of a second and more ask for."""
+in each training (it asks for the size and date of each of its clips). Testing is cut already, into
+slices of 1024 clips. Ray's head starts some thousand tasks a second, more than units of a second
+and more ask for."""
 
 
 def main() -> int:

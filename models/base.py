@@ -19,6 +19,7 @@ from models.fused import Adam
 from models.resume import Finite, Resume
 from output import progress_bar
 
+ALIGNMENT = 64  # bytes that the memory of a tensor starts at a multiple of
 WORTH_COMPILING = 2000  # training steps; XLA takes seconds to compile one and saves milliseconds
 
 
@@ -250,7 +251,7 @@ class System(keras.Model):
     def resident(self, frames: Frames) -> tf.Tensor:
         """The frames on the device; asked again for the same ones, the same tensor."""
         if self.on_device is None or self.on_device[0] is not frames.array:
-            self.on_device = (frames.array, tf.constant(frames.array))
+            self.on_device = (frames.array, _tensor(frames.array))
         return self.on_device[1]
 
     def complete(self, frames: Frames) -> None:
@@ -279,6 +280,19 @@ class System(keras.Model):
         The variable equals the published tensor transposed to the axes, or as it is for None.
         """
         raise NotImplementedError
+
+
+def _tensor(array: np.ndarray) -> tf.Tensor:
+    """An array on the device; on a CPU the tensor is the array's own memory, where it can be.
+
+    `tf.constant` holds it three times over for a moment, and twice from then on.
+    """
+    aligned = array.ctypes.data % ALIGNMENT == 0 and array.flags.c_contiguous
+    if not (aligned and array.flags.writeable and array.size):
+        return tf.constant(array)
+    with tf.device("CPU"):
+        tensor = tf.experimental.dlpack.from_dlpack(np.asarray(array).__dlpack__())
+    return tf.identity(tensor) if tf.config.list_logical_devices("GPU") else tensor
 
 
 class EpochBar(keras.callbacks.Callback):

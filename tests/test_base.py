@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -173,3 +174,19 @@ def test_half_precision_is_refused_where_it_does_not_work():
             "vae",
         )
         keras_model.check_trainable(param, "fan", frames_of(200))
+
+
+@pytest.mark.parametrize(
+    ("offset", "mode", "shared"), [(0, "c", True), (4, "c", False), (0, "r", False)]
+)
+def test_the_frames_are_held_once(tmp_path, offset, mode, shared):
+    frames = frames_of(50)
+    np.save(tmp_path / "frames.npy", np.append(frames.array.ravel(), 0))
+    rows = np.lib.format.open_memmap(tmp_path / "frames.npy", mode)[offset // 4 :]
+    array = rows[: frames.array.size - 1 - offset // 4]
+    array = array[: len(array) // 4 * 4].reshape(-1, 4)
+    system = keras_model.get_model(small(), ["section_00"])
+    held = system.resident(replace(frames, array=array))
+    assert np.array_equal(held, array)
+    assert np.shares_memory(np.asarray(memoryview(held)), array) is shared
+    assert system.resident(replace(frames, array=array)) is held
