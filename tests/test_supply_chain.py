@@ -59,7 +59,15 @@ def test_an_audit_that_could_not_ask_says_so(monkeypatch, capsys, said, code, to
     tree = json.dumps({"dependencies": said}) if said else ""
     ended = subprocess.CompletedProcess([], 1, tree, "Traceback\nno route\n")
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: ended)
-    monkeypatch.setattr(sys, "argv", ["audit.py", "pip-audit"])
+    monkeypatch.setattr(sys, "argv", ["audit.py", sys.executable])
     assert audit.main() == code
     heard = capsys.readouterr()
     assert told in heard.out + heard.err
+
+
+def test_an_audit_without_its_program_says_what_is_missing(monkeypatch, capsys) -> None:
+    monkeypatch.setattr(sys, "argv", ["audit.py", "/nowhere/pip-audit"])
+    with pytest.raises(SystemExit) as ended:
+        audit.main()
+    assert ended.value.code == 2
+    assert "/nowhere/pip-audit: there is no such program" in capsys.readouterr().err

@@ -1,8 +1,13 @@
-"""What is known to be wrong with the pinned packages: python tools/audit.py PIP_AUDIT"""
+"""What is known to be wrong with the pinned packages: python tools/audit.py PIP_AUDIT
+
+PIP_AUDIT is the program of the package pip-audit; `make audit` installs it.
+"""
 
 from __future__ import annotations
 
+import argparse
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +17,12 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def main() -> int:
     """Run pip-audit: 0 for nothing known, 1 for anything found or not to be asked."""
-    command = [*sys.argv[1:], "--no-deps", "--disable-pip"]
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0], allow_abbrev=False)
+    parser.add_argument("program", metavar="PIP_AUDIT", help="the program of pip-audit")
+    program = parser.parse_args().program
+    if shutil.which(program) is None:
+        parser.error(f"{program}: there is no such program; make audit installs it")
+    command = [program, "--no-deps", "--disable-pip"]
     for name in ("requirements.txt", "requirements-dev.txt"):
         command += ["--requirement", str(ROOT / name)]
     run = subprocess.run([*command, "--format", "json"], capture_output=True, text=True)
