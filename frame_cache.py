@@ -50,7 +50,7 @@ class Cached(NamedTuple):
 
     def load(self) -> Frames:
         """The frames."""
-        array = np.lib.format.open_memmap(self.place, "c")
+        array = np.lib.format.open_memmap(self.place, "r")
         return Frames(array, self.clips, self.first, self.count)
 
 
@@ -199,8 +199,7 @@ def _cached(
     """What the cache holds, or None where it holds nothing, or something broken."""
     try:
         kept = read_json(about, LARGEST_JSON + 1000 * n_clips)
-        # Copy on write: nobody writes, but only then a tensor may have the array's memory.
-        array = np.lib.format.open_memmap(place, "c")
+        array = np.lib.format.open_memmap(place, "r")
         count, problems = kept["count"], kept["problems"]
         shape = (sum(count), makes.get("n_mels", 1))
         well = len(count) == n_clips and all(0 <= index < n_clips for index, _ in problems)

@@ -19,7 +19,6 @@ from models.fused import Adam
 from models.resume import Finite, Resume
 from output import progress_bar
 
-ALIGNMENT = 64  # bytes that the memory of a tensor starts at a multiple of
 WORTH_COMPILING = 2000  # training steps; XLA takes seconds to compile one and saves milliseconds
 
 
@@ -283,16 +282,13 @@ class System(keras.Model):
 
 
 def _tensor(array: np.ndarray) -> tf.Tensor:
-    """An array on the device; on a CPU the tensor is the array's own memory, where it can be.
+    """An array on the device; on a CPU the tensor is the array's own memory, where it is aligned.
 
     `tf.constant` holds it three times over for a moment, and twice from then on.
     """
-    aligned = array.ctypes.data % ALIGNMENT == 0 and array.flags.c_contiguous
-    if not (aligned and array.flags.writeable and array.size):
-        return tf.constant(array)
-    with tf.device("CPU"):
-        tensor = tf.experimental.dlpack.from_dlpack(np.asarray(array).__dlpack__())
-    return tf.identity(tensor) if tf.config.list_logical_devices("GPU") else tensor
+    array = np.asarray(array)
+    give = tf.function(lambda: tf.numpy_function(lambda: array, [], array.dtype), autograph=False)
+    return tf.ensure_shape(tf.identity(give()), array.shape)
 
 
 class EpochBar(keras.callbacks.Callback):

@@ -89,7 +89,7 @@ def strike(work: Path, kills: int, seed: int) -> str:
 def start(script: str, data: Path, out: Path) -> subprocess.Popen[str]:
     mode = ["--to", str(out / "report")] if script == "02_report.py" else ["-d"]
     command = [
-        *(sys.executable, str(ROOT / script), *mode, "--set", *SETTINGS),
+        *(sys.executable, "-X", "faulthandler", str(ROOT / script), *mode, "--set", *SETTINGS),
         f"dev_directory={data}/dev_data",
         f"model_directory={out}/model/{{system}}",
         f"result_directory={out}/result/{{system}}",
@@ -112,8 +112,9 @@ def kill(process: subprocess.Popen[str], how: signal.Signals) -> None:
     try:
         _, said = process.communicate(timeout=10)
     except subprocess.TimeoutExpired:
-        process.kill()
-        raise Broken(f"still there ten seconds after {how.name}") from None
+        process.send_signal(signal.SIGABRT)  # faulthandler then says where it is
+        _, said = process.communicate()
+        raise Broken(f"still there ten seconds after {how.name}:\n{said}") from None
     # While a script's first lines import its modules, nothing can catch a signal yet.
     if how != signal.SIGKILL and "Traceback" in said and ", in <module>\n    import " not in said:
         raise Broken(f"a traceback after {how.name}:\n{said}")

@@ -176,13 +176,11 @@ def test_half_precision_is_refused_where_it_does_not_work():
         keras_model.check_trainable(param, "fan", frames_of(200))
 
 
-@pytest.mark.parametrize(
-    ("offset", "mode", "shared"), [(0, "c", True), (4, "c", False), (0, "r", False)]
-)
-def test_the_frames_are_held_once(tmp_path, offset, mode, shared):
+@pytest.mark.parametrize(("offset", "shared"), [(0, True), (4, False)])
+def test_the_frames_are_held_once(tmp_path, offset, shared):
     frames = frames_of(50)
     np.save(tmp_path / "frames.npy", np.append(frames.array.ravel(), 0))
-    rows = np.lib.format.open_memmap(tmp_path / "frames.npy", mode)[offset // 4 :]
+    rows = np.lib.format.open_memmap(tmp_path / "frames.npy", "r")[offset // 4 :]
     array = rows[: frames.array.size - 1 - offset // 4]
     array = array[: len(array) // 4 * 4].reshape(-1, 4)
     system = keras_model.get_model(small(), ["section_00"])
