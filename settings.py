@@ -27,6 +27,7 @@ __version__ = "0.1.0"
 HOME = Path(__file__).resolve().parent
 LARGEST_CONFIG = 2**20  # bytes
 MOST_VALUES = 10_000  # of a config
+SECONDS_TO_HEED = 0.5  # a signal
 
 
 class BadInput(Exception):
@@ -376,13 +377,8 @@ def guarded(main: Callable[[], int]) -> int:
     Exit status: 1 for BadInput, and where a file, a disk or the memory fails; 130 for Ctrl-C; 143
     for SIGTERM.
     """
-
-    def terminated(number: int, frame: object) -> None:
-        raise SystemExit(128 + number)
-
-    before = signal.signal(signal.SIGTERM, terminated)
     try:
-        with _raised_again():
+        with _signals_raised():
             return main()
     except BadInput as error:
         return _failed(str(error))
@@ -405,36 +401,54 @@ def guarded(main: Callable[[], int]) -> int:
         if error.code == 128 + signal.SIGTERM:
             print("\nterminated; the same command goes on from here", file=sys.stderr)
         raise
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 @contextlib.contextmanager
-def _raised_again() -> Iterator[None]:
-    """What a signal raises amid a destructor or a callback, Python drops; raise it once more."""
-    if not hasattr(signal, "setitimer"):
-        yield
-        return
-    dropped: list[BaseException] = []
+def _signals_raised() -> Iterator[None]:
+    """SIGINT and SIGTERM raise KeyboardInterrupt and SystemExit, again until they are heeded.
 
-    def notice(held: Any) -> None:
-        if isinstance(held.exc_value, (KeyboardInterrupt, SystemExit)):
-            dropped.append(held.exc_value)
-            signal.setitimer(signal.ITIMER_REAL, 0.05)
-        else:
-            hook(held)
+    Python drops what is raised in a destructor or a callback, and libraries swallow it as they are
+    imported. So every half second it is raised anew, unless it is on its way out already.
+    """
+    sent: list[int] = []
+
+    def raised(number: int, frame: object) -> None:
+        sent.append(number)
+        if hasattr(signal, "setitimer"):
+            signal.setitimer(signal.ITIMER_REAL, SECONDS_TO_HEED, SECONDS_TO_HEED)
+        raise _of_signal(number)
 
     def again(number: int, frame: object) -> None:
-        raise dropped[-1]
+        error = sys.exc_info()[1]  # what is handled now, such as by the clean-up of a `with`
+        while error is not None:
+            if isinstance(error, (KeyboardInterrupt, SystemExit)):
+                return
+            error = error.__context__
+        raise _of_signal(sent[-1])
 
+    def notice(held: Any) -> None:
+        if not isinstance(held.exc_value, (KeyboardInterrupt, SystemExit)):
+            hook(held)
+
+    wanted = {signal.SIGTERM: raised}
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else nobody is to hear it
+        wanted[signal.SIGINT] = raised
+    if hasattr(signal, "setitimer"):
+        wanted[signal.SIGALRM] = again
     hook, sys.unraisablehook = sys.unraisablehook, notice
-    before = signal.signal(signal.SIGALRM, again)
+    before = {number: signal.signal(number, handler) for number, handler in wanted.items()}
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        if hasattr(signal, "setitimer"):
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, handler in before.items():
+            signal.signal(number, handler)
         sys.unraisablehook = hook
+
+
+def _of_signal(number: int) -> BaseException:
+    return KeyboardInterrupt() if number == signal.SIGINT else SystemExit(128 + number)
 
 
 _ADVICE = {

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import contextlib
 import errno
 import re
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -289,15 +291,25 @@ def test_guarded_tells_and_exits(capsys):
     assert settings.guarded(lambda: 0) == 0
 
 
-@pytest.mark.parametrize(("raised", "code"), [(KeyboardInterrupt, 130), (SystemExit(143), 143)])
-def test_an_interrupt_that_a_destructor_drops_is_raised_again(raised, code, capfd):
+def _dropped_by_a_destructor(number: int) -> None:
     class Held:
         def __del__(self) -> None:
-            raise raised
+            signal.raise_signal(number)
 
+    held = Held()
+    del held
+
+
+def _swallowed(number: int) -> None:
+    with contextlib.suppress(KeyboardInterrupt, SystemExit):  # as libraries do on import
+        signal.raise_signal(number)
+
+
+@pytest.mark.parametrize("lost", [_dropped_by_a_destructor, _swallowed])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_that_goes_unheeded_is_raised_again(lost, number, code, capfd):
     def main() -> int:
-        held = Held()
-        del held
+        lost(number)
         time.sleep(20)
         return 0
 
@@ -308,3 +320,27 @@ def test_an_interrupt_that_a_destructor_drops_is_raised_again(raised, code, capf
         assert end.code == code
     assert time.monotonic() - began < 5
     assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_signal_on_its_way_out_does_not_disturb_the_clean_up(monkeypatch):
+    monkeypatch.setattr(settings, "SECONDS_TO_HEED", 0.05)
+    cleaned = []
+
+    @contextlib.contextmanager
+    def held() -> Iterator[None]:
+        try:
+            yield
+        finally:
+            with contextlib.suppress(ValueError):
+                raise ValueError
+            time.sleep(0.3)
+            cleaned.append(True)
+
+    def main() -> int:
+        with held():
+            signal.raise_signal(signal.SIGINT)
+        return 0
+
+    assert settings.guarded(main) == 130
+    assert cleaned == [True]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
