@@ -51,6 +51,9 @@ def strike(work: Path, kills: int, seed: int) -> str:
     sys.path.insert(0, str(ROOT))
     from tools import demo_data
 
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in the background; children inherit it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
     data = work / "data"
     demo_data.make_dataset(data, machines=["fan", "valve"], clips=10, test_clips=8, seconds=2.0)
     whole, took = work / "undisturbed", {}
@@ -116,8 +119,13 @@ def kill(process: subprocess.Popen[str], how: signal.Signals) -> None:
         _, said = process.communicate()
         raise Broken(f"still there ten seconds after {how.name}:\n{said}") from None
     # While a script's first lines import its modules, nothing can catch a signal yet.
-    if how != signal.SIGKILL and "Traceback" in said and ", in <module>\n    import " not in said:
+    if how == signal.SIGKILL or ", in <module>\n    import " in said:
+        return
+    if "Traceback" in said:
         raise Broken(f"a traceback after {how.name}:\n{said}")
+    # What ends as the signal comes may have ended well, or without Python to catch it.
+    if process.returncode not in (128 + how, -how, 0):
+        raise Broken(f"exit status {process.returncode} after {how.name}:\n{said}")
 
 
 def check_whole(out: Path) -> None:
