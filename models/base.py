@@ -117,9 +117,9 @@ class System(keras.Model):
         if count is None:
             return of_batch(starts, section)
 
-        def of_next(index: tf.Tensor) -> tf.Tensor:
+        def of_next(index: tf.Tensor) -> tuple[tf.Tensor]:
             of_batch(starts[index], section[index])
-            return index + 1
+            return (index + 1,)
 
         tf.while_loop(lambda index: index < count, of_next, [0])
         return self.get_metrics_result()

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 import frame_cache
 import keras_model
+import model_files
 import output
 import settings
 from clips import Clip
@@ -91,7 +92,7 @@ def test_saved_and_loaded_gives_the_same_scores_also_of_another_score(
 ) -> None:
     # These clips have no files.
     monkeypatch.setattr(
-        keras_model, "fingerprint", lambda clips: {"count": len(clips), "digest": ""}
+        model_files, "fingerprint", lambda clips: {"count": len(clips), "digest": ""}
     )
     frames, test = noise(), noise(seed=1)
     param = param_of()
