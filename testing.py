@@ -91,26 +91,31 @@ def score_elsewhere(
     """
     if engine is None:
         return set()
-    todo = []
-    for param, tests in planned:
-        for test in tests:
-            parts = test.frames.slices(scoring.CLIPS_A_SLICE)
-            for number, part in enumerate(parts, start=1):
-                one, nth = (f" {number}/{len(parts)}", f"_{number}") if len(parts) > 1 else ("", "")
-                todo.append(
-                    units.Unit(
-                        f"{test.machine_type}{one}: {len(part.clips)} clips",
-                        f"{param['system']} seed {param['seed']} {test.machine_type}{one}",
-                        f"test_{args.mode}_{test.machine_type}{nth}",
-                        test.param,
-                        score,
-                        (
-                            *(args.mode, test.machine_type, str(test.model.absolute())),
-                            *(frame_cache.Cached.of(part), args.force),
-                        ),
-                    )
-                )
+    todo = [
+        unit
+        for param, tests in planned
+        for test in tests
+        for unit in slices_of(test, args, f"{param['system']} seed {param['seed']}")
+    ]
     return {unit.param["result_directory"] for unit in units.run(todo, engine, problems)}
+
+
+def slices_of(test: Test, args: argparse.Namespace, title: str) -> list[units.Unit]:
+    """The units of a test: one, or where there are many clips, one a slice; title: of its run."""
+    parts, found = test.frames.slices(scoring.CLIPS_A_SLICE), []
+    for number, part in enumerate(parts, start=1):
+        one, nth = (f" {number}/{len(parts)}", f"_{number}") if len(parts) > 1 else ("", "")
+        given = (args.mode, test.machine_type, str(test.model.absolute()))
+        unit = units.Unit(
+            f"{test.machine_type}{one}: {len(part.clips)} clips",
+            f"{title} {test.machine_type}{one}",
+            f"test_{args.mode}_{test.machine_type}{nth}",
+            test.param,
+            score,
+            (*given, frame_cache.Cached.of(part), args.force),
+        )
+        found.append(unit)
+    return found
 
 
 def score(
