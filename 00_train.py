@@ -5,26 +5,28 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import output
-import settings
-import training
-import units
+from core import settings
+from core.command_line import command_line_chk
+from core.errors import Together
+from core.files import alone
+from core.script import guarded
+from engine import executors, jobs, training
 
 
 def main() -> int:
     """Check everything, then train what is not trained yet: here, side by side or on a cluster."""
-    args = settings.command_line_chk(__doc__)
+    args = command_line_chk(__doc__)
     params = settings.units(args, settings.yaml_load(args.config, args.set))
-    failures = settings.Together(tell=True)
+    failures = Together(tell=True)
     with (
-        output.alone(*(Path(param["model_directory"]) for param in params)),
-        units.engine(args, params) as engine,
+        alone(*(Path(param["model_directory"]) for param in params)),
+        executors.engine(args, params) as engine,
     ):
         todo = training.plan(args, params)
-        units.run(todo, engine, failures)
+        jobs.run(todo, engine, failures)
         failures.stop(len(todo))
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(settings.guarded(main))
+    sys.exit(guarded(main))

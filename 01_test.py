@@ -8,21 +8,21 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import common as com
-import ensemble
-import equal_error
-import evaluation
-import output
-import results
-import scoring
-import settings
-import testing
-import units
+from core import settings
+from core.command_line import command_line_chk
+from core.errors import Together
+from core.files import alone
+from core.log import logger, setup_log
+from core.script import guarded
+from engine import ensemble, executors, results, scoring, testing
+from evaluation import equal_error_rate
+from evaluation.metrics import SectionResult
+from evaluation.thresholds import fit_thresholds
 
 
 def main() -> int:
     """Check everything, then score, decide and, where labels are known, evaluate and compare."""
-    args = settings.command_line_chk(__doc__, add=add_arguments)
+    args = command_line_chk(__doc__, add=add_arguments)
     given = settings.yaml_load(args.config, args.set)
     params = settings.units(args, given)
     made = [
@@ -30,8 +30,8 @@ def main() -> int:
         for mixed, seed in itertools.product(args.ensemble, args.seed or [None])
     ]
     own = (Path(p["result_directory"]) for p in [*params, *(param for _, param in made)])
-    compared, members, failures = {}, {}, settings.Together(tell=True)
-    with output.alone(*own), units.engine(args, params) as engine:
+    compared, members, failures = {}, {}, Together(tell=True)
+    with alone(*own), executors.engine(args, params) as engine:
         planned = testing.plan(args, params)
         failed = testing.score_elsewhere(planned, args, engine, failures)
         anew, truth = args.force and engine is None, bool(args.ground_truth)
@@ -48,7 +48,7 @@ def main() -> int:
                     param, mixed, args.norm, args.mode, of, truth
                 )
         if len(compared) > 1:
-            output.logger.info("%s\n", results.comparison(compared))
+            logger.info("%s\n", results.comparison(compared))
         failures.stop(sum(len(tests) for _, tests in planned))
     return 0
 
@@ -69,21 +69,21 @@ def test_system(
     tests: list[testing.Test],
     anew: bool,
     truth: bool,
-    failures: settings.Together,
-) -> tuple[list[evaluation.SectionResult], dict[str, ensemble.Scored]]:
+    failures: Together,
+) -> tuple[list[SectionResult], dict[str, ensemble.Scored]]:
     """Score, decide and evaluate a system: the metrics of its sections, and its scores.
 
     A machine type whose scores are no numbers is left out of them, and told to failures.
     """
-    output.setup_log(Path(param["result_directory"]))
+    setup_log(Path(param["result_directory"]))
     judged, scored, used, extra = [], {}, {}, []
     for number, (machine_type, own, model, frames, training) in enumerate(tests, start=1):
         progress = f"[{number}/{len(tests)}] {machine_type}"
-        output.logger.info("%s: %d clips", progress, len(frames.clips))
+        logger.info("%s: %d clips", progress, len(frames.clips))
         with failures:
             found = scoring.score(model, own, machine_type, frames, training, anew)
             scores, sections = found.of_clips, found.training_sections
-            used[machine_type] = com.fit_thresholds(
+            used[machine_type] = fit_thresholds(
                 found.of_training, sections, own, machine_type, found.distribution
             )
             judged += results.save(param, machine_type, frames.clips, scores, used[machine_type])
@@ -97,9 +97,9 @@ def test_system(
     results.save_all_scores(param, extra)
     if param.get("equal_error"):
         of_clips = [(name, held.clips, held.scores) for name, held in scored.items()]
-        equal_error.save(Path(param["result_directory"]), of_clips)
+        equal_error_rate.save(Path(param["result_directory"]), of_clips)
     return judged, scored
 
 
 if __name__ == "__main__":
-    sys.exit(settings.guarded(main))
+    sys.exit(guarded(main))

@@ -7,8 +7,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import settings
-from reporting import folder, gather, listening, page, pictures, tables, trained
+from core import settings
+from core.command_line import add_settings
+from core.script import guarded
+from reporting import explanations, figures, folder, media, page, runs, tables
+from reporting.significance import chances
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -18,18 +21,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     folder.check(args.to)
     param = settings.shared(everything)
     max_fpr, seed = param["max_fpr"], param["seed"]
-    found = gather.gather(
+    found = runs.gather(
         args.result, param["result_directory"], args.baseline, args.ground_truth, max_fpr
     )
-    baseline = gather.check_baseline(found, args.baseline)
+    baseline = runs.check_baseline(found, args.baseline)
     rows = tables.compare(found, max_fpr)
-    chance = tables.chances(found, baseline, max_fpr, seed)
+    chance = chances(found, baseline, max_fpr, seed)
     with folder.replaced(args.to) as made:
         tables.save(made, found, rows, chance, baseline, max_fpr, seed)
-        losses = trained.histories(found, everything)
-        drawn, unread = pictures.draw(made / "pictures", found, losses, max_fpr)
-        heard, picked, gone = listening.hear(found, param, made, args.to)
-        unasked = trained.explain(found, everything, picked, heard, made)
+        losses = explanations.histories(found, everything)
+        drawn, unread = figures.draw(made / "pictures", found, losses, max_fpr)
+        heard, picked, gone = media.hear(found, param, made, args.to)
+        unasked = explanations.explain(found, everything, picked, heard, made)
         unheard = [*unread, *gone, *unasked]
         page.save(made, found, rows, chance, drawn, heard, baseline, param, unheard)
     for line in [*found.gaps, *found.problems, *unheard]:
@@ -63,9 +66,9 @@ def command_line(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar="DIR",
         help="holds ground_truth_data/ and ground_truth_domain/, for clips without labels",
     )
-    settings.add_settings(parser)
+    add_settings(parser)
     return parser.parse_args(argv)
 
 
 if __name__ == "__main__":
-    sys.exit(settings.guarded(main))
+    sys.exit(guarded(main))

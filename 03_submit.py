@@ -7,15 +7,18 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import settings
-import submission
+from core import settings
+from core.command_line import add_settings
+from core.errors import Together
+from core.script import guarded
+from reporting import submission
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Check everything, then write the zip."""
     args = arguments(argv)
     param = settings.yaml_load(args.config, args.set)
-    problems, label, systems = settings.Together(), "", {}
+    problems, label, systems = Together(), "", {}
     with problems:
         label = submission.stem(param)
     for number, name in enumerate(args.system, start=1):
@@ -34,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """Parse the command line; exits with 2 and the usage on misuse."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    settings.add_settings(parser)
+    add_settings(parser)
     parser.add_argument(
         "--system",
         nargs="+",
@@ -58,4 +61,4 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    sys.exit(settings.guarded(main))
+    sys.exit(guarded(main))

@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 .PHONY: demo test fuzz kill-test cluster-test lint audit licences clean
 
 demo: $(VENV)/installed
-	$(BIN)/python tools/demo_data.py --to demo --machine fan gearbox valve
+	$(BIN)/python -m tools.demo_data --to demo --machine fan gearbox valve
 	$(BIN)/python 00_train.py -d --config tools/demo.yaml
 	$(BIN)/python 01_test.py -d --config tools/demo.yaml
 	$(BIN)/python 02_report.py --config tools/demo.yaml --to demo/report
@@ -28,11 +28,11 @@ fuzz: $(VENV)/installed-dev
 
 # Training and testing killed fifty times at random moments.
 kill-test: $(VENV)/installed-dev
-	$(BIN)/python tests/kill.py --kills 50
+	$(BIN)/python -m tests.kill --kills 50
 
 # Two nodes of a Ray cluster on this machine, one of which dies.
 cluster-test: $(VENV)/installed-dev
-	CLUSTER_TEST=1 $(BIN)/python -m pytest tests/test_cluster.py
+	CLUSTER_TEST=1 $(BIN)/python -m pytest tests/engine/test_ray_cluster.py
 
 lint: $(VENV)/installed-dev
 	$(BIN)/ruff check .
@@ -55,11 +55,11 @@ $(VENV)/installed-dev: requirements.txt requirements-cluster.txt requirements-de
 audit: $(VENV)/installed-dev
 	$(PYTHON) -m venv $(VENV)/audit
 	$(VENV)/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit==2.10.1
-	$(BIN)/python tools/audit.py $(VENV)/audit/bin/pip-audit
+	$(BIN)/python -m tools.audit $(VENV)/audit/bin/pip-audit
 
 # The licences of the pinned packages, as these state them.
 licences: $(VENV)/installed
-	$(BIN)/python tools/third_party.py > THIRD_PARTY.md
+	$(BIN)/python -m tools.third_party > THIRD_PARTY.md
 
 clean:
 	rm -rf $(VENV) demo cache

@@ -14,17 +14,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-import model_files
-import stored
-from checkpoints import read_hdf5
-from clips import Clip
-from common import Frames
-from output import save_json, whole_file
-from settings import BadInput, __version__
+from checkpoints.files import read_hdf5
+from core.arrays import array_shapes, read_arrays
+from core.errors import BadInput
+from core.files import save_json, whole_file
+from core.settings import __version__
+from data.clips import Clip
+from data.frames import Frames
+from models import saved
 
 if TYPE_CHECKING:
     from models.base import System
-    from models.resume import Resume
+    from models.callbacks import Resume
 
 SYSTEMS = {
     "ae": "models.dense_ae.DenseAE",
@@ -119,7 +120,7 @@ def clear_session() -> None:
 
 def class_names(param: dict[str, Any], clips: Sequence[Clip]) -> list[str]:
     """What a system tells apart, of each clip: its section, with the machine type if joint."""
-    if param["system"] in model_files.JOINT:
+    if param["system"] in saved.JOINT:
         return [clip.machine_section for clip in clips]
     return [clip.section for clip in clips]
 
@@ -141,12 +142,10 @@ def interrupted(stem: Path, param: dict[str, Any], clips: Sequence[Clip]) -> Res
     `save_model` removes what it keeps.
     """
     _keras()
-    from models.resume import Resume
+    from models.callbacks import Resume
 
-    identity = json.dumps(
-        [model_files.shaping(param), model_files.fingerprint(clips)], sort_keys=True
-    )
-    return Resume(model_files.beside(stem, model_files.UNFINISHED), identity)
+    identity = json.dumps([saved.shaping(param), saved.fingerprint(clips)], sort_keys=True)
+    return Resume(saved.beside(stem, saved.UNFINISHED), identity)
 
 
 def save_model(
@@ -179,17 +178,17 @@ def save_model(
         **{f"weight_{number:04}": value for number, value in enumerate(system.get_weights())},
         **system.arrays(),
     }
-    with whole_file(model_files.beside(stem, ".npz")) as beside:
+    with whole_file(saved.beside(stem, ".npz")) as beside:
         with beside.open("wb") as stream:
             np.savez(stream, **arrays)
         # From here on an earlier model is gone; should the disk be full, it is kept.
-        model_files.beside(stem, ".json").unlink(missing_ok=True)
+        saved.beside(stem, ".json").unlink(missing_ok=True)
     save_json(
-        model_files.beside(stem, ".json"),
+        saved.beside(stem, ".json"),
         {
             "sections": system.section_names,
-            "settings": model_files.shaping(param),
-            "training_clips": model_files.fingerprint(clips),
+            "settings": saved.shaping(param),
+            "training_clips": saved.fingerprint(clips),
             "thresholds": thresholds,
             **({"imported": imported} if imported else {}),
             "versions": {
@@ -200,7 +199,7 @@ def save_model(
             },
         },
     )
-    model_files.beside(stem, model_files.UNFINISHED).unlink(missing_ok=True)
+    saved.beside(stem, saved.UNFINISHED).unlink(missing_ok=True)
 
 
 def load_model(
@@ -223,12 +222,12 @@ def load_model(
     BadInput : as `model_files.trained_sections`, and where the files are damaged or of another
         system.
     """
-    if model_files.is_official(place):
+    if saved.is_official(place):
         return _load_official(place, param, training)
-    system = get_model(param, model_files.trained_sections(place, param))
+    system = get_model(param, saved.trained_sections(place, param))
     try:
         _check_weights(system, place)
-        arrays = stored.read_arrays(model_files.beside(place, ".npz"))
+        arrays = read_arrays(saved.beside(place, ".npz"))
         weights = sorted(key for key in arrays if key.startswith("weight_"))
         system.set_weights([arrays.pop(name) for name in weights])
         scores, sections = arrays.pop("train_scores"), arrays.pop("train_sections")
@@ -240,7 +239,7 @@ def load_model(
         wanted = np.full(len(scores), True)
         if machine_type is not None:
             wanted = machine_types == machine_type
-        distribution = model_files.read_about(place)["imported"].get("distribution")
+        distribution = saved.read_about(place)["imported"].get("distribution")
         if distribution and len(distribution) != 3:
             raise ValueError("its thresholds' distribution is not of three numbers")
         return Trained(
@@ -251,12 +250,12 @@ def load_model(
             tuple(map(float, distribution)) if distribution else None,
         )
     except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
-        raise model_files.damaged(place, error) from None
+        raise saved.damaged(place, error) from None
 
 
 def _check_weights(system: System, place: Path) -> None:
     """Raise ValueError where the stored weights are not those of the network, before reading."""
-    shapes = stored.array_shapes(model_files.beside(place, ".npz"))
+    shapes = array_shapes(saved.beside(place, ".npz"))
     held = [shapes[key] for key in sorted(shapes) if key.startswith("weight_")]
     wanted = [tuple(weight.shape) for weight in system.weights]
     if held != wanted:

@@ -1,22 +1,18 @@
-"""This project, as one part of a benchmark: python benchmarks/here.py JOB ... prints JSON."""
+"""This project, as one part of a benchmark: python -m benchmarks.here JOB ... prints JSON."""
 
 from __future__ import annotations
 
 import argparse
 import json
-import sys
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from official import timer
-
-import common as com
-import frame_cache
 import keras_model
-import models.base
-import settings
+from benchmarks.official import timer
+from core import settings
+from data.dataset import read_clips
+from data.frames import Frames
+from models import base
 
 
 def main() -> None:
@@ -40,9 +36,9 @@ def main() -> None:
         "ae",
     )
 
-    def frames(folder: str, cache: str = "cache") -> com.Frames:
+    def frames(folder: str, cache: str = "cache") -> Frames:
         held = {**param, "cache_directory": str(args.cache / cache)}
-        return frame_cache.read_clips(held, "dev", machine, (folder,))[0]
+        return read_clips(held, "dev", machine, (folder,))[0]
 
     if args.job == "features":
         frames("test", "warm-up")  # librosa compiles on its first call
@@ -53,7 +49,7 @@ def main() -> None:
             seconds.append(time.perf_counter() - begun)
         print(json.dumps({"cold": seconds[0], "warm": seconds[1]}))
     elif args.job == "step":
-        models.base.WORTH_COMPILING = 0  # as a training of the published length
+        base.WORTH_COMPILING = 0  # as a training of the published length
         system, epochs = keras_model.get_model(param, ["section_00"]), timer()
         system.callbacks = lambda: [epochs]
         clips = frames("train")

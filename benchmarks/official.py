@@ -5,6 +5,8 @@ alone, so that with --checkout DIR an interpreter of its own runs the functions 
 checkout (Keras 2.8) for the same jobs. Prints one line of JSON.
 """
 
+from __future__ import annotations
+
 import argparse
 import glob
 import importlib.util

@@ -1,4 +1,4 @@
-"""Measure this project beside the official recipe, in turns: python benchmarks/run.py
+"""Measure this project beside the official recipe, in turns: python -m benchmarks.run
 
 Every figure is the median over rounds; a ratio is the median of the rounds' own ratios, so that
 what else the machine does in a round falls on both. The table goes to benchmarks/results.md.
@@ -23,11 +23,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import soundfile
 
+from core.schema import SYSTEMS
+
 HERE = Path(__file__).resolve().parent
 HOME = HERE.parent
-sys.path.insert(0, str(HOME))
-
-from schema import SYSTEMS  # noqa: E402, what imports TensorFlow would pass its size on to children
 
 SAMPLE_RATE = 16000
 MACHINE = "fan"
@@ -108,7 +107,7 @@ def of_features(size: Size, work: Path, official: list[str]) -> Iterator[Row]:
     data, cold, warm, theirs = make_clips(work, size.clips, size.seconds), [], [], []
     for cache in caches(work, size.rounds):
         theirs.append(child([*official, "features", data]).printed["seconds"])
-        ours = child([sys.executable, HERE / "here.py", "features", data, cache]).printed
+        ours = child([sys.executable, "-m", "benchmarks.here", "features", data, cache]).printed
         cold.append(ours["cold"])
         warm.append(ours["warm"])
     of = f"features of {size.clips} clips"
@@ -121,7 +120,7 @@ def of_scoring(size: Size, work: Path, official: list[str]) -> Iterator[Row]:
     data, cold, warm, theirs = make_clips(work, size.clips, size.seconds), [], [], []
     for cache in caches(work, size.rounds):
         theirs.append(1e3 * child([*official, "score", data]).printed["seconds"])
-        ours = child([sys.executable, HERE / "here.py", "score", data, cache]).printed
+        ours = child([sys.executable, "-m", "benchmarks.here", "score", data, cache]).printed
         cold.append(1e3 * ours["cold"])
         warm.append(1e3 * ours["warm"])
     yield shown(Row("score a clip, dense AE, cold features", theirs, cold, "ms"))
@@ -135,7 +134,7 @@ def of_step(size: Size, work: Path, official: list[str]) -> Iterator[Row]:
         more = ["--epochs", "8"]
         found = child([*official, "step", data, *more]).printed["seconds"]
         theirs.append(1e3 * statistics.median(found[1:]))
-        found = child([sys.executable, HERE / "here.py", "step", data, cache, *more]).printed
+        found = child([sys.executable, "-m", "benchmarks.here", "step", data, cache, *more]).printed
         ours.append(1e3 * statistics.median(found["seconds"][1:]))
     yield shown(Row("training step, dense AE, batch 512", theirs, ours, "ms"))
 
@@ -143,7 +142,7 @@ def of_step(size: Size, work: Path, official: list[str]) -> Iterator[Row]:
 def of_systems(size: Size, work: Path, official: list[str]) -> Iterator[Row]:
     """A training step of every system against the same networks written plainly in Keras."""
     for system in SYSTEMS:
-        command = [sys.executable, HERE / "steps.py", system, "--rounds", str(size.rounds)]
+        command = [sys.executable, "-m", "benchmarks.steps", system, "--rounds", str(size.rounds)]
         found = child([*command, "--seconds", "5"]).printed
         theirs, ours = ([1e3 * value for value in found[name]] for name in ("plain", "here"))
         what = f"training step, {system}, batch {found['batch']}, against plain Keras"
@@ -182,7 +181,7 @@ def of_evaluation(size: Size, work: Path, official: list[str]) -> Iterator[Row]:
     """Metrics and jackknife of 21 sections, against evaluating a section anew without each clip."""
     theirs, ours = [], []
     for _ in range(size.rounds):
-        command = [sys.executable, HERE / "jackknife.py", "--clips", str(size.section_clips)]
+        command = [sys.executable, "-m", "benchmarks.jackknife", "--clips", str(size.section_clips)]
         found = child(command).printed
         if found["difference"] > 1e-9:
             sys.exit(f"error: the jackknife is off recomputation by {found['difference']}")
@@ -243,7 +242,8 @@ def child(command: list[str | Path]) -> Child:
     """Run a command; its peak memory is that of its largest process. Exits with what it says."""
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as notes:
         begun = time.perf_counter()
-        process = subprocess.Popen([str(word) for word in command], stdout=out, stderr=notes)
+        words = [str(word) for word in command]
+        process = subprocess.Popen(words, stdout=out, stderr=notes, cwd=HOME)
         _, status, used = os.wait4(process.pid, 0)
         seconds = time.perf_counter() - begun
         process.returncode = os.waitstatus_to_exitcode(status)
@@ -268,7 +268,7 @@ def report(rows: list[Row], size: Size, reference: list[str] | None) -> str:
     lines = [
         "# Benchmarks",
         "",
-        f"`python benchmarks/run.py`: medians over {size.rounds} rounds in turns, and the median "
+        f"`python -m benchmarks.run`: medians over {size.rounds} rounds in turns, and the median "
         f"of the rounds' ratios. Official: {against}.",
         "",
         f"{processor()}, {os.cpu_count()} cores, {memory:.0f} GiB; Python "

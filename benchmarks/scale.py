@@ -1,4 +1,4 @@
-"""Measure units a minute with one and two workers, and project them: python benchmarks/scale.py
+"""Measure units a minute with one and two workers, and project them: python -m benchmarks.scale
 
 Trains the dense autoencoder with several seeds on demo sounds, as `--jobs 1`, `--jobs 2` and
 `--cluster local:2` do it, in turns. The table, and the projection for a million clips with what
@@ -53,9 +53,9 @@ def main() -> int:
     took: dict[str, list[float]] = {name: [] for name in ways}
     with tempfile.TemporaryDirectory(prefix="scale-") as work:
         data = Path(work) / "data"
-        make = [sys.executable, str(HOME / "tools" / "demo_data.py"), "--to", str(data)]
+        make = [sys.executable, "-m", "tools.demo_data", "--to", str(data)]
         make += ["--machine", "fan", "valve", "--clips", "10", "--test-clips", "4"]
-        subprocess.run([*make, "--seconds", "10"], check=True, capture_output=True)
+        subprocess.run([*make, "--seconds", "10"], check=True, capture_output=True, cwd=HOME)
         run((), data, Path(work) / "warm-up", 1, 1)
         for number in range(args.rounds):
             for name, options in ways.items():
@@ -76,7 +76,7 @@ def run(options: tuple[str, ...], data: Path, out: Path, seeds: int, epochs: int
         f"{kind}_directory={out}/{kind}/{{system}}/{{seed}}" for kind in ("model", "result")
     ]
     began = time.time()
-    subprocess.run(command, check=True, capture_output=True)
+    subprocess.run(command, check=True, capture_output=True, cwd=HOME)
     ended = time.time()
     assert len(list(out.rglob("model_*.json"))) == 2 * seeds
     return ended - began
@@ -89,7 +89,7 @@ def table(took: dict[str, list[float]], n_units: int, epochs: int) -> str:
         f"{n_units} trainings of the dense autoencoder, {epochs} epochs on demo sounds, on "
         f"{os.cpu_count()} cores ({platform.machine()}, load {os.getloadavg()[2]:.1f} in the "
         f"last quarter of an hour), starting included; medians of {len(took['one job'])} rounds in "
-        "turns, made by `python benchmarks/scale.py`.",
+        "turns, made by `python -m benchmarks.scale`.",
         "",
         "| | seconds | units a minute | against one job |",
         "|---|---|---|---|",

@@ -8,25 +8,21 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 from unittest import mock
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 import keras
 import numpy as np
-from official import timer
 
 import keras_model
-import models.base
-import settings
-from clips import Clip
-from common import Frames
-from models import fused
+from benchmarks.official import timer
+from core import settings
+from core.command_line import assignment
+from data.clips import Clip
+from data.frames import Frames
+from models import base, layers
 
 SECTIONS = ("section_00", "section_01")
 # The published settings where two cores train them in a second or two, else tools/demo.yaml's.
@@ -72,8 +68,8 @@ def stacked(system: Any, frames: Frames) -> tuple[np.ndarray, np.ndarray]:
 def plain_kernels() -> Iterator[None]:
     """What is traced within has Keras's own Adam and batch normalisation."""
     with (
-        mock.patch.object(fused.Adam, "update_step", keras.optimizers.Adam.update_step),
-        mock.patch.object(fused.BatchNorm, "call", keras.layers.BatchNormalization.call),
+        mock.patch.object(layers.Adam, "update_step", keras.optimizers.Adam.update_step),
+        mock.patch.object(layers.BatchNorm, "call", keras.layers.BatchNormalization.call),
     ):
         yield
 
@@ -86,7 +82,7 @@ def main() -> None:
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE")
     args = parser.parse_args()
     file, changes = SETTINGS[args.system]
-    chosen = [settings.assignment(text) for text in args.set]
+    chosen = [assignment(text) for text in args.set]
     param = settings.for_system(
         settings.yaml_load(
             settings.HOME / file,
@@ -102,7 +98,7 @@ def main() -> None:
     )
     frames = made_up(param, CLIPS.get(args.system, FEW), args.seconds)
     classes = keras_model.class_names(param, frames.clips)
-    models.base.WORTH_COMPILING = 0  # as a training of the published length
+    base.WORTH_COMPILING = 0  # as a training of the published length
     here, plain = (keras_model.get_model(param, classes) for _ in range(2))
     windows, section = stacked(plain, frames)
     plain.cut = lambda frames, windows: windows

@@ -17,7 +17,7 @@ Otherwise than the release
   counts, and the score is the one named in the settings.
 - The default score is D_maha for every machine type. It has no neighbours, among which a training
   clip would find itself, and measures every direction of the embedding by its spread over the
-  training clips, so that it needs the least training: on the sounds of tools/demo_data.py it was
+  training clips, so that it needs the least training: on the sounds of `tools.demo_data` it was
   the steadiest of the nineteen after a short one. No DCASE test label had a part in it. With
   hardly more clips than the embedding is wide its training scores, and so its thresholds, lie low.
 - A covariance that cannot be inverted is shrunk after Ledoit and Wolf; there the release divides
@@ -38,13 +38,13 @@ from sklearn.metrics import DistanceMetric
 from sklearn.metrics.pairwise import cosine_distances
 from sklearn.neighbors import LocalOutlierFactor, NearestNeighbors
 
-from common import Frames
+from core.errors import BadInput
+from core.log import logger, progress_bar
+from core.schema import AEGAN_AD_SCORES
+from data.frames import Frames
 from models.base import System
-from models.fused import Adam
-from models.resume import Resume
-from output import logger, progress_bar
-from schema import AEGAN_AD_SCORES
-from settings import BadInput
+from models.callbacks import Resume
+from models.layers import Adam
 
 LOF_NEIGHBOURS = 4
 KNN_NEIGHBOURS = 2

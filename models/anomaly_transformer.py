@@ -14,9 +14,9 @@ import numpy as np
 import tensorflow as tf
 from keras import initializers, layers, ops
 
-from common import Frames
+from data.frames import Frames
 from models.base import System
-from models.resume import Resume
+from models.callbacks import Resume
 
 LOSSES = ("loss", "series_loss", "prior_loss", "loss1", "loss2")
 INSIDE_LOG = 1e-4

@@ -13,11 +13,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from common import Frames
+from data.frames import Frames
 from models.batches import batches
-from models.fused import Adam
-from models.resume import Finite, Resume
-from output import progress_bar
+from models.callbacks import EpochBar, Finite, Resume
+from models.layers import Adam
 
 WORTH_COMPILING = 2000  # training steps; XLA takes seconds to compile one and saves milliseconds
 
@@ -289,23 +288,3 @@ def _tensor(array: np.ndarray) -> tf.Tensor:
     array = np.asarray(array)
     give = tf.function(lambda: tf.numpy_function(lambda: array, [], array.dtype), autograph=False)
     return tf.ensure_shape(tf.identity(give()), array.shape)
-
-
-class EpochBar(keras.callbacks.Callback):
-    """A progress bar over epochs, with the losses and the time left."""
-
-    def __init__(self, title: str, done: int = 0):
-        super().__init__()
-        self.title, self.done = title, done
-
-    def on_train_begin(self, logs: dict | None = None) -> None:
-        self.bar = progress_bar(self.params["epochs"], self.title, "epoch", self.done)
-
-    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
-        self.bar.set_postfix(
-            {name: f"{value:.4g}" for name, value in (logs or {}).items()}, refresh=False
-        )
-        self.bar.update()
-
-    def on_train_end(self, logs: dict | None = None) -> None:
-        self.bar.close()

@@ -13,7 +13,7 @@ import tensorflow as tf
 from keras import layers
 
 from models.base import System
-from models.fused import BatchNorm
+from models.layers import BatchNorm
 
 
 class DenseAE(System):

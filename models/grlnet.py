@@ -14,9 +14,9 @@ import numpy as np
 import tensorflow as tf
 from keras import initializers, layers
 
-from common import Frames
-from models.fused import Adam, torch_batch_norm
-from models.resume import Resume
+from data.frames import Frames
+from models.callbacks import Resume
+from models.layers import Adam, torch_batch_norm
 from models.waveform import WaveformSystem
 
 LOSSES = ("loss", "g_sum", "regional_recon", "local_recon", "regional_adv", "local_adv")

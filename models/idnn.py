@@ -15,7 +15,7 @@ import tensorflow as tf
 from keras import layers
 
 from models.base import System
-from models.fused import BatchNorm
+from models.layers import BatchNorm
 
 # Weights of a layer in a PyTorch checkpoint: name and, for a linear layer, the axes of its kernel.
 PYTORCH = {

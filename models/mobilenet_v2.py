@@ -17,10 +17,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from common import Frames
+from core.errors import BadInput
+from data.frames import Frames
 from models.base import System
-from models.fused import BatchNorm
-from settings import BadInput
+from models.layers import BatchNorm
 
 EPSILON = np.finfo(np.float64).eps  # the official floor of probabilities in the score
 SMALLEST_SIDE = 32  # of an image that the network's five halvings leave something of

@@ -14,11 +14,11 @@ import numpy as np
 import tensorflow as tf
 from keras import initializers, layers, ops
 
-from common import Frames
-from models.fused import Adam, torch_batch_norm
-from models.resume import Resume
+from core.errors import BadInput
+from data.frames import Frames
+from models.callbacks import Resume
+from models.layers import Adam, torch_batch_norm
 from models.waveform import WaveformSystem
-from settings import BadInput
 
 SMALLEST_VARIANCE = 1e-3  # added to the covariances of the Gaussian mixtures
 

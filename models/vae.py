@@ -18,17 +18,7 @@ import tensorflow as tf
 from keras import layers
 
 from models.base import System
-from models.fused import BatchNorm
-
-# Weights of a layer in a PyTorch checkpoint: name and, for a linear layer, the axes of its kernel.
-PYTORCH = {
-    "kernel": ("weight", (1, 0)),
-    "bias": ("bias", None),
-    "gamma": ("weight", None),
-    "beta": ("bias", None),
-    "moving_mean": ("running_mean", None),
-    "moving_variance": ("running_var", None),
-}
+from models.layers import PYTORCH, BatchNorm, linear
 
 
 class VAE(System):
@@ -124,14 +114,3 @@ def variational(
         h = block(h, width, f"decoder.{index}")
     h = linear(h, input_dim, f"decoder.{len(units)}")  # (batch, input_dim)
     return keras.Model(x, (h, z, mean, log_variance), name="vae")
-
-
-def linear(h: tf.Tensor, width: int, name: str) -> tf.Tensor:
-    """A dense layer drawn as PyTorch draws it: within 1 / sqrt(inputs), the bias too."""
-    bound = h.shape[-1] ** -0.5
-    return layers.Dense(
-        width,
-        kernel_initializer=keras.initializers.RandomUniform(-bound, bound),
-        bias_initializer=keras.initializers.RandomUniform(-bound, bound),
-        name=name,
-    )(h)

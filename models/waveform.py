@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from common import Frames
+from data.frames import Frames
 from models.base import System
 
 

@@ -8,8 +8,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from output import locked
-from settings import BadInput
+from core.errors import BadInput
+from core.files import locked
 
 MARK = '<meta name="generator" content="asd-baselines report">'
 

@@ -11,12 +11,12 @@ from urllib.parse import quote
 
 import numpy as np
 
-from output import whole_file
-from reporting import listening, tables
-from reporting.gather import Gathered
-from reporting.listening import Heard
-from reporting.pictures import Picture, slug
-from reporting.tables import counted
+from core.files import whole_file
+from reporting import media, tables
+from reporting.figures import Picture, slug
+from reporting.media import Heard
+from reporting.runs import MEAN_OF_BOTH, SCORE, Gathered, counted
+from reporting.significance import Chance, chance_cells, chance_explained, in_words
 
 HERE = Path(__file__).resolve().parent
 
@@ -25,7 +25,7 @@ def save(
     folder: Path,
     found: Gathered,
     rows: Sequence[tables.Row],
-    chance: Sequence[tables.Chance],
+    chance: Sequence[Chance],
     drawn: Sequence[Picture],
     heard: Mapping[tuple[str, str], Heard],
     baseline: str,
@@ -41,7 +41,7 @@ def save(
         data = {}
         for machine_type in dict.fromkeys(key.machine_type for key in sorted(run.sections)):
             path = f"data/{slug(run.name)}_{slug(machine_type)}.js"
-            held = list(listening.rows(run, machine_type, heard))
+            held = list(media.rows(run, machine_type, heard))
             _save_text(folder / path, f"take({_json(quote(path))}, {_json(held)});\n")
             data[machine_type] = quote(path)
         runs.append({"name": run.name, "data": data})
@@ -60,14 +60,14 @@ def save(
         "css": (HERE / "page.css").read_text(encoding="utf-8"),
         "js": (HERE / "page.js").read_text(encoding="utf-8"),
         "summary": html.escape(summary(found)),
-        "rule": html.escape(listening.RULE),
+        "rule": html.escape(media.RULE),
         "nav": "".join(f'<a href="#{name}">{title}</a>' for name, title in parts.items()),
         "main": "\n".join(
             f'<section id="{name}"><h2>{parts[name]}</h2>\n{content}</section>'
             for name, content in body.items()
             if content
         ),
-        "about": _json({"runs": runs, "ticks": listening.ticks(param["feature"])}),
+        "about": _json({"runs": runs, "ticks": media.ticks(param["feature"])}),
     }
     # In one pass, so that a name that looks like a place to fill in stays what it is.
     pieces = page.split("{{")
@@ -99,7 +99,7 @@ def summary(found: Gathered) -> str:
 def _comparison(
     found: Gathered,
     rows: Sequence[tables.Row],
-    chance: Sequence[tables.Chance],
+    chance: Sequence[Chance],
     baseline: str,
     param: Mapping[str, Any],
 ) -> str:
@@ -118,9 +118,9 @@ def _comparison(
             )
         parts.append(_table(group, ["system", "seeds", *names], body))
     notes = tables.explained(found, rows, param["max_fpr"])
-    name = tables.SCORE if found.with_domains else tables.MEAN_OF_BOTH
+    name = SCORE if found.with_domains else MEAN_OF_BOTH
     if chance:
-        heads, lines = tables.chance_cells(chance, name, html.escape)
+        heads, lines = chance_cells(chance, name, html.escape)
         body = [
             f'<tr><th scope="row">{line[0]}</th>'
             + "".join(f"<td>{c}</td>" for c in line[1:])
@@ -130,10 +130,10 @@ def _comparison(
         parts.append(_table(f"95 % intervals of the {name}", heads, body))
         parts += [
             f"<p>{html.escape(words)}</p>"
-            for words in (tables.in_words(row, baseline) for row in chance)
+            for words in (in_words(row, baseline) for row in chance)
             if words
         ]
-        notes += tables.chance_explained(param["seed"])
+        notes += chance_explained(param["seed"])
     parts += [f'<p class="note">{html.escape(note)}</p>' for note in notes]
     links = ("comparison.md", "comparison.csv", "comparison.tex", "intervals.csv")
     parts.append(

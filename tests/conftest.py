@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-import settings
-from clips import Clip
+from core import settings
+from core.script import guarded
+from data.clips import Clip
 from tools import demo_data
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -60,7 +61,7 @@ def run_inside(
         contextlib.redirect_stderr(wrong),
     ):
         patch.setattr(sys, "argv", command)
-        code = settings.guarded(module.main)
+        code = guarded(module.main)
     return subprocess.CompletedProcess(command, code, said.getvalue(), wrong.getvalue())
 
 
@@ -82,11 +83,13 @@ def run_script(
     out: Path | None = None,
     assigned: tuple[str, ...] = (),
 ) -> subprocess.CompletedProcess[str]:
-    """Run a script as a user does, with its data and its outputs in the folders given."""
-    command = [sys.executable, str(ROOT / script), *arguments]
+    """Run a script (or a module) as a user does, its data and its outputs in the folders given."""
+    place = [str(ROOT / script)] if script.endswith(".py") else ["-m", script]
+    command = [sys.executable, *place, *arguments]
     if data or assigned:
         command += ["--set", *assigned, *(places(data, out) if data else [])]
-    return subprocess.run(command, capture_output=True, text=True, cwd=out, timeout=300)
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, capture_output=True, text=True, cwd=out, env=env, timeout=300)
 
 
 @pytest.fixture

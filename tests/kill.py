@@ -1,6 +1,6 @@
 """Kill the three scripts at random moments, start them again, and compare what they leave.
 
-    python tests/kill.py --kills 50
+    python -m tests.kill --kills 50
 
 Runs the scripts on small demo data: undisturbed, then again and again interrupted by SIGKILL,
 SIGTERM or SIGINT, until so many kills have struck. After every kill each file must be whole; each

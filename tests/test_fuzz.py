@@ -20,13 +20,13 @@ import numpy as np
 import pytest
 import soundfile
 from hypothesis import strategies as st
-from test_base import small
 
-import clips
-import frame_cache
 import keras_model
-import results
-from settings import BadInput
+from core.errors import BadInput
+from data import clips
+from data.dataset import read_clips, report_bad_clips
+from engine import results
+from tests.models.test_base import small
 
 CASES = int(os.environ.get("FUZZ_CASES", "200"))
 RATE = 16000
@@ -192,7 +192,7 @@ def test_every_clip_ends_in_a_score_or_a_line(system, held) -> None:
             "result_directory": f"{work}/result",
         }
         try:
-            frames, bad = frame_cache.read_clips(param, "dev", "fan", ("test",), jobs=1)
+            frames, bad = read_clips(param, "dev", "fan", ("test",), jobs=1)
         except BadInput as error:
             told = str(error).splitlines()
             for name in names:
@@ -200,7 +200,7 @@ def test_every_clip_ends_in_a_score_or_a_line(system, held) -> None:
                 assert len(of) == 1
             assert len(told) == len(names) + 1
             return
-        frame_cache.report_bad_clips(bad, Path(work), skip=True)
+        report_bad_clips(bad, Path(work), skip=True)
         scores = system.score(frames)
         assert np.isfinite(scores).all()
         results.save(param, "fan", frames.clips, scores, {})

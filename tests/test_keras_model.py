@@ -7,17 +7,24 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from test_base import frames_of, small
 
 import keras_model
-import model_files
-from clips import Clip
-from settings import BadInput
+from core.errors import BadInput
+from data.clips import Clip
+from models.saved import (
+    as_imported,
+    find_model,
+    is_official,
+    model_stem,
+    trained_sections,
+    usable_model,
+)
+from tests.models.test_base import frames_of, small
 
 
-def saved(tmp_path: Path, clips: list[Clip]) -> tuple[Path, dict, np.ndarray]:
+def saved_model(tmp_path: Path, clips: list[Clip]) -> tuple[Path, dict, np.ndarray]:
     param = small(("model_directory", str(tmp_path / "model")))
-    stem = model_files.model_stem(param, "fan", "dev")
+    stem = model_stem(param, "fan", "dev")
     frames = frames_of(60, 60)
     system = keras_model.get_model(param, [clip.section for clip in clips])
     system.train(frames)
@@ -26,8 +33,8 @@ def saved(tmp_path: Path, clips: list[Clip]) -> tuple[Path, dict, np.ndarray]:
 
 
 def test_saved_and_loaded_scores_the_same(tmp_path, two_clips):
-    stem, param, scores = saved(tmp_path, two_clips)
-    trained = keras_model.load_model(model_files.usable_model(param, "fan", "dev"), param)
+    stem, param, scores = saved_model(tmp_path, two_clips)
+    trained = keras_model.load_model(usable_model(param, "fan", "dev"), param)
     assert np.array_equal(trained.system.score(frames_of(60, 60)), scores)
     assert np.array_equal(trained.scores, scores)
     assert trained.sections == trained.system.section_names == ["section_00", "section_01"]
@@ -42,7 +49,7 @@ def full(*_, **__):
 
 
 def test_an_earlier_model_outlives_a_full_disk(tmp_path, two_clips, monkeypatch):
-    stem, param, scores = saved(tmp_path, two_clips)
+    stem, param, scores = saved_model(tmp_path, two_clips)
     before = {path.name: path.read_bytes() for path in stem.parent.iterdir()}
     monkeypatch.setattr(np, "savez", full)
     with pytest.raises(OSError, match="disk full"):
@@ -51,15 +58,15 @@ def test_an_earlier_model_outlives_a_full_disk(tmp_path, two_clips, monkeypatch)
 
 
 def test_no_description_without_the_rest(tmp_path, two_clips, monkeypatch):
-    stem, param, scores = saved(tmp_path, two_clips)
+    stem, param, scores = saved_model(tmp_path, two_clips)
     monkeypatch.setattr(keras_model, "save_json", full)
     with pytest.raises(OSError, match="disk full"):
         keras_model.save_model(stem, keras_model.get_model(param, []), param, two_clips, scores, {})
-    assert model_files.find_model(param, "fan", "dev") is None
+    assert find_model(param, "fan", "dev") is None
 
 
 def test_a_model_from_a_stranger_is_read_as_numbers_or_refused(tmp_path, two_clips, monkeypatch):
-    stem, param, _ = saved(tmp_path, two_clips)
+    stem, param, _ = saved_model(tmp_path, two_clips)
     arrays, about = stem.with_name("model_fan.npz"), stem.with_name("model_fan.json")
     held, text = dict(np.load(arrays)), about.read_text()
     wide = {name: value for name, value in held.items() if name != "weight_0000"}
@@ -91,14 +98,14 @@ def test_a_model_from_a_stranger_is_read_as_numbers_or_refused(tmp_path, two_cli
     for odd in ("[" * 10**5, "{}", json.dumps({**tree, "sections": 3}), json.dumps([tree])):
         about.write_text(odd)
         with pytest.raises(BadInput, match="not the description of a model made here"):
-            model_files.trained_sections(stem, param)
+            trained_sections(stem, param)
     brought = {"settings": {**tree["settings"], "result_directory": "/etc"}, "imported": {}}
     for keys in (["result_directory"], ["feature.n_melz"], ["network.units"], [3], 3):
         brought["settings"]["network"] = {**tree["settings"]["network"], "units": [10**99]}
         brought["imported"] = {"keys": keys}
         about.write_text(json.dumps({**tree, **brought}))
         with pytest.raises(BadInput, match=r"model_fan\.json: (unknown key|network.units|not the)"):
-            model_files.as_imported(param, "fan", "dev")
+            as_imported(param, "fan", "dev")
 
 
 def official_file(path: Path, system, first: int = 0) -> None:
@@ -128,8 +135,8 @@ def test_official_model_is_scored_as_it_is(tmp_path, first):
     system = keras_model.get_model(param, [])
     system.train(frames_of(60))
     official_file(tmp_path / "model_fan.hdf5", system, first)
-    place = model_files.usable_model(param, "fan", "dev")
-    assert model_files.is_official(place)
+    place = usable_model(param, "fan", "dev")
+    assert is_official(place)
     trained = keras_model.load_model(place, {**param, "seed": 9}, frames_of(40, 40))
     assert np.array_equal(trained.scores, system.score(frames_of(40, 40)))
     assert trained.sections == ["section_00", "section_01"]
@@ -172,7 +179,7 @@ def test_published_tensors_are_all_used_and_all_there():
 
 
 def test_description_is_plain_json(tmp_path, two_clips):
-    stem, _, _ = saved(tmp_path, two_clips)
+    stem, _, _ = saved_model(tmp_path, two_clips)
     about = json.loads(stem.with_name("model_fan.json").read_text())
     assert about["sections"] == ["section_00", "section_01"]
     assert about["settings"]["feature"]["n_mels"] == 8

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import kill
 import pytest
+
+from tests import kill
 
 
 def test_a_few_kills_leave_the_results_of_an_undisturbed_run(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import csv
 import shutil
 from pathlib import Path
 
-from conftest import run_script
+from tests.conftest import run_script
 
 SCORE = 1e-5  # float32 sums in another order, at scores of about 10
 

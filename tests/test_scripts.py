@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from conftest import run_inside, run_script
 
-import evaluation
+from evaluation.csv_files import evaluate_directory
+from tests.conftest import run_inside, run_script
 
 QUICK = ("fit.epochs=3", "fit.batch_size=128")
 SECTIONS = ("section_00", "section_01", "section_02")
@@ -89,7 +89,7 @@ def test_result_csv_is_what_evaluation_recomputes(trained, tmp_path):
     result = trained / "result" / "ae"
     shutil.copytree(result, tmp_path / "again")
     (tmp_path / "again" / "result.csv").unlink()
-    run = run_script("evaluation.py", str(tmp_path / "again"))
+    run = run_script("evaluation", str(tmp_path / "again"))
     assert run.returncode == 0, run.stderr
     assert (tmp_path / "again" / "result.csv").read_bytes() == (result / "result.csv").read_bytes()
     assert run.stdout.strip() in (trained / "01_test.py.txt").read_text()
@@ -124,7 +124,7 @@ def test_evaluation_data(trained, demo, tmp_path):
     new = set(after) - set(before)
     assert len(new) == 12
     assert {name.split("_section_")[1][:2] for name in new} == {"03", "04", "05"}
-    results, _ = evaluation.evaluate_directory(out / "result" / "ae", demo / "ground_truth")
+    results, _ = evaluate_directory(out / "result" / "ae", demo / "ground_truth")
     assert [(result.machine_type, result.section) for result in results] == [
         (machine, section) for machine in MACHINES for section in ("03", "04", "05")
     ]

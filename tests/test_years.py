@@ -6,13 +6,14 @@ import csv
 from pathlib import Path
 
 import pytest
-from conftest import run_inside
 
-import evaluation
+from evaluation.csv_files import evaluate_directory
+from evaluation.metrics import DOMAIN_COLUMNS, PLAIN_COLUMNS
+from tests.conftest import run_inside
 from tools import demo_data
 
-WITH_DOMAINS = ["section", *evaluation.DOMAIN_COLUMNS]
-WITHOUT = ["id", *evaluation.PLAIN_COLUMNS]
+WITH_DOMAINS = ["section", *DOMAIN_COLUMNS]
+WITHOUT = ["id", *PLAIN_COLUMNS]
 SECTIONS = {
     "dev": ("section_00", "section_01", "section_02"),
     "eval": ("section_03", "section_04", "section_05"),
@@ -27,7 +28,6 @@ YEARS = {
     2022: (SECTIONS, ("_test",), WITH_DOMAINS),
     **dict.fromkeys((2023, 2024, 2025, 2026), (ONLY, ("_test",), WITH_DOMAINS)),
 }
-
 
 QUICK = ("fit.epochs=1", "fit.verbose=0", "ae.network.units=[16]", "ae.network.latent=4")
 
@@ -80,7 +80,7 @@ def test_layout_of_a_year(year: int, tmp_path: Path) -> None:
     assert [row[0] for row in rows[2 : 2 + len(expected)]] == expected
     for row in rows[2 : 2 + len(expected)]:
         assert all(0 <= float(value) <= 1 for value in row[1:])
-    results, _ = evaluation.evaluate_directory(result, tmp_path / "ground_truth")
+    results, _ = evaluate_directory(result, tmp_path / "ground_truth")
     assert {found.section for found in results} == {
         section.partition("_")[2] for section in sections["eval"]
     }

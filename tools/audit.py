@@ -1,4 +1,4 @@
-"""What is known to be wrong with the pinned packages: python tools/audit.py PIP_AUDIT
+"""What is known to be wrong with the pinned packages: python -m tools.audit PIP_AUDIT
 
 PIP_AUDIT is the program of the package pip-audit; `make audit` installs it.
 """

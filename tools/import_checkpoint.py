@@ -1,7 +1,7 @@
 """Make a trained model of a published checkpoint, for 01_test.py to score with.
 
-python tools/import_checkpoint.py --system ae --machine fan model_fan.hdf5 score_distr_fan.pkl
-python tools/import_checkpoint.py --system aegan_ad --machine fan fan.pth
+python -m tools.import_checkpoint --system ae --machine fan model_fan.hdf5 score_distr_fan.pkl
+python -m tools.import_checkpoint --system aegan_ad --machine fan fan.pth
 
 Checkpoints are those of the releases: the official baselines' .hdf5, with score_distr_*.pkl for
 their threshold and section_names_*.pkl; AEGAN-AD's .pth; the .pth.tar of AE-ASD (ae, vae, idnn) and
@@ -21,21 +21,21 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-import checkpoints
-import clips
-import common as com
-import frame_cache
 import keras_model
-import model_files
-import output
-import published
-import published_sizes
-import settings
-import signals
-from published_sizes import Published, Tensors
-from settings import BadInput
+from checkpoints import inferred_settings
+from checkpoints.files import read
+from checkpoints.inferred_settings import Published, Tensors
+from checkpoints.tensors import gather, in_order, settle
+from core import settings
+from core.command_line import add_settings
+from core.errors import BadInput, Together, nearest
+from core.log import logger, setup_log
+from core.script import guarded
+from data import clips, csv_signals
+from data.dataset import read_clips, report_bad_clips
+from data.frames import Frames
+from evaluation.thresholds import fit_thresholds
+from models import saved
 
 if TYPE_CHECKING:
     from models.base import System
@@ -56,28 +56,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Check everything, then build the network, complete it, and save it."""
     args = command_line(argv)
     unit = settings.for_system(settings.yaml_load(args.config, args.set), args.system)
-    name = model_files.training_units(unit, args.machine)[0][0]
+    name = saved.training_units(unit, args.machine)[0][0]
     stem = free_place(args, unit, name)
     files = ", ".join(path.name for path in args.checkpoint)
     held = read_files(args.system, args.checkpoint)
     try:
         before = settings.for_machine(unit, name)
-        said = published_sizes.read(args.system, held.tensors, before)
-        param = published.settle(before, said)
+        said = inferred_settings.read(args.system, held.tensors, before)
+        param = settle(before, said)
     except ValueError as error:
         raise BadInput(f"{files}: not a checkpoint of {args.system} ({error})") from None
     names = class_names(args, param, said.classes, held.sections)
     system = build(param, name, said, names, files)
-    output.setup_log(Path(param["result_directory"]))
-    output.logger.info("%s: %d tensors of %s, all used", name, len(held.tensors), files)
+    setup_log(Path(param["result_directory"]))
+    logger.info("%s: %d tensors of %s, all used", name, len(held.tensors), files)
     for key in (*said.settings, *said.implied):
         now, then = settings.look_up(param, key), settings.look_up(before, key)
         if now != then:
-            output.logger.info("%s: %s is %s, as in the checkpoint (else %s)", name, key, now, then)
+            logger.info("%s: %s is %s, as in the checkpoint (else %s)", name, key, now, then)
     scores, frames = train_on(system, args, param, name)
     learnt_from = frames.clips if frames else ()
     sections = keras_model.class_names(param, learnt_from)
-    thresholds = com.fit_thresholds(scores, sections, param, name, held.distribution)
+    thresholds = fit_thresholds(scores, sections, param, name, held.distribution)
     lacks = lacking(system, said, frames)
     imported = {
         "from": [path.name for path in args.checkpoint],
@@ -87,18 +87,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     }
     keras_model.save_model(stem, system, param, learnt_from, scores, thresholds, imported)
     if lacks:
-        output.logger.warning("%s: 01_test.py cannot score with it: it lacks %s", name, lacks)
+        logger.warning("%s: 01_test.py cannot score with it: it lacks %s", name, lacks)
     elif not thresholds:
-        output.logger.warning("%s: no threshold, so 01_test.py leaves its decisions out", name)
+        logger.warning("%s: no threshold, so 01_test.py leaves its decisions out", name)
     for remark in doubts(param, said, held, scores, sections, names):
-        output.logger.warning("%s: %s", name, remark)
-    output.logger.info("%s: model -> %s", name, stem)
+        logger.warning("%s: %s", name, remark)
+    logger.info("%s: model -> %s", name, stem)
     return 0
 
 
 def free_place(args: argparse.Namespace, unit: dict[str, Any], name: str) -> Path:
     """Where the model goes; BadInput where there is one, or an official file that would clash."""
-    stem = model_files.model_stem(unit, name, args.mode)
+    stem = saved.model_stem(unit, name, args.mode)
     official = stem.with_name(stem.name + ".hdf5")
     if args.mode == "dev" and official.is_file():
         raise BadInput(
@@ -114,10 +114,10 @@ def free_place(args: argparse.Namespace, unit: dict[str, Any], name: str) -> Pat
 
 def read_files(system: str, paths: Sequence[Path]) -> Given:
     """Read all files, telling every problem of theirs together."""
-    problems, trees, distribution, sections = settings.Together(), [], None, None
+    problems, trees, distribution, sections = Together(), [], None, None
     for path in dict.fromkeys(paths):
         with problems:
-            held = checkpoints.read(path)
+            held = read(path)
             if isinstance(held, dict):
                 trees.append((path, held))
                 continue
@@ -131,7 +131,7 @@ def read_files(system: str, paths: Sequence[Path]) -> Given:
     problems.stop()
     if not trees:
         raise BadInput(f"{', '.join(map(str, paths))}: no checkpoint with tensors among them")
-    return Given(published.gather(system, trees), distribution, sections)
+    return Given(gather(system, trees), distribution, sections)
 
 
 def section_names(path: Path, values: list[str]) -> list[str]:
@@ -189,7 +189,7 @@ def class_names(
         return told
     modes = [(args.mode,)]
     choices = [args.machine]
-    if param["system"] in model_files.JOINT:
+    if param["system"] in saved.JOINT:
         modes.append(("dev", "eval"))
         choices.append([])
     found: list[list[str]] = []
@@ -218,8 +218,8 @@ def sections_of(param: dict[str, Any], mode: str, machines: Sequence[str]) -> li
     named = []
     for machine in sorted(with_training_clips(param, mode, machines), key=str.casefold):
         home = clips.dataset_directory(param, mode) / machine
-        if signals.holds_signals(home, ("train",)):
-            held = signals.list_signals(home, ("train",))[0]
+        if csv_signals.holds_signals(home, ("train",)):
+            held = csv_signals.list_signals(home, ("train",))[0]
         else:
             held = clips.list_clips(param, mode, machine, ("train",))[0]
         named += sorted(set(keras_model.class_names(param, held)))
@@ -238,7 +238,7 @@ def build(
     try:
         system = keras_model.get_model(param, names)
         wanted = system.published_ae_asd() if said.ae_asd else system.published()
-        tensors = published.in_order(param["system"], said, names) if said.classes else said.tensors
+        tensors = in_order(param["system"], said, names) if said.classes else said.tensors
         keras_model.assign_published(wanted, tensors)
     except ValueError as error:
         raise BadInput(
@@ -249,7 +249,7 @@ def build(
 
 def train_on(
     system: System, args: argparse.Namespace, param: dict[str, Any], name: str
-) -> tuple[np.ndarray, com.Frames | None]:
+) -> tuple[np.ndarray, Frames | None]:
     """Take what the checkpoint lacks from the training clips, and score them.
 
     Returns
@@ -259,10 +259,10 @@ def train_on(
     machines = with_training_clips(param, args.mode, args.machine)
     if not machines:
         home = clips.dataset_directory(param, args.mode)
-        output.logger.warning("%s: no training clips in %s%s", name, home, other_names(home, name))
+        logger.warning("%s: no training clips in %s%s", name, home, other_names(home, name))
         return np.empty(0), None
-    frames, bad = frame_cache.read_clips(param, args.mode, machines, ("train",), args.jobs)
-    frame_cache.report_bad_clips(bad, Path(param["model_directory"]), args.skip_bad)
+    frames, bad = read_clips(param, args.mode, machines, ("train",), args.jobs)
+    report_bad_clips(bad, Path(param["model_directory"]), args.skip_bad)
     keras_model.check_trainable(param, name, frames)
     system.complete(frames)
     scores = system.score(frames)
@@ -275,13 +275,13 @@ def train_on(
 
 def other_names(home: Path, name: str) -> str:
     """A hint where a dataset has other machine types than the one asked for."""
-    if name == model_files.ALL_MACHINES or not home.is_dir():
+    if name == saved.ALL_MACHINES or not home.is_dir():
         return ""
     known = sorted(entry.name for entry in home.iterdir() if (entry / "train").is_dir())
-    return settings.nearest(name, known) if known else ""
+    return nearest(name, known) if known else ""
 
 
-def lacking(system: System, said: Published, frames: com.Frames | None) -> str:
+def lacking(system: System, said: Published, frames: Frames | None) -> str:
     """What is missing to score a clip, in words; empty: nothing."""
     lacks = [] if frames else [system.lacks(system.param)]
     if any(name.startswith("class_") for name in system.section_names):
@@ -312,7 +312,7 @@ def doubts(
         )
     if said.classes and not param["network"].get("gmm"):
         # Of a network that cannot tell its classes apart.
-        others = said.classes - (param["system"] not in model_files.JOINT)
+        others = said.classes - (param["system"] not in saved.JOINT)
         chance, owner = math.log(max(1, others)), np.asarray(sections)
         above = [s for s in sorted(set(sections)) if np.median(scores[owner == s]) > chance]
         if above:
@@ -359,7 +359,7 @@ def command_line(argv: Sequence[str] | None = None) -> argparse.Namespace:
             default="dev",
             help=f"for {value}_directory" + (" (default)" if value == "dev" else ""),
         )
-    settings.add_settings(parser)
+    add_settings(parser)
     parser.add_argument(
         "--jobs", type=int, default=None, metavar="N", help="processes that extract features"
     )
@@ -368,16 +368,16 @@ def command_line(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.jobs is not None and args.jobs < 1:
         parser.error("argument --jobs: expected 1 or more")
-    joint = args.system in model_files.JOINT
+    joint = args.system in saved.JOINT
     if len(args.machine) != 1 and not joint:
         parser.error("--machine is needed once: the machine type it was trained on")
     odd = [machine for machine in args.machine if not re.fullmatch(r"\w[\w.-]*", machine)]
     if odd:
         parser.error(f"argument --machine: {odd[0]!r} is no machine type")
-    if joint and args.machine == [model_files.ALL_MACHINES]:
+    if joint and args.machine == [saved.ALL_MACHINES]:
         args.machine = []
     return args
 
 
 if __name__ == "__main__":
-    sys.exit(settings.guarded(main))
+    sys.exit(guarded(main))

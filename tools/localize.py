@@ -1,4 +1,4 @@
-"""Draw where in time and frequency a clip is anomalous: python tools/localize.py -d --machine fan
+"""Draw where in time and frequency a clip is anomalous: python -m tools.localize -d --machine fan
 
 For each test clip, or for those of --clip, three panels: the clip as the system rebuilds it, the
 mean training clip of the machine type, and the absolute difference, the anomaly map (AEGAN-AD's,
@@ -16,16 +16,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-import clips
-import common as com
-import frame_cache
 import keras_model
-import model_files
-import output
-import settings
-from anomaly_map import axes_of, rebuild, scaled, training_mean
+from core import settings
+from core.command_line import command_line_chk
+from core.errors import BadInput, Together
+from core.files import whole_file
+from core.log import logger, progress_bar, setup_log
+from core.script import guarded
+from data import clips
+from data.dataset import read_clips, report_bad_clips
+from data.frames import Frames
+from models import saved
+from reporting.anomaly_map import axes_of, rebuild, scaled, training_mean
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,12 +39,12 @@ TICKS = (0, 250, 500, 1000, 2000, 4000, 8000, 16000, 32000)  # hertz
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Check everything, then draw clip after clip."""
-    args = settings.command_line_chk(__doc__, argv, _add_clip)
+    args = command_line_chk(__doc__, argv, _add_clip)
     units = settings.units(args, settings.yaml_load(args.config, args.set))
     for unit in units:
-        output.setup_log(Path(unit["result_directory"]))
+        setup_log(Path(unit["result_directory"]))
         for machine_type, place, training, frames in plan(args, unit):
-            param = model_files.as_imported(
+            param = saved.as_imported(
                 settings.for_machine(unit, machine_type), machine_type, args.mode
             )
             keras_model.clear_session()
@@ -51,21 +53,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def plan(
-    args: argparse.Namespace, unit: dict[str, Any]
-) -> list[tuple[str, Path, com.Frames, com.Frames]]:
+def plan(args: argparse.Namespace, unit: dict[str, Any]) -> list[tuple[str, Path, Frames, Frames]]:
     """For each machine type its name, its model, and its training and chosen test clips.
 
     Raises BadInput for all problems together.
     """
-    planned, bad, problems = [], [], settings.Together()
+    planned, bad, problems = [], [], Together()
     wanted = set(args.clip)
     for machine_type in clips.select_machines(unit, args.mode, args.machine):
         param = settings.for_machine(unit, machine_type)
         with problems:
-            param = model_files.as_imported(param, machine_type, args.mode)
-            place = model_files.usable_model(param, machine_type, args.mode)
-            test, unusable = frame_cache.read_clips(
+            param = saved.as_imported(param, machine_type, args.mode)
+            place = saved.usable_model(param, machine_type, args.mode)
+            test, unusable = read_clips(
                 param, args.mode, machine_type, clips.TEST_FOLDERS, args.jobs
             )
             bad += unusable
@@ -73,22 +73,20 @@ def plan(
             wanted -= {clip.name for clip in test.clips}
             if not any(chosen):
                 continue
-            training, unusable = frame_cache.read_clips(
-                param, args.mode, machine_type, ("train",), args.jobs
-            )
+            training, unusable = read_clips(param, args.mode, machine_type, ("train",), args.jobs)
             bad += unusable
             planned.append((machine_type, place, training, test.of(chosen)))
     with problems:
         if wanted:
-            raise settings.BadInput(
+            raise BadInput(
                 "\n".join(f"--clip {name}: no such test clip" for name in sorted(wanted))
             )
     problems.stop()
-    frame_cache.report_bad_clips(bad, Path(unit["result_directory"]), args.skip_bad)
+    report_bad_clips(bad, Path(unit["result_directory"]), args.skip_bad)
     return planned
 
 
-def draw_clips(system: System, machine_type: str, training: com.Frames, frames: com.Frames) -> None:
+def draw_clips(system: System, machine_type: str, training: Frames, frames: Frames) -> None:
     """Write the picture and the map of each clip.
 
     Raises BadInput for a system that does not rebuild windows.
@@ -96,12 +94,12 @@ def draw_clips(system: System, machine_type: str, training: com.Frames, frames: 
     param = system.param
     low, high, mean = training_mean(training, int(frames.count.max()))
     seconds, hertz = axes_of(param["feature"], len(mean))
-    with output.progress_bar(len(frames.clips), f"{machine_type} maps", "clip") as bar:
+    with progress_bar(len(frames.clips), f"{machine_type} maps", "clip") as bar:
         for clip, first, count in zip(frames.clips, frames.first, frames.count, strict=True):
             try:
                 rebuilt = rebuild(system, np.asarray(frames.array[first : first + count]))
             except NotImplementedError:
-                raise settings.BadInput(
+                raise BadInput(
                     f"--system {param['system']}: it does not rebuild windows, so there is no map"
                 ) from None
             held = {
@@ -112,12 +110,12 @@ def draw_clips(system: System, machine_type: str, training: com.Frames, frames: 
                 "hertz": hertz,
             }
             stem = Path(param["result_directory"]) / f"anomaly_map_{machine_type}_{clip.path.stem}"
-            with output.whole_file(Path(f"{stem}.npz")) as beside, beside.open("wb") as stream:
+            with whole_file(Path(f"{stem}.npz")) as beside, beside.open("wb") as stream:
                 np.savez(stream, **held)
-            with output.whole_file(Path(f"{stem}.png")) as beside:
+            with whole_file(Path(f"{stem}.png")) as beside:
                 figure(held, f"{machine_type}: {clip.name}").canvas.print_png(beside)
             bar.update()
-    output.logger.info("%s: %d maps -> %s", machine_type, len(frames.clips), stem.parent)
+    logger.info("%s: %d maps -> %s", machine_type, len(frames.clips), stem.parent)
 
 
 def figure(held: dict[str, np.ndarray], title: str) -> Figure:
@@ -157,4 +155,4 @@ def _add_clip(parser: argparse.ArgumentParser) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(settings.guarded(main))
+    sys.exit(guarded(main))

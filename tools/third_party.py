@@ -1,4 +1,4 @@
-"""The packages that requirements.txt pins, with their licences: python tools/third_party.py"""
+"""The packages that requirements.txt pins, with their licences: python -m tools.third_party"""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from settings import BadInput
+from core.errors import BadInput
 
 CLIP_FOLDERS = ("train", "test", "source_test", "target_test", "supplemental")
 SMALLEST_LIMIT = 2**30  # bytes that any archive may unpack to

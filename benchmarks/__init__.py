@@ -1,0 +1,1 @@
+"""How fast and how large: this project beside the originals, and on many workers."""

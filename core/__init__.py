@@ -1,0 +1,1 @@
+"""Settings, command line, errors, log and files: what everything else stands on."""

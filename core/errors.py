@@ -1,0 +1,47 @@
+"""What the person can mend: one kind of error, collected so that all is told at once."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+
+
+class BadInput(Exception):
+    """Something the person can mend; the message says what is wrong, where, and what to do."""
+
+
+class Together:
+    """Collects the BadInput of several steps, so that a person is told everything at once.
+
+    `with problems: step()` goes on after a BadInput; `problems.stop()` raises them as one. With
+    tell, each is a warning at once too, for steps that take long.
+    """
+
+    def __init__(self, tell: bool = False) -> None:
+        self.messages: list[str] = []
+        self.tell = tell
+
+    def __enter__(self) -> Together:
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> bool:
+        if not isinstance(error, BadInput):
+            return False
+        self.messages.append(str(error))
+        if self.tell:
+            logging.getLogger("baseline").warning("%s", error)
+        return True
+
+    def stop(self, steps: int | None = None) -> None:
+        """Raise BadInput where anything was collected; of so many steps, if they are counted."""
+        if self.messages:
+            told = (
+                [f"{len(self.messages)} of {steps} failed, the others are done:"] if steps else []
+            )
+            raise BadInput("\n".join(dict.fromkeys([*told, *self.messages])))
+
+
+def nearest(name: str, known: list[str]) -> str:
+    """A hint for a misspelt name: ", did you mean X?", or the known names."""
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {close[0]}?" if close else f"; known: {', '.join(known)}"

@@ -1,0 +1,117 @@
+"""How a script ends: its exit status, its last message, and the signals that stop it."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from core.errors import BadInput
+
+SECONDS_TO_HEED = 0.5  # a signal
+
+
+def guarded(main: Callable[[], int]) -> int:
+    """Run a script's main, and say what went wrong in one message, without a traceback.
+
+    Exit status: 1 for BadInput, and where a file, a disk or the memory fails; 130 for Ctrl-C; 143
+    for SIGTERM.
+    """
+    try:
+        with _signals_raised():
+            return main()
+    except BadInput as error:
+        return _failed(str(error))
+    except OSError as error:
+        if error.errno is None:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        advice = _ADVICE.get(error.errno, "see to it, and run the same command again")
+        return _failed(f"{where}{error.strerror}; {advice}")
+    except Exception as error:
+        # TensorFlow has a class of its own, and is not imported here.
+        if not isinstance(error, MemoryError) and type(error).__name__ != "ResourceExhaustedError":
+            raise
+        said = str(error).partition("\n")[0]
+        return _failed(f"out of memory ({said}); lower fit.batch_size, or train on fewer clips")
+    except KeyboardInterrupt:
+        print("\ninterrupted; the same command goes on from here", file=sys.stderr)
+        return 130
+    except SystemExit as error:
+        if error.code == 128 + signal.SIGTERM:
+            print("\nterminated; the same command goes on from here", file=sys.stderr)
+        raise
+
+
+@contextlib.contextmanager
+def _signals_raised() -> Iterator[None]:
+    """SIGINT and SIGTERM raise KeyboardInterrupt and SystemExit, again until they are heeded.
+
+    Python drops what is raised in a destructor or a callback, and libraries swallow it as they are
+    imported. So every half second it is raised anew, unless it is on its way out already.
+    """
+    sent: list[int] = []
+
+    def raised(number: int, frame: object) -> None:
+        sent.append(number)
+        if hasattr(signal, "setitimer"):
+            signal.setitimer(signal.ITIMER_REAL, SECONDS_TO_HEED, SECONDS_TO_HEED)
+        raise _of_signal(number)
+
+    def again(number: int, frame: object) -> None:
+        error = sys.exc_info()[1]  # what is handled now, such as by the clean-up of a `with`
+        while error is not None:
+            if isinstance(error, (KeyboardInterrupt, SystemExit)):
+                return
+            error = error.__context__
+        raise _of_signal(sent[-1])
+
+    def notice(held: Any) -> None:
+        if not isinstance(held.exc_value, (KeyboardInterrupt, SystemExit)):
+            hook(held)
+
+    wanted = {signal.SIGTERM: raised}
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else nobody is to hear it
+        wanted[signal.SIGINT] = raised
+    if hasattr(signal, "setitimer"):
+        wanted[signal.SIGALRM] = again
+    hook, sys.unraisablehook = sys.unraisablehook, notice
+    before = {number: signal.signal(number, handler) for number, handler in wanted.items()}
+    try:
+        yield
+    finally:
+        if hasattr(signal, "setitimer"):
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        sys.unraisablehook = hook
+
+
+def _of_signal(number: int) -> BaseException:
+    return KeyboardInterrupt() if number == signal.SIGINT else SystemExit(128 + number)
+
+
+_ADVICE = {
+    errno.ENOSPC: "free some space and run the same command again: what is done is kept",
+    errno.EDQUOT: "free some space and run the same command again: what is done is kept",
+    errno.EROFS: "give directories in the config that can be written",
+    errno.EACCES: "give directories in the config that can be read and written",
+    errno.EEXIST: "a directory is to be there: remove it, or give another one in the config",
+    errno.ENOTDIR: "a directory is to be there: remove it, or give another one in the config",
+    errno.ENAMETOOLONG: "give it a shorter name, or a directory nearer to the root",
+    errno.EPIPE: "what read the output has ended; the same command goes on from here",
+    errno.ENOENT: "it has gone, or never was; run the same command again when it is there",
+}
+
+
+def _failed(message: str) -> int:
+    log = logging.getLogger("baseline")
+    with contextlib.suppress(OSError):  # the log may lie on the disk that is full
+        if log.handlers:
+            log.error("%s", message)
+    print(f"error: {message}", file=sys.stderr)
+    return 1

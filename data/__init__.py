@@ -1,0 +1,1 @@
+"""From the clips of a dataset to their frames."""

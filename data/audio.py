@@ -1,0 +1,159 @@
+"""Wavs to samples, samples to log-mel frames."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from data.csv_signals import read_signal
+
+if TYPE_CHECKING:
+    import soundfile
+
+# What a recording may claim: the samples of all channels, by the size of its file; any small file
+# MOST_SAMPLES. Beside silence the best codecs reach some 20 a byte.
+SAMPLES_A_BYTE = 64
+MOST_SAMPLES = 2**22
+LARGEST_SAMPLE = 1e10  # its energies are still numbers, in float32
+
+
+def file_load(path: str | Path, channel: str = "first") -> tuple[np.ndarray, int]:
+    """Read a clip; a CSV signal has the sampling rate 0, for it does not say.
+
+    Returns
+    -------
+    y : (n_samples,) float32 within [-1, 1] for PCM; of several channels the first, or their mean
+        where channel is "mix"
+    sample_rate : in hertz
+
+    Raises
+    ------
+    ValueError : for a file that cannot be decoded, is empty, or holds values that are not finite.
+    """
+    path = Path(path)
+    if path.suffix == ".csv":
+        _check_file(path)
+        y, sample_rate = read_signal(path), 0
+    else:
+        with _audio(path) as file:
+            samples, sample_rate = file.read(dtype="float32", always_2d=True), file.samplerate
+        if not len(samples):
+            raise ValueError("is empty")
+        y = samples[:, 0] if channel == "first" else samples.mean(axis=1)
+    if not np.isfinite(y).all():
+        raise ValueError("holds samples that are not finite")
+    if np.abs(y).max() > LARGEST_SAMPLE:
+        raise ValueError(
+            f"holds a sample of {np.abs(y).max():.3g}; those of audio lie within 1, and beyond "
+            f"{LARGEST_SAMPLE:g} energies overflow"
+        )
+    return np.ascontiguousarray(y), sample_rate
+
+
+def file_header(path: Path, sample_rate: int) -> tuple[int, int]:
+    """How many samples a clip says it has, and how many channels.
+
+    Raises ValueError for one that cannot be read, is empty, or has another sampling rate.
+    """
+    if path.suffix == ".csv":
+        _check_file(path)
+        return len(read_signal(path)), 1
+    with _audio(path) as file:
+        frames, channels, found = file.frames, file.channels, file.samplerate
+    if frames < 1:
+        raise ValueError("is empty")
+    if found != sample_rate:
+        raise ValueError(
+            f"is sampled at {found} Hz, not at the {sample_rate} Hz of feature.sample_rate"
+        )
+    return frames, channels
+
+
+@contextlib.contextmanager
+def _audio(path: Path) -> Iterator[soundfile.SoundFile]:
+    import soundfile
+
+    _check_file(path)
+    try:
+        with path.open("rb") as stream:
+            start = stream.read(12)
+        # The library reads twenty kinds more, whatever the name, and its decoders are C.
+        if path.suffix.lower() == ".wav" and not re.match(b"(RIFF|RIFX|RF64)....WAVE", start, re.S):
+            raise ValueError("no WAV file, though its name says so")
+        with soundfile.SoundFile(path) as file:
+            most = max(MOST_SAMPLES, SAMPLES_A_BYTE * path.stat().st_size)
+            if file.frames * file.channels > most:
+                raise ValueError(f"no file of its size holds the {file.frames} samples it claims")
+            yield file
+    except (soundfile.SoundFileError, OSError, ValueError) as error:
+        raise ValueError(f"cannot be read as audio ({_brief(error)})") from None
+
+
+def _check_file(path: Path) -> None:
+    # Opening a pipe would wait forever.
+    if not path.is_file():
+        raise ValueError("is no file: a folder, a link to nowhere, or something else")
+
+
+def _brief(error: Exception) -> str:
+    return str(error).split(": ")[-1].strip(" .")
+
+
+def log_mel(y: np.ndarray, feature: dict[str, Any]) -> np.ndarray:
+    """The log-mel energies of a clip, in decibels, by librosa.
+
+    With the shared settings these are the official ones (DCASE2022 baseline release): Slaney's mel
+    scale and area normalisation, frames centred and zero-padded, and
+    20 / power * log10(max(mel, float64's epsilon)).
+
+    Parameters
+    ----------
+    y : (n_samples,) float32
+    feature : the `feature` block of the settings
+
+    Returns
+    -------
+    (1 + n_samples // hop_length, n_mels) float32
+    """
+    import librosa
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "n_fft=.* is too large")  # such clips are told otherwise
+        mel = librosa.feature.melspectrogram(
+            y=y,
+            sr=feature["sample_rate"],
+            n_fft=feature["n_fft"],
+            hop_length=feature["hop_length"],
+            n_mels=feature["n_mels"],
+            power=feature["power"],
+            pad_mode=feature["pad_mode"],
+            htk=feature["mel_scale"] == "htk",
+            norm=None if feature["mel_norm"] == "none" else feature["mel_norm"],
+        )
+    levels = 20.0 / feature["power"] * np.log10(np.maximum(mel, feature["floor"]))
+    if feature["top_db"]:
+        levels = np.maximum(levels, levels.max() - feature["top_db"])
+    return np.ascontiguousarray(levels.T, np.float32)
+
+
+def file_to_vectors(path: str | Path, feature: dict[str, Any]) -> np.ndarray:
+    """Frame-stacked log-mel of one clip, as the official code makes it: for looking and checking.
+
+    Training and scoring never build this array; they cut the same windows in the compiled step.
+
+    Returns
+    -------
+    (n_vectors, n_frames * n_mels) float32; vector t is frames t..t + n_frames - 1, frame-major
+    """
+    y, _ = file_load(path, feature["channel"])
+    frames = log_mel(y, feature)
+    if len(frames) < feature["n_frames"]:
+        return np.empty((0, feature["n_frames"] * feature["n_mels"]), np.float32)
+    windows = np.lib.stride_tricks.sliding_window_view(frames, feature["n_frames"], axis=0)
+    return windows.transpose(0, 2, 1).reshape(len(windows), -1)

@@ -1,0 +1,231 @@
+"""The clips of a dataset: listed from the folders, told apart by their names, for every DCASE year.
+
+2020        normal_id_00_00000000.wav, anomaly_id_00_00000000.wav, id_01_00000000.wav
+2021        section_00_source_train_normal_0000_<attributes>.wav; folders source_test, target_test
+2022-2026   section_00_source_test_anomaly_0000_<attributes>.wav, section_03_test_0000.wav,
+            section_03_0000.wav
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from core.errors import BadInput, nearest
+
+TEST_FOLDERS = ("test", "source_test", "target_test")
+
+_NAMES = (
+    re.compile(
+        r"(?P<section>section_\d\d)_(?P<domain>source|target)_(?:train|test)"
+        r"_(?P<label>normal|anomaly)_\d+(?:_(?P<attributes>.*))?\.wav",
+        re.IGNORECASE | re.DOTALL,
+    ),
+    re.compile(
+        r"(?P<section>section_\d\d)_(?:(?P<domain>source|target)_)?(?:test_)?\d+\.wav",
+        re.IGNORECASE,
+    ),
+    re.compile(r"(?:(?P<label>normal|anomaly)_)?(?P<section>id_\d\d)_\d+\.wav", re.IGNORECASE),
+)
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One recording, as its name and place tell it.
+
+    section : "section_00", or the id of 2020, "id_00"
+    folder : "train", "test", "source_test" or "target_test"
+    domain : "source", "target", or "" where the name does not say
+    label : "normal", "anomaly", or "" where the name does not say
+    attributes : (name, value) pairs, such as ("m-n", "W"), from `attributes_<NN>.csv` where it
+        lists the clip, else from the name
+    """
+
+    path: Path
+    machine_type: str
+    section: str
+    folder: str
+    domain: str = ""
+    label: str = ""
+    attributes: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The file name, as the result files list it."""
+        return self.path.name
+
+    @property
+    def machine_section(self) -> str:
+        """The section and its machine type, as in "fan section_00"."""
+        return f"{self.machine_type} {self.section}"
+
+
+def parse_clip(path: Path, machine_type: str, folder: str) -> Clip:
+    """Read what the name of a clip says.
+
+    Raises ValueError for a name of no known form, or one that puts an anomaly among the
+    training clips.
+    """
+    if not _is_text(path.name):
+        raise ValueError("its name is not UTF-8")
+    for pattern in _NAMES:
+        match = pattern.fullmatch(path.name)
+        if match:
+            said = {key: value or "" for key, value in match.groupdict().items()}
+            said["attributes"] = _attributes(said.get("attributes", ""))
+            if folder == "train" and said.get("label") != "normal":
+                raise ValueError("not named as a normal clip, but lies in train")
+            return Clip(path, machine_type, folder=folder, **said)
+    raise ValueError(
+        "not a clip name of any DCASE year, such as section_00_source_train_normal_0000_a_1.wav"
+    )
+
+
+def shown(path: Path) -> str:
+    """A path on one line, whatever is in it: "a\\nb.wav"."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode()
+        for character in str(path)
+    )
+
+
+def _is_text(name: str) -> bool:
+    # The bytes of a file name that are no text stand in it as surrogates, which no file takes.
+    return not re.search("[\ud800-\udfff]", name)
+
+
+def dataset_directory(param: dict[str, Any], mode: str) -> Path:
+    """The dataset of a mode: dev_directory or eval_directory."""
+    return Path(param[f"{mode}_directory"])
+
+
+def select_machines(param: dict[str, Any], mode: str, wanted: list[str]) -> list[str]:
+    """The machine types of a dataset: its folders, in the order of their names.
+
+    Parameters
+    ----------
+    param : the settings
+    mode : "dev" or "eval"
+    wanted : machine types to keep; empty keeps all
+
+    Raises
+    ------
+    BadInput : for a missing or empty directory and for wanted machine types that it lacks.
+    """
+    directory = dataset_directory(param, mode)
+    if not directory.is_dir():
+        raise BadInput(f"{mode}_directory: there is no directory {directory} (from {Path.cwd()})")
+    machines = sorted(
+        entry.name
+        for entry in directory.iterdir()
+        if entry.is_dir() and not entry.name.startswith((".", "_"))
+    )
+    if not machines:
+        raise BadInput(
+            f"{mode}_directory: {directory} holds no machine type; "
+            "expected <machine type>/train/*.wav in it"
+        )
+    for name in machines:
+        if not _is_text(name):
+            raise BadInput(f"{shown(directory / name)}: this folder's name is not UTF-8; rename it")
+    unknown = [name for name in wanted if name not in machines]
+    if unknown:
+        raise BadInput(
+            "\n".join(
+                f"--machine {name}: not in {directory}{nearest(name, machines)}" for name in unknown
+            )
+        )
+    return [name for name in machines if not wanted or name in wanted]
+
+
+def list_clips(
+    param: dict[str, Any], mode: str, machine_type: str, folders: tuple[str, ...]
+) -> tuple[list[Clip], list[tuple[Path, str]]]:
+    """The clips of one machine type in some of its folders, in the official order.
+
+    The official order is the clips that are not named anomalies, sorted by name, then the named
+    anomalies, sorted by name.
+
+    Returns
+    -------
+    The clips, and (path, problem) of the wavs whose names cannot be understood.
+
+    Raises
+    ------
+    BadInput : where none of the folders exists, or no wav lies in them.
+    """
+    home = dataset_directory(param, mode) / machine_type
+    held = [folder for folder in folders if (home / folder).is_dir()]
+    if not held:
+        wanted = " or ".join(f"{folder}/" for folder in folders)
+        raise BadInput(f"{home}: this machine type has no folder {wanted} with its clips")
+    paths = [
+        (folder, path)
+        for folder in held
+        for path in (home / folder).iterdir()
+        if path.suffix.lower() == ".wav"
+    ]
+    if not paths:
+        raise BadInput(f"{home}: no wav in {', '.join(f'{folder}/' for folder in held)}")
+    listed = _listed_attributes(home)
+    clips: list[Clip] = []
+    bad: list[tuple[Path, str]] = []
+    for folder, path in sorted(paths, key=lambda entry: entry[1].name):
+        try:
+            clip = parse_clip(path, machine_type, folder)
+        except ValueError as problem:
+            bad.append((path, str(problem)))
+            continue
+        attributes = listed.get(f"{folder}/{path.name}", clip.attributes)
+        clips.append(replace(clip, attributes=attributes))
+    _check_one_year(home, clips)
+    clips.sort(key=lambda clip: (clip.label == "anomaly", clip.name))
+    return clips, bad
+
+
+def _attributes(text: str) -> tuple[tuple[str, str], ...]:
+    words = text.split("_")
+    if text in ("", "noAttribute"):
+        return ()
+    if len(words) % 2:
+        return (("attribute", text),)
+    return tuple(zip(words[::2], words[1::2], strict=True))
+
+
+def _listed_attributes(home: Path) -> dict[str, tuple[tuple[str, str], ...]]:
+    """What `attributes_<NN>.csv` say: "train/<clip name>" → (name, value) pairs."""
+    listed = {}
+    for path in sorted(home.glob("attributes_*.csv")):
+        try:
+            with path.open(newline="", encoding="utf-8") as stream:
+                rows = list(csv.DictReader(stream))
+        except (OSError, UnicodeDecodeError, csv.Error) as error:
+            raise BadInput(f"{path}: cannot be read as a CSV file ({error})") from None
+        if rows and "file_name" not in rows[0]:
+            raise BadInput(f"{path}: has no column file_name; expected file_name,d1p,d1v,...")
+        for row in rows:
+            names = [key for key in row if key and re.fullmatch(r"d\d+p", key) and row[key]]
+            listed["/".join((row["file_name"] or "").split("/")[-2:])] = tuple(
+                (row[key], row.get(f"{key[:-1]}v") or "") for key in names
+            )
+    return listed
+
+
+def _check_one_year(home: Path, clips: list[Clip]) -> None:
+    with_ids = [clip for clip in clips if clip.section.startswith("id")]
+    if with_ids and len(with_ids) < len(clips):
+        other = next(clip for clip in clips if clip not in with_ids)
+        raise BadInput(
+            f"{home}: clips of two years are mixed: {len(with_ids)} named as in 2020, such as "
+            f"{with_ids[0].name}, and {len(clips) - len(with_ids)} as later, such as {other.name}; "
+            "keep each dataset in a folder of its own"
+        )
+    folders = {clip.folder for clip in clips}
+    if "test" in folders and len(folders) > 1:
+        raise BadInput(
+            f"{home}: clips of two years are mixed: test/ is of 2022 and later (or 2020), "
+            "source_test/ and target_test/ are of 2021; keep each dataset in a folder of its own"
+        )

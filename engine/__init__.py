@@ -1,0 +1,1 @@
+"""Training, testing and scoring, and where these jobs run."""

@@ -1,0 +1,168 @@
+"""What a test run is to score: its models and clips, found and checked before any work."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import keras_model
+from core import settings
+from core.errors import BadInput, Together
+from core.log import logger, setup_log
+from data import clips
+from data.dataset import read_clips, report_bad_clips
+from data.frames import Cached, Frames
+from engine import ensemble, results, scoring
+from engine.jobs import Engine, Unit, run
+from models import saved
+
+
+class Test(NamedTuple):
+    """One machine type to test: its settings, its model, its test clips, and for an official model
+    the clips that its thresholds are fitted to."""
+
+    machine_type: str
+    param: dict[str, Any]
+    model: Path
+    frames: Frames
+    training: Frames | None
+
+
+def plan(
+    args: argparse.Namespace, params: list[dict[str, Any]]
+) -> list[tuple[dict[str, Any], list[Test]]]:
+    """Find the models and read the clips of a run; every problem is told before any scoring."""
+    planned, bad, problems, truth = [], [], Together(), None
+    with problems:
+        ensemble.check_names(args.ensemble)
+    with problems:
+        if args.ground_truth and args.mode == "dev":
+            raise BadInput("--ground-truth is for -e: development clips bear their labels")
+        truth = results.read_truth(args.ground_truth) if args.ground_truth else None
+    for of_system in params:
+        setup_log(Path(of_system["result_directory"]))
+        tests: list[Test] = []
+        for machine_type in clips.select_machines(of_system, args.mode, args.machine):
+            param = settings.for_machine(of_system, machine_type)
+            with problems:
+                param = saved.as_imported(param, machine_type, args.mode)
+                model = saved.usable_model(param, machine_type, args.mode)
+                frames, unusable = read_clips(
+                    param, args.mode, machine_type, clips.TEST_FOLDERS, args.jobs
+                )
+                bad += unusable
+                if truth is not None:
+                    labelled = results.with_truth(frames.clips, machine_type, truth, unusable)
+                    frames = dataclasses.replace(frames, clips=tuple(labelled))
+                training = None
+                if saved.is_official(model):
+                    training, unusable = training_clips(param, args.mode, machine_type, args.jobs)
+                    bad += unusable
+                elif not saved.decides(model):
+                    logger.warning(
+                        "%s: imported without training clips, so no threshold: its decisions are "
+                        "left out",
+                        machine_type,
+                    )
+                tests.append(Test(machine_type, param, model, frames, training))
+                check_sections(param, tests[-1])
+                if any(param["system"] in made.weights for made in args.ensemble):
+                    saved.check_named(model, machine_type, training)
+        planned.append((of_system, tests))
+    problems.stop()
+    report_bad_clips(bad, Path(params[0]["result_directory"]), args.skip_bad)
+    return planned
+
+
+def score_elsewhere(
+    planned: list[tuple[dict[str, Any], list[Test]]],
+    args: argparse.Namespace,
+    engine: Engine | None,
+    problems: Together,
+) -> set[str]:
+    """Score what is planned with an engine; the scores lie in the cache then.
+
+    Returns
+    -------
+    The result directories of the systems that could not be scored; the problems are collected.
+    """
+    if engine is None:
+        return set()
+    todo = [
+        unit
+        for param, tests in planned
+        for test in tests
+        for unit in slices_of(test, args, f"{param['system']} seed {param['seed']}")
+    ]
+    return {unit.param["result_directory"] for unit in run(todo, engine, problems)}
+
+
+def slices_of(test: Test, args: argparse.Namespace, title: str) -> list[Unit]:
+    """The units of a test: one, or where there are many clips, one a slice; title: of its run."""
+    parts, found = test.frames.slices(scoring.CLIPS_A_SLICE), []
+    for number, part in enumerate(parts, start=1):
+        one, nth = (f" {number}/{len(parts)}", f"_{number}") if len(parts) > 1 else ("", "")
+        given = (args.mode, test.machine_type, str(test.model.absolute()))
+        unit = Unit(
+            f"{test.machine_type}{one}: {len(part.clips)} clips",
+            f"{title} {test.machine_type}{one}",
+            f"test_{args.mode}_{test.machine_type}{nth}",
+            test.param,
+            score,
+            (*given, Cached.of(part), args.force),
+        )
+        found.append(unit)
+    return found
+
+
+def score(
+    param: dict[str, Any],
+    mode: str,
+    machine_type: str,
+    model: str,
+    part: Cached,
+    anew: bool,
+) -> None:
+    """Score a slice of test clips in a worker, and keep the scores in the cache."""
+    training = None
+    if saved.is_official(Path(model)):
+        training, _ = training_clips(param, mode, machine_type, 1)
+    scoring.score(Path(model), param, machine_type, part.load(), training, anew)
+
+
+def training_clips(
+    param: dict[str, Any], mode: str, machine_type: str, jobs: int | None
+) -> tuple[Frames | None, list[tuple[Path, str]]]:
+    """What an official model was trained on, where it is present, as `frame_cache.read_clips`."""
+    if (clips.dataset_directory(param, mode) / machine_type / "train").is_dir():
+        return read_clips(param, mode, machine_type, ("train",), jobs)
+    logger.warning(
+        "%s: no training clips, so no threshold for the official model: its decisions are left out",
+        machine_type,
+    )
+    return None, []
+
+
+def check_sections(param: dict[str, Any], test: Test) -> None:
+    """Raise BadInput for a section with test clips that its system or threshold cannot take."""
+    if not saved.is_official(test.model):
+        known = saved.trained_sections(test.model, param)
+        fitted = saved.fits_thresholds(test.model)
+    else:
+        known = keras_model.class_names(param, test.training.clips) if test.training else []
+        fitted = bool(known)
+    scored = sorted(set(keras_model.class_names(param, test.frames.clips)))
+    unknown = sorted(set(scored) - set(known))
+    problems = Together()
+    with problems:
+        keras_model.check_sections(param, test.machine_type, known, scored)
+    with problems:
+        if fitted and unknown and param["threshold_scope"] == "section":
+            raise BadInput(
+                f"{test.machine_type}: {', '.join(unknown)} has test clips but no training clips "
+                "to fit a threshold to; add them and train again, or set threshold_scope: "
+                "machine_type"
+            )
+    problems.stop()

@@ -1,0 +1,1 @@
+"""Metrics, thresholds and result files; `python -m evaluation DIR` runs alone on saved CSVs."""

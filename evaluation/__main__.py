@@ -1,0 +1,56 @@
+"""Evaluate the CSV files of a result directory, whichever program scored the clips.
+
+python -m evaluation DIR [--ground-truth DIR] [--max-fpr 0.1]
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from evaluation.csv_files import evaluate_directory
+from evaluation.metrics import MAX_FPR, EvaluationError
+from evaluation.result_csv import format_table, write_result_csv
+
+
+def _parse_max_fpr(text: str) -> float:
+    value = float(text)
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0 and at most 1")
+    return value
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Evaluate a directory of saved CSV files: print the table, write DIR/result.csv."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("directory", metavar="DIR", type=Path, help="holds anomaly_score_*.csv")
+    truth_help = "holds ground_truth_data/ and ground_truth_domain/, for clips without labels"
+    parser.add_argument("--ground-truth", metavar="DIR", type=Path, help=truth_help)
+    rate_help = f"pAUC is taken up to this false positive rate (default: {MAX_FPR})"
+    parser.add_argument("--max-fpr", type=_parse_max_fpr, default=MAX_FPR, help=rate_help)
+    given = parser.parse_args(arguments)
+    try:
+        results, warnings = evaluate_directory(given.directory, given.ground_truth, given.max_fpr)
+        rows, means = [], ""
+        if given.ground_truth:
+            from evaluation import evaluator_2022
+
+            rows = evaluator_2022.rows(results, given.max_fpr)
+            means = evaluator_2022.text(results, given.max_fpr)
+        write_result_csv(given.directory / "result.csv", results, rows)
+    except (EvaluationError, OSError) as error:
+        for line in str(error).splitlines():
+            print(f"error: {line}", file=sys.stderr)
+        return 1
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    if means:
+        print(means, end="\n\n")
+    print(format_table(results))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

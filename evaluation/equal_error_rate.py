@@ -1,0 +1,63 @@
+"""GRLNet's measures: AUC, and F1, precision, recall and accuracy where both errors are equal.
+
+That threshold is chosen with the labels of the test clips, so these measures say what a system
+could reach; no decision of a test run comes from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from core.files import save_csv
+from data.clips import Clip
+
+# As in the release, the normal clips are the positives of the first three.
+COLUMNS = ("AUC", "equal error rate", "threshold", "F1", "precision", "recall", "accuracy")
+
+
+def measures(labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
+    """Measures of clips, by the names of COLUMNS.
+
+    Parameters
+    ----------
+    labels : (n_clips,) 0 normal, 1 anomaly; both must be there
+    scores : (n_clips,) higher is more anomalous; a clip counts as an anomaly from the threshold on
+    """
+    from sklearn import metrics
+
+    false_alarms, hits, thresholds = metrics.roc_curve(labels, scores)
+    at = int(np.argmin(np.abs(1 - hits - false_alarms)))
+    decided = (scores >= thresholds[at]).astype(int)
+    precision, recall, f1, _ = metrics.precision_recall_fscore_support(
+        labels, decided, pos_label=0, average="binary", zero_division=0
+    )
+    values = (
+        metrics.auc(false_alarms, hits),
+        false_alarms[at],
+        thresholds[at],
+        f1,
+        precision,
+        recall,
+        metrics.accuracy_score(labels, decided),
+    )
+    return {name: float(value) for name, value in zip(COLUMNS, values, strict=True)}
+
+
+def save(directory: Path, scored: Sequence[tuple[str, Sequence[Clip], np.ndarray]]) -> None:
+    """Write `equal_error.csv`: a row a section whose clips all have labels, of both kinds.
+
+    scored : machine type, test clips and their scores, of each machine type
+    """
+    rows = [("machine_type", "section", *COLUMNS)]
+    for machine_type, clips, scores in scored:
+        sections = np.array([clip.section for clip in clips])
+        labels = np.array([clip.label for clip in clips])
+        for section in np.unique(sections):
+            of = sections == section
+            if set(labels[of]) == {"normal", "anomaly"}:
+                found = measures((labels[of] == "anomaly").astype(int), scores[of])
+                rows.append((machine_type, section, *found.values()))
+    save_csv(directory / "equal_error.csv", rows)

@@ -1,0 +1,321 @@
+"""The package of a challenge submission: what goes into it, checked before anything is written.
+
+In the zip each system has a folder task2/Author_Institute_task2_N with the anomaly scores and
+decisions of every evaluation section and <label>.meta.yaml, the form of the challenge's own
+template.
+"""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from core import settings
+from core.errors import BadInput, Together, nearest
+from core.files import whole_file
+from core.schema import SYSTEMS
+from data import clips
+from engine import ensemble, results
+from evaluation.csv_files import compare_clips, evaluate_directory, read_decisions, read_scores
+from evaluation.metrics import EvaluationError, SectionKey, arithmetic_mean, harmonic_mean
+from evaluation.result_csv import read_result_csv
+from models import saved
+
+MOST_SYSTEMS = 4
+LONGEST_ABBREVIATION = 10
+NEEDED = ("name", "abbreviation", "machine_learning_method", "aggregation_method")
+# In the order of the template; what is said of a system comes over what is said of all.
+DESCRIPTION = (
+    *("input_sampling_rate", "data_augmentation", "front_end", "acoustic_features"),
+    *("embeddings", "machine_learning_method", "aggregation_method"),
+    *("domain_adaptation_method", "domain_generalization_method"),
+    *("ensemble_method_subsystem_count", "decision_making"),
+    *("external_data_usage", "development_data_usage"),
+)
+AUTHOR = {"firstname": True, "lastname": True, "email": True, "corresponding": False}
+AFFILIATION = {"institution": True, "department": False, "location": True}
+
+_LABEL_PART = re.compile(r"[A-Za-z][A-Za-z0-9-]*")
+
+
+def stem(param: dict[str, Any]) -> str:
+    """Author_Institute_task2; raises BadInput, with the problems of the authors, if it cannot."""
+    held = settings.for_system(param, SYSTEMS[0])["submission"]
+    problems = []
+    for key in ("author", "institute"):
+        if held.get(key) is None:
+            problems.append(f"submission.{key}: missing; it is part of the label")
+        elif not _LABEL_PART.fullmatch(held[key]):
+            problems.append(
+                f"submission.{key} is {held[key]!r}; a label takes letters, digits and hyphens "
+                "of the English alphabet"
+            )
+    problems += _author_problems(held.get("authors") or [])
+    if problems:
+        raise BadInput("\n".join(problems))
+    return f"{held['author']}_{held['institute']}_task2"
+
+
+def _author_problems(authors: Sequence[dict[str, Any]]) -> list[str]:
+    if not authors:
+        return ["submission.authors: missing; a list of authors, see baseline.yaml"]
+    problems = []
+    for number, author in enumerate(authors, start=1):
+        affiliation = author.get("affiliation")
+        for at, block, keys in (
+            (f"submission.authors, {number}", author, {**AUTHOR, "affiliation": True}),
+            (
+                f"submission.authors, {number}, affiliation",
+                affiliation if isinstance(affiliation, dict) else {},
+                AFFILIATION,
+            ),
+        ):
+            problems += [
+                f"{at}: {key} is missing" for key in keys if keys[key] and not block.get(key)
+            ]
+            problems += [
+                f"{at}: unknown key {key}{nearest(str(key), list(keys))}"
+                for key in block
+                if key not in keys
+            ]
+    corresponding = sum(author.get("corresponding") is True for author in authors)
+    if corresponding != 1:
+        problems.append(f"submission.authors: {corresponding} are corresponding; expected one")
+    return problems
+
+
+def system_files(param: dict[str, Any], name: str, label: str) -> dict[str, bytes]:
+    """The files of one system, or of an ensemble: name in its folder of the package → content.
+
+    Parameters
+    ----------
+    param : the settings, unresolved
+    label : Author_Institute_task2_N
+
+    Raises
+    ------
+    BadInput : with every problem of its CSV files, its models, its development results and its
+        description.
+    """
+    unit = settings.for_system(param, name)
+    directory = Path(unit["result_directory"])
+    record = ensemble.read_record(directory)
+    if name not in SYSTEMS and not record:
+        beside = {path.parent.name for path in directory.parent.glob(f"*/{ensemble.RECORD}")}
+        known = [*SYSTEMS, *sorted(beside)]
+        raise BadInput(
+            f"--system {name}: neither a system nor an ensemble with results in {directory}"
+            f"{nearest(name, known)}"
+        )
+    problems, files, meta = Together(), {}, {}
+    machine_types = clips.select_machines(unit, "eval", [])
+    evaluated: list[SectionKey] = []
+    for machine_type in machine_types:
+        with problems:
+            found, sections = _csv_files(unit, machine_type)
+            files |= found
+            evaluated += sections
+    members = {name: 1.0}
+    with problems:
+        if name not in SYSTEMS:
+            members = _members(name, record)
+    with problems:
+        meta = _description(param, unit, name, members, label)
+    with problems:
+        parameters = [_parameters(param, member, machine_types) for member in members]
+        meta["system"]["complexity"] = {"total_parameters": sum(parameters)}
+    with problems:
+        meta["results"] = {"development_dataset": development_results(unit, evaluated)}
+    problems.stop()
+    order = ("description", "complexity", "external_datasets", "source_code")
+    meta["system"] = {key: meta["system"][key] for key in order}
+    text = yaml.safe_dump(meta, sort_keys=False, allow_unicode=True)
+    return {f"{label}.meta.yaml": text.encode(), **files}
+
+
+def _csv_files(
+    unit: dict[str, Any], machine_type: str
+) -> tuple[dict[str, bytes], list[SectionKey]]:
+    """The CSV files of a machine type's evaluation clips, each scored and decided once."""
+    found, bad = clips.list_clips(unit, "eval", machine_type, clips.TEST_FOLDERS)
+    problems = [f"{path}: {problem}" for path, problem in bad]
+    files, sections = {}, []
+    for kind, read in (
+        ("anomaly_score", read_scores),
+        ("decision_result", read_decisions),
+    ):
+        names = [(results.file_name(kind, machine_type, clip), clip) for clip in found]
+        for file, group in groupby(sorted(names, key=lambda pair: pair[0]), lambda pair: pair[0]):
+            expected = [clip for _, clip in group]
+            key = SectionKey(machine_type, expected[0].section)
+            path = Path(unit["result_directory"]) / file
+            sections.append(key)
+            if not path.is_file():
+                problems.append(f"{path}: missing; make it with 01_test.py -e")
+                continue
+            try:
+                values = read(path)
+                files[file] = path.read_bytes()
+            except EvaluationError as error:
+                problems.append(str(error))
+                continue
+            wanted = {clip.name for clip in expected}
+            problems += compare_clips(key, str(path), values, "the clips", wanted)
+    if problems:
+        raise BadInput("\n".join(problems))
+    return files, sections
+
+
+def _members(name: str, record: dict[str, Any]) -> dict[str, float]:
+    if record.get("eval") != record.get("dev"):
+        raise BadInput(
+            f"{name}: was made of other systems, weights or norms for -d than for -e; run "
+            "01_test.py again for both"
+        )
+    return record["eval"]["weights"]
+
+
+def _parameters(param: dict[str, Any], system: str, machine_types: Sequence[str]) -> int:
+    """Those of a system's network, the largest where they differ between machine types."""
+    unit, problems, counts = settings.for_system(param, system), Together(), [0]
+    for machine_type in machine_types:
+        with problems:
+            place = saved.usable_model(
+                settings.for_machine(unit, machine_type), machine_type, "eval"
+            )
+            counts.append(saved.count_parameters(place))
+    problems.stop()
+    return max(counts)
+
+
+def _description(
+    param: dict[str, Any],
+    unit: dict[str, Any],
+    name: str,
+    members: dict[str, float],
+    label: str,
+) -> dict[str, Any]:
+    held = unit["submission"]
+    systems = held.get("systems", {})
+    said = {
+        "input_sampling_rate": f"{unit['feature']['sample_rate'] / 1000:g}kHz",
+        "acoustic_features": _acoustic_features(param, systems, members),
+        **_given(held.get("description")),
+    }
+    if name not in SYSTEMS:
+        said |= {
+            "name": f"Ensemble of {_together(systems, members, 'name')}",
+            "abbreviation": name,
+            "machine_learning_method": _together(systems, members, "machine_learning_method"),
+            "aggregation_method": _together(systems, members, "aggregation_method"),
+            "ensemble_method_subsystem_count": len(members),
+            "decision_making": "weighted average",
+        }
+    said |= _given(systems.get(name))
+    problems = [f"submission.systems.{name}.{key}: missing" for key in NEEDED if not said.get(key)]
+    if len(said.get("abbreviation") or "") > LONGEST_ABBREVIATION:
+        problems.append(
+            f"submission.systems.{name}.abbreviation is {said['abbreviation']!r}; at most "
+            f"{LONGEST_ABBREVIATION} characters"
+        )
+    if problems:
+        raise BadInput("\n".join(problems))
+    return {
+        "submission": {
+            "label": label,
+            "name": said["name"],
+            "abbreviation": said["abbreviation"],
+            "authors": held["authors"],
+        },
+        "system": {
+            "description": {key: said.get(key) for key in DESCRIPTION},
+            "external_datasets": held.get("external_datasets"),
+            "source_code": held.get("source_code"),
+        },
+    }
+
+
+def _given(block: dict[str, Any] | None) -> dict[str, Any]:
+    return {key: value for key, value in (block or {}).items() if value is not None}
+
+
+def _together(systems: dict[str, Any], members: Sequence[str], key: str) -> str:
+    """What is said of the members, each thing once."""
+    said = [_given(systems.get(member)).get(key) for member in members]
+    return ", ".join(dict.fromkeys(word for word in said if word))
+
+
+def _acoustic_features(
+    param: dict[str, Any], systems: dict[str, Any], members: Sequence[str]
+) -> str:
+    words = {"log_mel": "log-mel energies", "waveform": "raw waveform"}
+    inputs = [settings.for_system(param, member)["feature"]["input"] for member in members]
+    own = [_given(systems.get(member)).get("acoustic_features") for member in members]
+    said = [given or words[kind] for given, kind in zip(own, inputs, strict=True)]
+    return ", ".join(dict.fromkeys(word for text in said for word in text.split(", ")))
+
+
+def development_results(
+    unit: dict[str, Any], evaluated: Sequence[SectionKey]
+) -> dict[str, dict[str, float | None]]:
+    """The development results of each machine type, in per cent, from `result_file`.
+
+    With domains the harmonic means over sections: of the AUC over both domains and of the pAUC,
+    and of AUC (source), AUC (target) and pAUC by themselves; without, the arithmetic means. Where
+    the file is of the evaluation data (`evaluated` : their sections), as after `01_test.py -e
+    --ground-truth`, the results are computed again from the development data's CSV files.
+
+    Raises BadInput where there are none.
+    """
+    directory = Path(unit["result_directory"])
+    path = directory / unit["result_file"]
+    held = read_result_csv(path)
+    keys = {(result.machine_type, result.section) for result in held}
+    if keys & {(key.machine_type, key.section.partition("_")[2]) for key in evaluated}:
+        try:
+            held, _ = evaluate_directory(directory, max_fpr=unit["max_fpr"])
+        except EvaluationError as error:
+            raise BadInput(
+                f"{path}: is of the evaluation data, and there is no other: {error}"
+            ) from None
+    found = {}
+    for machine_type, group in groupby(held, key=lambda result: result.machine_type):
+        metrics = [result.metrics for result in group]
+        column = {name: [[held[name]] for held in metrics] for name in metrics[0]}
+        if "pAUC" in column and "AUC" in column:
+            means = {
+                "averaged_auc": arithmetic_mean(column["AUC"]),
+                "averaged_pauc": arithmetic_mean(column["pAUC"]),
+            }
+        else:
+            source, target = column["AUC (source)"], column["AUC (target)"]
+            means = {
+                "harmonic_mean_auc": harmonic_mean([*source, *target]),
+                "harmonic_mean_pauc": harmonic_mean(column["pAUC"]),
+                "auc_source": harmonic_mean(source),
+                "auc_target": harmonic_mean(target),
+                "pauc": harmonic_mean(column["pAUC"]),
+            }
+        found[machine_type] = {
+            name: None if np.isnan(value[0]) else 100 * float(value[0])
+            for name, value in means.items()
+        }
+    return found
+
+
+def write(path: Path, systems: dict[str, dict[str, bytes]]) -> None:
+    """Write the zip: label → name → content; the same content gives the same bytes."""
+    with whole_file(path) as beside, zipfile.ZipFile(beside, "w") as package:
+        for label, files in systems.items():
+            for name, content in files.items():
+                entry = zipfile.ZipInfo(f"task2/{label}/{name}")
+                entry.compress_type = zipfile.ZIP_DEFLATED
+                entry.external_attr = 0o644 << 16
+                package.writestr(entry, content)

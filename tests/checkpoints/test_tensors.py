@@ -1,0 +1,204 @@
+"""What the tensors of published checkpoints tell, without a network being built."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from checkpoints.inferred_settings import AE_ASD, Published, read
+from checkpoints.tensors import gather, settle
+from core import settings
+from core.errors import BadInput
+from tests.models.parity_fixture import Fixture, folders
+
+FILE = Path("a.pth")
+
+
+def param_of(system: str, *assigned: tuple[str, Any]) -> dict[str, Any]:
+    held = settings.yaml_load(settings.HOME / "baseline.yaml", list(assigned))
+    return settings.for_machine(settings.for_system(held, system), "fan")
+
+
+def expected_of(fixture: Fixture) -> dict[str, Any]:
+    """What a fixture's settings say of the sizes; of the dense ones, what their shapes do."""
+    held = fixture.settings
+    match fixture.meta["system"]:
+        case "aegan_ad":
+            return {
+                "feature.n_frames": held["isize"],
+                "feature.n_mels": held["isize"],
+                **{f"network.{key}": held[key] for key in ("nz", "ndf", "ngf")},
+                "network.generator_norm": held["normalize"]["g"],
+                "network.discriminator_norm": held["normalize"]["d"],
+                "network.encoder_first_norm": held["encoder_first_norm"],
+            }
+        case "anomaly_transformer":
+            names = {"d_model": "d_model", "heads": "n_heads", "n_layers": "e_layers"}
+            names["d_ff"] = "d_ff"
+            sizes = {f"network.{ours}": held[theirs] for ours, theirs in names.items()}
+            return {"feature.n_mels": held["enc_in"], **sizes}
+        case "grlnet":
+            kernels = {f"network.kernel_{name}": size for name, size in held["kernel"].items()}
+            return {"feature.n_frames": held["segment_length"], **kernels}
+        case "mobilenet_v2":
+            return {"network.alpha": held["alpha"]}
+        case "stgram_mfn":
+            return {"network.sub_centers": held["arcface"]["sub"]}
+        case "idnn":
+            return {"feature.n_frames": held["n_frames"], "feature.n_mels": held["n_mels"]}
+    return {"network.units": [128] * 4, "network.latent": 8}
+
+
+@pytest.mark.parametrize("folder", folders(), ids=lambda folder: folder.name)
+def test_sizes_are_read_from_the_tensors(folder) -> None:
+    fixture = Fixture(folder)
+    system, tensors = fixture.meta["system"], fixture.tensors()
+    said = read(system, tensors, param_of(system))
+    expected = expected_of(fixture)
+    assert {key: said.settings.get(key) for key in expected} == expected
+    classes = fixture.settings.get("num_classes", fixture.settings.get("classes", 0))
+    assert said.classes == classes
+
+
+@pytest.mark.parametrize("folder", folders(), ids=lambda folder: folder.name)
+def test_one_wrong_tensor_does_not_change_what_is_read(folder) -> None:
+    fixture = Fixture(folder)
+    system, tensors = fixture.meta["system"], fixture.tensors()
+    whole = read(system, tensors, param_of(system)).settings
+    for name in list(tensors)[:: max(1, len(tensors) // 12)]:
+        if tensors[name].ndim == 1:
+            wrong = {**tensors, name: np.repeat(tensors[name], 2)}
+            assert read(system, wrong, param_of(system)).settings == whole, name
+
+
+def test_state_dicts_are_found_wherever_releases_put_them() -> None:
+    array = np.ones(3, np.float32)
+    held = {"a.running_mean": array, "a.num_batches_tracked": np.array(3), "b.bias": array}
+    plain = {"a.running_mean", "b.bias"}
+    parallel = {f"module.{name}": value for name, value in held.items()}
+    for tree in (held, parallel, {"epoch": 3, "optimizer": None, "model": held}):
+        assert set(gather("ae", [(FILE, tree)])) == plain
+    found = gather("aegan_ad", [(FILE, {"netD": held, "netG": held, "best_hmean": 0.7})])
+    assert set(found) == {f"{net}.{name}" for net in ("netD", "netG") for name in plain}
+    # A counter that belongs to no batch normalisation is a tensor too much.
+    odd = gather("ae", [(FILE, {"c.num_batches_tracked": np.array(3)})])
+    assert set(odd) == {"c.num_batches_tracked"}
+
+
+def test_what_holds_no_tensors_is_told() -> None:
+    for tree in ({}, [1, 2], {"epoch": 3}, {"model": {"a": 1}}):
+        with pytest.raises(BadInput, match=r"a.pth: holds no tensors by name"):
+            gather("ae", [(FILE, tree)])
+    with pytest.raises(BadInput, match=r"a.pth: b.bias holds values that are not finite"):
+        gather("ae", [(FILE, {"b.bias": np.array([1.0, np.nan])})])
+
+
+def grlnet(regional: int = 7, local: int = 3) -> dict[str, dict[str, np.ndarray]]:
+    def net(kernel: int) -> dict[str, np.ndarray]:
+        return {
+            "encoder.0.weight": np.zeros((2, 1, kernel)),
+            "decoder.0.weight": np.zeros((2, 2, kernel)),
+            "gfl.layernorm.weight": np.ones(9),
+        }
+
+    judge = {"discriminator.0.weight": np.zeros((2, 1, 5)), "gfl.layernorm.weight": np.ones(9)}
+    return {"regional": net(regional), "local": net(local), "discriminator": judge}
+
+
+def test_the_three_files_of_grlnet_are_told_apart_by_what_they_hold() -> None:
+    nets = grlnet()
+    for order in (("local", "discriminator", "regional"), ("regional", "local", "discriminator")):
+        files = [(Path(f"{number}.pth"), nets[net]) for number, net in enumerate(order)]
+        found = gather("grlnet", files)
+        assert found["regional.encoder.0.weight"].shape[2] == 7
+        assert found["local.encoder.0.weight"].shape[2] == 3
+        assert "discriminator.discriminator.0.weight" in found
+    nets = grlnet(regional=5, local=5)
+    files = [(Path(f"{net}_net.pth"), nets[net]) for net in nets]
+    nets["regional"]["encoder.0.weight"] += 1
+    assert gather("grlnet", files[::-1])["regional.encoder.0.weight"].max() == 1
+    with pytest.raises(BadInput, match='put "regional" into the file name of the one'):
+        gather("grlnet", [(Path("x.pth"), held) for held in nets.values()])
+    with pytest.raises(
+        BadInput, match=r"takes three .* of generators there are 1, of discriminators 1"
+    ):
+        gather("grlnet", files[1:])
+
+
+def test_a_vector_may_be_cut_as_the_person_says() -> None:
+    tensors = {
+        "encoder.0.liner.weight": np.zeros((4, 320)),
+        "encoder.0.liner.bias": np.zeros(4),
+        "encoder.1.liner.bias": np.zeros(2),
+        "decoder.1.bias": np.zeros(320),
+    }
+    with pytest.raises(ValueError, match=r"have 320 values, but .* is 5 × 128; say both"):
+        read("ae", tensors, param_of("ae"))
+    for told, cut in ((("feature.n_mels", 64), (5, 64)), (("feature.n_frames", 10), (10, 32))):
+        param = param_of("ae", told)
+        said = read("ae", tensors, param)
+        feature = settle(param, said)["feature"]
+        assert (feature["n_frames"], feature["n_mels"]) == cut
+        assert said.settings["network.units"] == [4]
+        assert said.ae_asd
+
+
+def test_how_a_release_computes_is_implied_where_the_person_says_nothing() -> None:
+    said = Published({}, {}, AE_ASD)
+    assert settle(param_of("ae"), said)["network"]["epsilon"] == 1e-5
+    own = param_of("ae", ("ae.network.epsilon", 1e-4))
+    assert settle(own, said)["network"]["epsilon"] == 1e-4
+    assert settle(own, said)["feature"]["mel_scale"] == "htk"
+
+
+def test_position_codes_are_checked_and_left_out() -> None:
+    rate = 10000.0 ** -(np.arange(0, 8, 2) / 8)
+    angle = np.arange(5000)[:, None] * rate
+    codes = np.stack([np.sin(angle), np.cos(angle)], -1).reshape(1, 5000, 8).astype(np.float32)
+    tensors = {
+        "embedding.position_embedding.pe": codes,
+        "encoder.norm.weight": np.ones(8),
+        "encoder.attn_layers.0.conv1.bias": np.ones(5),
+    }
+    said = read("anomaly_transformer", tensors, param_of("anomaly_transformer"))
+    assert "embedding.position_embedding.pe" not in said.tensors
+    tensors["embedding.position_embedding.pe"] = codes + 0.1
+    with pytest.raises(ValueError, match="holds others than the sinusoidal position codes"):
+        read("anomaly_transformer", tensors, param_of("anomaly_transformer"))
+
+
+@pytest.mark.parametrize(
+    ("system", "sizes"),
+    [
+        ("ae", {"encoder.0.liner.bias": 10**5, "encoder.1.liner.bias": 10**5}),
+        ("vae", {"encoder.0.liner.bias": 10**5, "encoder.1.liner.bias": 10**5}),
+        ("idnn", {"encoder.0.liner.bias": 10**5, "encoder.1.liner.bias": 10**5}),
+        ("aegan_ad", {"netD.main.7.0.weight": 3, "netD.main.0.1.bias": 10**4}),
+        ("grlnet", {"local.encoder.0.bias": 10**5, "local.encoder.3.bias": 10**5}),
+        ("anomaly_transformer", {"encoder.norm.bias": 10**4, "encoder.attn_layers.9.x": 1}),
+    ],
+)
+def test_a_small_file_asks_for_no_vast_network(system, sizes) -> None:
+    tensors = {name: np.zeros(size, np.float32) for name, size in sizes.items()}
+    with pytest.raises(ValueError, match=r"its sizes make a network of \d+ weights, and it holds"):
+        read(system, tensors, param_of(system))
+
+
+def test_depth_is_bounded() -> None:
+    for system, name in (
+        ("vae", f"encoder.{10**6}.liner.bias"),
+        ("aegan_ad", "netD.main.9.0.weight"),
+    ):
+        with pytest.raises(ValueError, match=r"1000001 layers are more|10 levels, not 1 to 8"):
+            read(system, {name: np.zeros(3)}, param_of(system))
+
+
+def test_other_bottlenecks_have_to_be_said() -> None:
+    folder = next(folder for folder in folders() if folder.name == "stgram_mfn")
+    tensors = Fixture(folder).tensors()
+    other = param_of("stgram_mfn", ("stgram_mfn.network.bottlenecks", [[2, 64, 6, 2]]))
+    with pytest.raises(ValueError, match=r"its bottlenecks widen and narrow as \[\[64, 128, 128\]"):
+        read("stgram_mfn", tensors, other)

@@ -1,0 +1,125 @@
+"""STgram-MFN against its release (PyTorch)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_model
+from data.clips import Clip
+from data.frames import Frames
+from models.stgram_mfn import STgramMFN
+from tests.models.parity_fixture import (
+    Fixture,
+    assert_after,
+    assert_forward,
+    assert_losses,
+    assert_one_of,
+)
+
+
+def build(fixture: Fixture) -> STgramMFN:
+    given, tensors = fixture.settings, fixture.tensors()
+    n_mels, _, n_fft = tensors["tgramnet.conv_extrctor.weight"].shape
+    bottlenecks = [
+        [int(number) for number in part.split(",")]
+        for part in re.findall(r"\[([\d,\s]+)\]", given["bottlenecks"])
+    ]
+    n_samples = fixture.arrays["wav"].shape[1]
+    system = keras_model.get_model(
+        fixture.param(
+            "stgram_mfn",
+            ("stgram_mfn.network.seconds", n_samples / 16000),
+            ("stgram_mfn.network.bottlenecks", bottlenecks),
+            ("stgram_mfn.network.margin", given["arcface"]["m"]),
+            ("stgram_mfn.network.scale", given["arcface"]["s"]),
+            ("stgram_mfn.network.sub_centers", given["arcface"]["sub"]),
+            ("stgram_mfn.feature.n_mels", n_mels),
+            ("stgram_mfn.feature.n_fft", n_fft),
+            ("stgram_mfn.feature.hop_length", given.get("hop_length", n_fft // 2)),
+            *fixture.adam(),
+        ),
+        [f"machine section_{number:02d}" for number in range(given["num_classes"])],
+    )
+    keras_model.assign_published(system.published(), tensors)
+    return system
+
+
+def inputs(fixture: Fixture) -> list[tf.Tensor]:
+    return [tf.constant(fixture.arrays[name]) for name in ("wav", "mel", "label")]
+
+
+def check_tgram(fixture: Fixture) -> None:
+    system, (wave, _, _) = build(fixture), inputs(fixture)
+    whole = keras.Model(system.embed.inputs[0], system.embed.get_layer("tgram").output)(wave)
+    expected = fixture.arrays["tgram"]
+    # The fixture holds every so manieth frame.
+    assert_forward(whole[..., :: -(-whole.shape[-1] // expected.shape[-1])], expected, "tgram")
+
+
+def check_forward(fixture: Fixture) -> None:
+    system, (wave, mel, label) = build(fixture), inputs(fixture)
+    assert_forward(system((wave, mel, label)), fixture.arrays["logits"], "logits")
+    assert_forward(system.embed([wave, mel]), fixture.arrays["feature"], "feature")
+
+
+def check_score(fixture: Fixture) -> None:
+    system, (wave, mel, label) = build(fixture), inputs(fixture)
+    system.log_mel = lambda windows: mel
+    assert_forward(system.window_scores(wave, label), fixture.arrays["score"], "score")
+
+
+def train(fixture: Fixture) -> tuple[STgramMFN, list[float]]:
+    """The system after the given steps, and their losses, as `runs` gives them first."""
+    return next(runs(fixture))
+
+
+def runs(fixture: Fixture) -> Iterator[tuple[STgramMFN, list[float]]]:
+    """The system after the given steps, and their losses, for weights rounded anew.
+
+    The first run has the weights as they are.
+    """
+    system, (_, mel, label) = build(fixture), inputs(fixture)
+    # The fixture's log-mel image is its own, not that of its waveform.
+    system.log_mel = lambda windows: mel
+    samples = fixture.arrays["wav"]
+    starts = np.arange(len(samples)) * samples.shape[1]
+    clips = (Clip("clip.wav", "machine", "section_00", "train"),) * len(samples)
+    counts = np.full(len(samples), samples.shape[1])
+    system.frames = Frames(samples.reshape(-1, 1), clips, starts, counts)
+    system.optimizer.build(system.trainable_variables)
+    fresh = [(held, held.numpy()) for held in system.optimizer.variables]
+    for tensors in fixture.rounded_tensors():
+        keras_model.assign_published(system.published(), tensors)
+        for held, value in fresh:
+            held.assign(value)
+        losses = []
+        for _ in fixture.arrays["train_loss"]:
+            system.reset_metrics()
+            losses.append(system.train_on_batch(starts, label))
+        yield system, losses
+
+
+def check_training(fixture: Fixture) -> None:
+    """The later losses to the usual tolerance, or else among runs that differ by rounding only.
+
+    Over a batch of two, the last batch norm leaves little gradient. In double precision the
+    release misses its own single precision losses by as much; there tests/test_stgram_mfn.py
+    finds this system equal to it.
+    """
+    (wave, mel, label), expected = inputs(fixture), fixture.arrays["train_loss"]
+    of_all = runs(fixture)
+    system, losses = next(of_all)
+    assert_losses(losses[:1], expected[:1], "first loss")
+    assert_after(system((wave, mel, label)), fixture.arrays["logits_after"], "logits")
+    assert_after(system.embed([wave, mel]), fixture.arrays["feature_after"], "feature")
+    try:
+        assert_losses(losses, expected, "loss")
+    except AssertionError as off:
+        assert_one_of([losses, *(other for _, other in of_all)], expected, "train_loss")
+        pytest.xfail(f"within what rounding does, but {off}")

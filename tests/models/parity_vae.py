@@ -1,0 +1,68 @@
+"""The variational autoencoder against AE-ASD (PyTorch)."""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+
+import keras_model
+from models.vae import VAE
+from tests.models.parity_fixture import Fixture, assert_after, assert_forward, assert_losses
+
+
+def build(fixture: Fixture) -> VAE:
+    """The network with the fixture's weights, its sizes read from them."""
+    tensors = fixture.tensors()
+    widths = [
+        tensor.shape[0]
+        for name, tensor in tensors.items()
+        if name.startswith("encoder.") and name.endswith(".liner.weight")
+    ]
+    system = keras_model.get_model(
+        fixture.param(
+            "vae",
+            ("feature.n_frames", fixture.settings["n_frames"]),
+            ("feature.n_mels", fixture.settings["n_mels"]),
+            ("vae.network.units", widths),
+            ("vae.network.latent", tensors["fc_mean.liner.weight"].shape[0]),
+            ("vae.network.momentum", fixture.settings["batch_norm"]["momentum_keras"]),
+            ("vae.network.epsilon", fixture.settings["batch_norm"]["epsilon"]),
+            *fixture.adam(),
+        ),
+        ["section_00"],
+    )
+    keras_model.assign_published(system.published(), tensors)
+    return system
+
+
+def windows(system: VAE, vectors: np.ndarray) -> np.ndarray:
+    """(..., n_frames * n_mels) → (n_windows, n_frames, n_mels)."""
+    return vectors.reshape(-1, system.n_frames, system.n_mels)
+
+
+def check_forward(fixture: Fixture) -> None:
+    system = build(fixture)
+    output, latent, *_ = system(fixture.arrays["x"])
+    assert_forward(output, fixture.arrays["output"], "output")
+    assert_forward(latent, fixture.arrays["latent"], "latent")
+
+
+def check_score(fixture: Fixture) -> None:
+    system = build(fixture)
+    x = windows(system, fixture.arrays["x"])
+    scores = system.window_scores(tf.constant(x), tf.zeros(len(x), tf.int64))
+    assert_forward([np.mean(scores)], [fixture.meta["clip_score_of_x"]], "clip score")
+
+
+def check_training(fixture: Fixture) -> None:
+    system, batches = build(fixture), fixture.arrays["train_batches"]
+    system.frames = tf.constant(windows(system, batches).reshape(-1, system.n_mels))
+    starts = system.n_frames * np.arange(batches.shape[0] * batches.shape[1])
+    # A loss metric is a running mean over the steps since it was reset.
+    losses = []
+    for chosen in starts.reshape(batches.shape[:2]):
+        system.reset_metrics()
+        logs = system.train_on_batch(chosen, np.zeros(len(chosen), np.int64), return_dict=True)
+        losses.append(logs["loss"])
+    assert_losses(losses, fixture.arrays["train_loss"], "loss")
+    assert_after(system(fixture.arrays["x"])[0], fixture.arrays["output_after"], "output")

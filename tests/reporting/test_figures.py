@@ -1,0 +1,142 @@
+"""The pictures: what they draw, and that grey and colour-blind readers can tell it apart."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from reporting import figures
+from reporting.runs import Gathered, Threshold, gather
+from tests.reporting.report_data import results, write
+
+
+@pytest.fixture
+def found(tmp_path) -> Gathered:
+    results(tmp_path / "result" / "ae", clips=24)
+    results(tmp_path / "result" / "idnn", machines=["fan"], seed=1, clips=24)
+    return gather([tmp_path / "result"], "./result/{system}")
+
+
+def history(path: Path, *rows: tuple) -> tuple[str, Path]:
+    write(path, [("epoch", "loss", "val_loss"), *rows])
+    return "ae seed 0", path
+
+
+def test_every_picture_is_drawn_twice_and_described(found, tmp_path) -> None:
+    histories = {"ae": [history(tmp_path / "history_fan.csv", (1, 3.0, 4.0), (2, 2.0, 3.5))]}
+    drawn, problems = figures.draw(tmp_path / "to", found, histories, 0.1)
+    assert problems == []
+    assert [picture.stem for picture in drawn] == [
+        *("auc", "roc_fan", "roc_valve"),
+        *("scores_ae_fan", "scores_ae_valve", "scores_idnn_fan", "loss_ae"),
+    ]
+    for picture in drawn:
+        assert len(picture.caption) > 20
+        with Image.open(tmp_path / "to" / f"{picture.stem}.png") as image:
+            assert image.width <= 200 * figures.PAGE_WIDTH + 1
+            assert len(image.convert("L").getcolors()) > 10
+        pdf = (tmp_path / "to" / f"{picture.stem}.pdf").read_bytes()
+        assert pdf.startswith(b"%PDF")
+        assert b"/Type3" not in pdf
+
+
+def test_the_roc_shades_the_pauc_and_passes_through_the_right_points(found) -> None:
+    keys = [key for key in found.labelled if key.machine_type == "fan"]
+    first = {system: runs[0] for system, runs in found.systems.items()}
+    figure = figures.roc(keys, first, 0.1)
+    axes = figure.axes[0]
+    assert axes.patches[0].get_width() == pytest.approx(0.1)
+    lines = {line.get_label(): line for line in axes.lines}
+    section = first["ae"].sections[keys[0]]
+    x, y = lines["ae"].get_data()
+    for threshold in np.sort(section.scores)[::5]:
+        called = section.scores >= threshold
+        point = [called[section.labels == label].mean() for label in (0, 1)]
+        assert np.interp(point[0], x, y) == pytest.approx(point[1]) or point[0] in x
+    assert np.trapezoid(y, x) == pytest.approx(
+        np.mean(section.scores[section.labels == 1][:, None] > section.scores[section.labels == 0])
+    )
+    assert lines["ae"].get_linestyle() != lines["idnn"].get_linestyle()
+
+
+def test_histograms_hold_every_clip_with_threshold_and_gamma_curve(found) -> None:
+    run = found.systems["ae"][0]
+    fan = {key: held for key, held in run.sections.items() if key.machine_type == "fan"}
+    figure = figures.histograms(fan, run.thresholds)
+    assert [axes.get_title() for axes in figure.axes] == [
+        *("fan section 00 source", "fan section 01 source"),
+        *("fan section 00 target", "fan section 01 target"),
+    ]
+    for axes in figure.axes:
+        handles, labels = axes.get_legend_handles_labels()
+        told = dict(zip(labels, handles, strict=True))
+        assert set(told) == {"normal", "anomaly", "threshold", "gamma fit"}
+        assert told["threshold"].get_xdata()[0] == 1.0
+    normal = [patch for patch in figure.axes[0].patches if patch.get_hatch() is None]
+    hatched = [patch for patch in figure.axes[0].patches if patch.get_hatch()]
+    assert hatched
+    areas = sum(patch.get_width() * patch.get_height() for patch in normal)
+    assert areas == pytest.approx(1.0)
+
+
+def test_without_a_gamma_fit_there_is_no_curve(found) -> None:
+    run = found.systems["ae"][0]
+    key = next(iter(run.sections))
+    plain = {key: Threshold(0.5, "empirical quantile", None)}
+    figure = figures.histograms({key: run.sections[key]}, plain)
+    told = figure.axes[0].get_legend_handles_labels()[1]
+    assert set(told) == {"normal", "anomaly", "threshold"}
+
+
+def test_the_heat_map_writes_values_and_hatches_gaps(found) -> None:
+    figure = figures.heat_map(found, 0.1)
+    source, target = figure.axes[:2]
+    assert (source.get_title(loc="left"), target.get_title(loc="left")) == (
+        "AUC (source)",
+        "AUC (target)",
+    )
+    run = found.systems["ae"][0]
+    expected = [
+        f"{run.sections[key].evaluate().metrics['AUC (source)']:.2f}" for key in found.labelled
+    ]
+    assert [text.get_text() for text in source.texts][:4] == expected
+    assert len(source.texts) == 6
+    assert [patch.get_xy() for patch in source.patches] == [(1.5, 0.5), (2.5, 0.5)]
+    assert all(patch.get_hatch() for patch in source.patches)
+
+
+def test_colours_differ_in_lightness_and_lines_in_style() -> None:
+    from matplotlib.colors import to_rgb
+
+    def lightness(colour: str) -> float:
+        return float(np.dot(to_rgb(colour), (0.299, 0.587, 0.114)))
+
+    assert lightness(figures.NORMAL) - lightness(figures.ANOMALY) > 0.35
+    assert len({str(style) for _, style in figures.LINES}) == len(figures.LINES) == 8
+
+
+def test_a_broken_history_is_named_and_the_others_drawn(tmp_path) -> None:
+    good = history(tmp_path / "history_fan.csv", (1, 3.0, 4.0))
+    cut = history(tmp_path / "history_valve.csv", (1, 3.0, 4.0), (2, 3.0))
+    problems: list[str] = []
+    assert list(figures._read_histories([good, cut], problems)) == ["fan"]
+    assert "history_valve.csv: half-written or foreign" in problems[0]
+
+
+@pytest.mark.parametrize("name", ["fan", "a b", "a/b", "../x", "x" * 300, "ü", ""])
+def test_names_of_files_stay_in_the_folder_and_apart(name) -> None:
+    made = figures.slug(name)
+    assert "/" not in made
+    assert ".." not in made
+    assert 0 < len(made) < 80 or name == ""
+    assert figures.slug("a b") != figures.slug("a/b") != figures.slug("a-b")
+
+
+def test_names_with_dollar_signs_are_drawn_as_they_are(tmp_path) -> None:
+    results(tmp_path / "result" / "$x^$", machines=["$_{$"], clips=24)
+    held = gather([tmp_path / "result"], "./result/{system}")
+    drawn, _ = figures.draw(tmp_path / "to", held, {}, 0.1)
+    assert len(drawn) == 3

@@ -1,0 +1,503 @@
+"""Published checkpoints, made here of a fixture's weights, through the import and both commands.
+
+The PyTorch ones are written with PyTorch; without it their tests are skipped by name.
+"""
+
+from __future__ import annotations
+
+import csv
+import functools
+import importlib
+import pickle
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import h5py
+import joblib
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import keras_model
+from checkpoints.inferred_settings import Published
+from checkpoints.tensors import in_order
+from core import settings
+from core.command_line import assignment
+from core.errors import BadInput
+from data.dataset import read_clips
+from models import saved
+from tests.conftest import run_inside
+from tests.models.parity_fixture import Fixture, folders
+from tests.test_reference import SCORE, lay_out, scores
+from tools import demo_data, import_checkpoint
+
+TOOL = "tools/import_checkpoint.py"
+OFFICIAL = ("ae", "mobilenet_v2")
+SECTIONS = ("section_00", "section_01", "section_02")
+CSV = 1e-5  # relative: the same network, its windows in other batches
+
+# Networks small enough for a few clips: what no tensor shows, and what says how large to make them.
+UNREAD = {
+    "vae": (),
+    "idnn": (),
+    "ae": (),
+    "mobilenet_v2": ("feature.n_mels=32", "mobilenet_v2.feature.n_frames=32"),
+    "aegan_ad": ("feature.n_fft=1024",),
+    "grlnet": ("grlnet.feature.n_hop_frames=16000",),
+    "stgram_mfn": ("stgram_mfn.network.bottlenecks=[[1, 4, 1, 2], [1, 4, 1, 2], [1, 4, 1, 2]]",),
+    "anomaly_transformer": ("feature.n_frames=20", "anomaly_transformer.network.temperature=1"),
+}
+SIZES = {
+    "mobilenet_v2": ("mobilenet_v2.network.alpha=0.35",),
+    "aegan_ad": (
+        *("feature.n_mels=16", "feature.n_frames=16", "aegan_ad.network.ndf=4"),
+        *("aegan_ad.network.ngf=6", "aegan_ad.network.nz=5", "aegan_ad.network.generator_norm=bn"),
+    ),
+    "grlnet": ("grlnet.feature.n_frames=512", "grlnet.network.channels=[2, 3, 4, 5]"),
+    "stgram_mfn": ("stgram_mfn.network.seconds=0.512", "feature.n_fft=512"),
+    "anomaly_transformer": (
+        *("feature.n_mels=24", "anomaly_transformer.network.d_model=16"),
+        *("anomaly_transformer.network.heads=2", "anomaly_transformer.network.n_layers=2"),
+        "anomaly_transformer.network.d_ff=20",
+    ),
+}
+
+
+def write(system: str, tensors: dict[str, np.ndarray], folder: Path) -> list[Path]:
+    """A checkpoint in the form of its release: its files."""
+    if system in OFFICIAL and any("/" in name for name in tensors):
+        return [write_hdf5(tensors, folder / "model_fan.hdf5")]
+    torch = pytest.importorskip("torch", reason=f"no PyTorch to write a checkpoint of {system}")
+    made = {name: torch.tensor(value) for name, value in tensors.items()}
+    for name in [name for name in made if name.endswith("running_mean")]:
+        made[name.replace("running_mean", "num_batches_tracked")] = torch.tensor(7)
+
+    def of(prefix: str) -> dict[str, Any]:
+        return {
+            name.removeprefix(prefix): value
+            for name, value in made.items()
+            if name.startswith(prefix)
+        }
+
+    if system == "aegan_ad":
+        held = {"netD": of("netD."), "netG": of("netG."), "best_hmean": np.float64(0.7)}
+        parts = {"fan.pth": held}
+    elif system == "grlnet":
+        # In another order than they are named in the readme.
+        names = {"discriminator": "D.pth", "local": "L.pth", "regional": "R.pth"}
+        parts = {file: of(f"{net}.") for net, file in names.items()}
+    elif system == "anomaly_transformer":
+        parts = {"checkpoint.pth": made}
+    else:
+        parts = {"best_checkpoint.pth.tar": {"epoch": 3, "optimizer": None, "model": made}}
+    for file, held in parts.items():
+        torch.save(held, folder / file)
+    return [folder / file for file in parts]
+
+
+def write_hdf5(tensors: dict[str, np.ndarray], path: Path) -> Path:
+    """In the layout of Keras 2.8, whose layer numbers go on where an earlier model's ended."""
+    layers = list(dict.fromkeys(name.rpartition("/")[0] for name in tensors))
+    with h5py.File(path, "w") as file:
+        group = file.create_group("model_weights")
+        group.attrs["layer_names"] = [layer.encode() for layer in layers]
+        for layer in layers:
+            names = [name for name in tensors if name.rpartition("/")[0] == layer]
+            group.create_group(layer).attrs["weight_names"] = [f"{name}:0" for name in names]
+            for name in names:
+                group[layer][f"{name}:0"] = tensors[name]
+    return path
+
+
+def import_(
+    system: str,
+    files: list[Path],
+    out: Path,
+    *more: str,
+    data: Path | None = None,
+    assigned: tuple[str, ...] = (),
+) -> subprocess.CompletedProcess[str]:
+    """Run the tool as a user does, but in this process."""
+    given = ["--system", system, "--machine", "fan", *map(str, files), *more]
+    return run_inside(TOOL, *given, data=data or out / "none", out=out, assigned=assigned)
+
+
+def param_of(system: str, out: Path, *assigned: tuple[str, Any]) -> dict[str, Any]:
+    """The settings that 01_test.py scores an imported model with."""
+    places = [("model_directory", str(out / "model" / "{system}"))]
+    held = settings.yaml_load(settings.HOME / "baseline.yaml", [*assigned, *places])
+    param = settings.for_machine(settings.for_system(held, system), "fan")
+    return saved.as_imported(param, "fan", "dev")
+
+
+def loaded(system: str, out: Path, *assigned: tuple[str, Any]) -> Any:
+    param = param_of(system, out, *assigned)
+    return keras_model.load_model(saved.model_stem(param, "fan", "dev"), param).system
+
+
+def unreadable(fixture: Fixture) -> list[tuple[str, Any]]:
+    """What of a fixture's settings no tensor shows."""
+    held, system = fixture.settings, fixture.meta["system"]
+    if system == "anomaly_transformer":
+        told = {"k": held["k"], "temperature": held["temperature"]}
+        windows = [("feature.n_frames", held["win_size"])]
+    elif system == "stgram_mfn":
+        parts = re.findall(r"\[([\d,\s]+)\]", held["bottlenecks"])
+        told = {
+            "bottlenecks": [[int(number) for number in part.split(",")] for part in parts],
+            "margin": held["arcface"]["m"],
+            "scale": held["arcface"]["s"],
+            "seconds": fixture.arrays["wav"].shape[1] / 16000,
+        }
+        windows = [("feature.hop_length", held.get("hop_length", 512))]
+    else:
+        told = {}
+        windows = [(f"feature.{key}", held[key]) for key in ("n_frames", "n_mels") if key in held]
+    return [*windows, *((f"{system}.network.{key}", value) for key, value in told.items())]
+
+
+def written(assigned: list[tuple[str, Any]]) -> tuple[str, ...]:
+    return tuple(f"{key}={value}" for key, value in assigned)
+
+
+def nothing_written(out: Path) -> bool:
+    return not any((out / name).exists() for name in ("model", "result", "cache"))
+
+
+@pytest.mark.parametrize("folder", folders(), ids=lambda folder: folder.name)
+def test_a_fixture_scores_as_the_original_when_imported(folder, tmp_path, monkeypatch) -> None:
+    fixture = Fixture(folder)
+    system, assigned = fixture.meta["system"], unreadable(fixture)
+    files = write(system, fixture.tensors(), tmp_path)
+    run = import_(system, files, tmp_path, assigned=written(assigned))
+    assert run.returncode == 0, run.stderr
+    assert f"{len(fixture.tensors())} tensors of" in run.stdout
+    checks = importlib.import_module(f"tests.models.parity_{system}")
+    made = loaded(system, tmp_path, *assigned)
+    monkeypatch.setattr(checks, "build", lambda fixture: made)
+    names = [name for name in dir(checks) if name.startswith(("check_", "check_energy"))]
+    scoring = [name for name in names if not any(w in name for w in ("train", "step", "later"))]
+    assert any(name.startswith(("check_score", "check_energy")) for name in scoring)
+    for name in scoring:
+        getattr(checks, name)(fixture)
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset of one machine type, three sections of five training and four test clips."""
+    home = tmp_path_factory.mktemp("few")
+    demo_data.make_dataset(home, machines=["fan"], clips=5, test_clips=4, seconds=1.1)
+    return home
+
+
+def published_by(system: Any) -> dict[str, np.ndarray]:
+    """A network's weights as its release would publish them."""
+    return {
+        name: variable.numpy() if axes is None else variable.numpy().transpose(np.argsort(axes))
+        for name, (variable, axes) in system.published().items()
+    }
+
+
+@functools.cache
+def made_here(system: str) -> tuple[dict[str, np.ndarray], Any]:
+    """The weights of a small network, as published, and the network."""
+    pairs = [assignment(text) for text in (*UNREAD[system], *SIZES.get(system, ()))]
+    held = settings.yaml_load(settings.HOME / "baseline.yaml", pairs)
+    param = settings.for_machine(settings.for_system(held, system), "fan")
+    joint = system in saved.JOINT
+    made = keras_model.get_model(param, [f"fan {s}" if joint else s for s in SECTIONS])
+    return published_by(made), made
+
+
+@pytest.mark.parametrize("system", list(keras_model.SYSTEMS))
+def test_from_wavs_to_csv_with_an_imported_model(system, few, tmp_path) -> None:
+    tensors, made = made_here(system)
+    if system == "mobilenet_v2":
+        # The official names say in which order the classes are.
+        order, tensors = [2, 0, 1], dict(tensors)
+        for name in ("predictions/kernel", "predictions/bias"):
+            tensors[name] = tensors[name][..., order]
+        joblib.dump(np.array(SECTIONS)[order], tmp_path / "section_names_fan.pkl")
+    files = [*write(system, tensors, tmp_path), *tmp_path.glob("section_names_*.pkl")]
+    put = {"data": few, "assigned": UNREAD[system]}
+    run = import_(system, files, tmp_path, "--jobs", "1", **put)
+    assert run.returncode == 0, run.stderr
+    run = run_inside("01_test.py", "-d", "--system", system, "--jobs", "1", out=tmp_path, **put)
+    assert run.returncode == 0, run.stderr
+    results = tmp_path / "result" / system
+    with (results / "thresholds.csv").open(newline="") as stream:
+        rows = [(row["section"], row["n_clips"]) for row in csv.DictReader(stream)]
+    # The release trains fan on the clips of the evaluation set too.
+    n_sections = 6 if system == "aegan_ad" else 3
+    assert rows == [(f"section_0{number}", "5") for number in range(n_sections)]
+    found = {}
+    for section in SECTIONS:
+        with (results / f"anomaly_score_fan_{section}_test.csv").open(newline="") as stream:
+            found |= {name: float(score) for name, score in csv.reader(stream)}
+        decided = (results / f"decision_result_fan_{section}_test.csv").read_text()
+        assert len(decided.splitlines()) == 4
+    expected = scores_of(made, system, few, tmp_path)
+    assert set(found) == set(expected)
+    np.testing.assert_allclose(
+        [found[name] for name in expected], list(expected.values()), rtol=CSV, atol=1e-7
+    )
+
+
+def scores_of(made: Any, system: str, data: Path, out: Path) -> dict[str, float]:
+    param = {
+        **made.param,
+        "dev_directory": str(data / "dev_data"),
+        "cache_directory": str(out / "cache"),
+    }
+    clips = {}
+    param["eval_directory"] = str(data / "eval_data")
+    for folder in ("train", "test"):
+        clips[folder], bad = read_clips(param, "dev", "fan", (folder,), jobs=1)
+        assert not bad
+
+    def eager(frames, starts, section, of=made.window_scores) -> np.ndarray:
+        """As `System.all_window_scores`, which takes longer to compile than these clips do."""
+        windows = made.cut(made.resident(frames), tf.constant(starts))
+        return of(windows, tf.constant(section)).numpy()
+
+    made.all_window_scores = eager
+    made.complete(clips["train"])
+    scores = made.score(clips["test"])
+    return {clip.name: score for clip, score in zip(clips["test"].clips, scores, strict=True)}
+
+
+def damaged(tensors: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], list[str]]:
+    """One tensor missing, one renamed, one of another shape; and what should be said of each."""
+    tensors = dict(tensors)
+    names = [name for name in tensors if tensors[name].ndim == 1]
+    missing, renamed, cut = names[1], names[-1], names[len(names) // 2]
+    del tensors[missing]
+    tensors[f"{renamed}_old"] = tensors.pop(renamed)
+    tensors[cut] = np.concatenate([tensors[cut], tensors[cut]])
+    n = len(tensors[cut])
+    return tensors, [
+        f"{missing} is missing",
+        f"{renamed} is missing",
+        f"{renamed}_old is left over",
+        f"{cut} has the shape ({n},), not ({n // 2},)",
+    ]
+
+
+@pytest.mark.parametrize("system", list(keras_model.SYSTEMS))
+def test_every_tensor_that_does_not_fit_is_named(system, few, tmp_path) -> None:
+    tensors, expected = damaged(made_here(system)[0])
+    files = write(system, tensors, tmp_path)
+    run = import_(system, files, tmp_path, data=few, assigned=UNREAD[system])
+    assert run.returncode == 1
+    for words in expected:
+        assert words in run.stderr
+    assert nothing_written(tmp_path)
+
+
+@pytest.mark.parametrize("system", list(keras_model.SYSTEMS))
+def test_a_checkpoint_of_another_system_is_called_so(system, tmp_path) -> None:
+    names = list(keras_model.SYSTEMS)
+    other = names[names.index(system) - 1]
+    files = write(other, made_here(other)[0], tmp_path)
+    run = import_(system, files, tmp_path)
+    assert run.returncode == 1
+    assert f"looks like a checkpoint of {other}, not of {system}" in run.stderr
+    assert nothing_written(tmp_path)
+
+
+def test_what_the_tensors_say_wins_over_the_defaults_but_not_over_the_person(few, tmp_path) -> None:
+    files = write("aegan_ad", made_here("aegan_ad")[0], tmp_path)
+    run = import_("aegan_ad", files, tmp_path, data=few, assigned=("aegan_ad.network.ndf=8",))
+    assert run.returncode == 1
+    assert "network.ndf is 8 in the settings, but the checkpoint's tensors say 4" in run.stderr
+    config = tmp_path / "own.yaml"
+    config.write_text("aegan_ad: {network: {nz: 256}, feature: {n_mels: 128}}\n")
+    run = import_("aegan_ad", files, tmp_path, "--config", str(config), data=few)
+    assert run.returncode == 1
+    assert "network.nz is 256 in the settings, but the checkpoint's tensors say 5" in run.stderr
+    assert "feature.n_mels is 128 in the settings, but" in run.stderr
+    assert nothing_written(tmp_path)
+    assert import_("aegan_ad", files, tmp_path, data=few).returncode == 0
+    given = ["-d", "--system", "aegan_ad", "--jobs", "1"]
+    other = {"data": few, "out": tmp_path, "assigned": ("aegan_ad.network.ndf=8",)}
+    run = run_inside("01_test.py", *given, **other)
+    assert run.returncode == 1
+    assert "network.ndf: 4 then, 8 now); use its settings, or import it again" in run.stderr
+
+
+def test_without_training_clips_it_says_what_cannot_be_given(few, tmp_path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(few / "dev_data" / "fan" / "test", data / "dev_data" / "fan" / "test")
+    for system in ("aegan_ad", "idnn"):
+        files = write(system, made_here(system)[0], tmp_path)
+        run = import_(system, files, tmp_path, data=data, assigned=UNREAD[system])
+        assert run.returncode == 0, run.stderr
+        assert f"no training clips in {data}" in run.stdout
+        given = ["-d", "--system", system, "--jobs", "1"]
+        test = run_inside(
+            "01_test.py",
+            *given,
+            data=data,
+            out=tmp_path,
+            # A network that was not trained here does not depend on how one would be.
+            assigned=(*UNREAD[system], "fit.epochs=7", "seed=3"),
+        )
+        if system == "idnn":
+            assert "no threshold, so 01_test.py leaves its decisions out" in run.stdout
+            assert test.returncode == 0, test.stderr
+            assert "so no threshold: its decisions are left out" in test.stdout
+            results = tmp_path / "result" / system
+            assert len(list(results.glob("anomaly_score_*"))) == 3
+            assert not list(results.glob("decision_result_*"))
+        else:
+            assert "none of D_maha, D_knn," in run.stdout
+            assert test.returncode == 1
+            assert "imported without training clips, so it lacks the range of" in test.stderr
+
+
+def test_an_official_distribution_decides_without_training_clips(few, tmp_path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(few / "dev_data" / "fan" / "test", data / "dev_data" / "fan" / "test")
+    files = write("ae", made_here("ae")[0], tmp_path)
+    joblib.dump([2.0, 800.0, np.float64(1.5)], tmp_path / "score_distr_fan.pkl")
+    run = import_("ae", [*files, tmp_path / "score_distr_fan.pkl"], tmp_path, data=data)
+    assert run.returncode == 0, run.stderr
+    assert "leaves its decisions out" not in run.stdout
+    run = run_inside("01_test.py", "-d", "--jobs", "1", data=data, out=tmp_path)
+    assert run.returncode == 0, run.stderr
+    results = tmp_path / "result" / "ae"
+    with (results / "thresholds.csv").open(newline="") as stream:
+        (row,) = csv.DictReader(stream)
+    assert (row["section"], row["method"]) == ("all sections", "imported gamma")
+    # The 0.9 quantile of a gamma distribution of shape 2 is 3.88972 scales.
+    assert float(row["threshold"]) == pytest.approx(800 + 3.88972 * 1.5, abs=1e-3)
+    with (results / "anomaly_score_fan_section_00_test.csv").open(newline="") as stream:
+        expected = [int(float(score) > float(row["threshold"])) for _, score in csv.reader(stream)]
+    with (results / "decision_result_fan_section_00_test.csv").open(newline="") as stream:
+        assert [int(decision) for _, decision in csv.reader(stream)] == expected
+
+
+def test_class_names_that_do_not_fit_are_told(few, tmp_path) -> None:
+    files = write("mobilenet_v2", made_here("mobilenet_v2")[0], tmp_path)
+    files.append(tmp_path / "section_names_fan.pkl")
+    joblib.dump(np.array(["section_00", "section_01"]), files[1])
+    put = {"data": few, "assigned": UNREAD["mobilenet_v2"]}
+    run = import_("mobilenet_v2", files, tmp_path, **put)
+    assert run.returncode == 1
+    assert "tells 3 sections apart, but 2 are named: section_00, section_01" in run.stderr
+    shutil.copytree(few / "dev_data", tmp_path / "data" / "dev_data")
+    for path in (tmp_path / "data" / "dev_data" / "fan" / "train").glob("section_02*"):
+        path.unlink()
+    put["data"] = tmp_path / "data"
+    run = import_("mobilenet_v2", files[:1], tmp_path, **put)
+    assert run.returncode == 1
+    assert "tells 3 sections apart, but the training clips have 2: section_00," in run.stderr
+    assert nothing_written(tmp_path)
+
+
+def test_classes_of_stgram_mfn_are_in_the_order_of_its_release(tmp_path) -> None:
+    # Machine types sorted whatever their case, the evaluation set's ids after all of these.
+    for place in (
+        "dev_data/ToyCar/normal_id_01",
+        "dev_data/fan/normal_id_00",
+        "eval_data/fan/normal_id_01",
+    ):
+        folder, machine, name = place.split("/")
+        train = tmp_path / folder / machine / "train"
+        train.mkdir(parents=True)
+        (train / f"{name}_00000000.wav").touch()
+    param = {
+        **made_here("stgram_mfn")[1].param,
+        "dev_directory": str(tmp_path / "dev_data"),
+        "eval_directory": str(tmp_path / "eval_data"),
+    }
+    args = import_checkpoint.command_line(["--system", "stgram_mfn", "a.pth.tar"])
+    names = import_checkpoint.class_names(args, param, 3, None)
+    assert names == ["fan id_00", "ToyCar id_01", "fan id_01"]
+    assert import_checkpoint.class_names(args, param, 2, None) == names[:2]
+    with pytest.raises(BadInput, match=r"tells 4 sections apart, but .* have 3: fan"):
+        import_checkpoint.class_names(args, param, 4, None)
+    tensors = {
+        "arcface.weight": np.arange(6.0)[:, None],  # two centres a class
+        "mobilefacenet.fc_out.bias": np.arange(3.0),
+        "other": np.arange(3.0),
+    }
+    ordered = in_order("stgram_mfn", Published(tensors, {}, {}, 3), names)
+    assert ordered["arcface.weight"][:, 0].tolist() == [2, 3, 0, 1, 4, 5]  # ToyCar, fan, fan
+    assert ordered["mobilefacenet.fc_out.bias"].tolist() == [1, 0, 2]
+    assert ordered["other"].tolist() == [0, 1, 2]
+
+
+def test_a_wrong_order_of_classes_is_suspected() -> None:
+    scores, sections = np.array([0.1, 0.2, 9.0, 3.0, 0.1, 4.0]), ["a"] * 3 + ["b"] * 3
+    held = import_checkpoint.Given({}, None, None)
+    for classes, gmm, suspected in ((8, 0, True), (40, 0, False), (8, 1, False)):  # log 8 is 2.08
+        param = {"system": "stgram_mfn", "network": {"gmm": gmm}}
+        said = Published({}, {}, {}, classes)
+        found = import_checkpoint.doubts(param, said, held, scores, sections, ["b", "a"])
+        expected = ["the network takes training clips of b for others; are its classes b, a?"]
+        assert found == (expected if suspected else [])
+
+
+def test_models_in_the_way_are_left_alone(few, tmp_path) -> None:
+    files = write("ae", made_here("ae")[0], tmp_path)
+    assert import_("ae", files, tmp_path).returncode == 0
+    kept = (tmp_path / "model" / "ae" / "model_fan.npz").read_bytes()
+    # 00_train.py takes it for what it is, though it was not trained on these clips.
+    run = run_inside("00_train.py", "-d", "--jobs", "1", data=few, out=tmp_path)
+    assert (run.returncode, "there is a model already" in run.stdout) == (0, True)
+    run = import_("ae", files, tmp_path)
+    assert run.returncode == 1
+    assert "there is a model already; --force" in run.stderr
+    assert (tmp_path / "model" / "ae" / "model_fan.npz").read_bytes() == kept
+    assert import_("ae", files, tmp_path, "--force").returncode == 0
+    shutil.copy(files[0], tmp_path / "model" / "ae" / "model_fan.hdf5")
+    run = import_("ae", files, tmp_path, "--force")
+    assert run.returncode == 1
+    assert "01_test.py takes this official model as it is" in run.stderr
+
+
+def test_all_bad_files_are_told_together_and_nothing_is_written(tmp_path) -> None:
+    (tmp_path / "a.hdf5").write_bytes(b"\x89HDF\r\n\x1a\n cut short")
+    (tmp_path / "b.pkl").write_bytes(pickle.dumps(Path("anything")))
+    run = import_("ae", [tmp_path / "a.hdf5", tmp_path / "b.pkl", tmp_path / "c.hdf5"], tmp_path)
+    assert run.returncode == 1
+    assert "a.hdf5: not a model of an official baseline" in run.stderr
+    assert "b.pkl: refused (it asks for pathlib" in run.stderr
+    assert "c.hdf5: cannot be read (No such file or directory)" in run.stderr
+    assert nothing_written(tmp_path)
+
+
+def test_misuse_is_told_with_the_usage(capsys) -> None:
+    for given, words in (
+        (["--system", "ae", "a.hdf5"], "--machine is needed once"),
+        (["--system", "ae", "--machine", "../x", "a.hdf5"], "'../x' is no machine type"),
+        (["--system", "ea", "--machine", "fan", "a.hdf5"], "invalid choice: 'ea'"),
+        (["--system", "ae", "--machine", "fan"], "CHECKPOINT"),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            import_checkpoint.command_line(given)
+        assert ended.value.code == 2
+        assert words in capsys.readouterr().err
+
+
+def test_real_clips_through_the_import(reference, tmp_path) -> None:
+    expected = lay_out(reference, tmp_path)
+    for machine in ("fan", "gearbox"):
+        file = tmp_path / "model" / "ae" / f"model_{machine}.hdf5"
+        moved = file.rename(tmp_path / file.name)
+        run = run_inside(
+            *(TOOL, "--system", "ae", "--machine", machine, str(moved)),
+            data=tmp_path / "data",
+            out=tmp_path,
+        )
+        assert run.returncode == 0, run.stderr
+    run = run_inside("01_test.py", "-d", "--jobs", "1", data=tmp_path / "data", out=tmp_path)
+    assert run.returncode == 0, run.stderr
+    found = scores(tmp_path)
+    assert len(found) == len(expected) == 4
+    for key, (score, _) in expected.items():
+        assert abs(found[key] - score) <= SCORE
