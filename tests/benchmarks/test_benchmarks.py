@@ -26,7 +26,8 @@ def test_a_ratio_is_the_median_of_the_rounds_own(run) -> None:
 def test_peak_memory_is_that_of_the_child() -> None:
     # From a process of its own: a child starts with the peak of the one that started it.
     code = (
-        "from benchmarks import run; import sys; held = 'b = bytes([1]) * ({} * 2**20); print([1])'; "
+        "import sys; from benchmarks import run\n"
+        "held = 'b = bytes([1]) * ({} * 2**20); print([1])'\n"
         "print(*(run.child([sys.executable, '-c', held.format(n)]).mebibytes for n in (1, 512)))"
     )
     made = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True)
