@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 from core import settings
 from core.command_line import command_line_chk
@@ -16,10 +15,10 @@ from engine import executors, jobs, training
 def main() -> int:
     """Check everything, then train what is not trained yet: here, side by side or on a cluster."""
     args = command_line_chk(__doc__)
-    params = settings.units(args, settings.yaml_load(args.config, args.set))
+    params = settings.read_config(args.config, args.set).runs(args.system, args.seed)
     failures = Together(tell=True)
     with (
-        alone(*(Path(param["model_directory"]) for param in params)),
+        alone(*(param.model_directory for param in params)),
         executors.engine(args, params) as engine,
     ):
         todo = training.plan(args, params)

@@ -6,7 +6,6 @@ import argparse
 import itertools
 import sys
 from pathlib import Path
-from typing import Any
 
 from core import settings
 from core.command_line import command_line_chk
@@ -14,6 +13,7 @@ from core.errors import Together
 from core.files import alone
 from core.log import logger, setup_log
 from core.script import guarded
+from core.system_settings import SystemSettings
 from engine import ensemble, executors, results, scoring, testing
 from evaluation import equal_error_rate
 from evaluation.metrics import SectionResult
@@ -23,28 +23,28 @@ from evaluation.thresholds import fit_thresholds
 def main() -> int:
     """Check everything, then score, decide and, where labels are known, evaluate and compare."""
     args = command_line_chk(__doc__, add=add_arguments)
-    given = settings.yaml_load(args.config, args.set)
-    params = settings.units(args, given)
+    given = settings.read_config(args.config, args.set)
+    params = given.runs(args.system, args.seed)
     made = [
-        (mixed, settings.for_system(given, mixed.name, seed))
+        (mixed, given.for_system(mixed.name, seed))
         for mixed, seed in itertools.product(args.ensemble, args.seed or [None])
     ]
-    own = (Path(p["result_directory"]) for p in [*params, *(param for _, param in made)])
+    own = (p.result_directory for p in [*params, *(param for _, param in made)])
     compared, members, failures = {}, {}, Together(tell=True)
     with alone(*own), executors.engine(args, params) as engine:
         planned = testing.plan(args, params)
         failed = testing.score_elsewhere(planned, args, engine, failures)
         anew, truth = args.force and engine is None, bool(args.ground_truth)
         for param, tests in planned:
-            if param["result_directory"] in failed:
+            if param.result_directory in failed:
                 continue
             judged, of = test_system(param, tests, anew, truth, failures)
-            compared[f"{param['system']} seed {param['seed']}"] = judged
-            members[param["system"], param["seed"]] = of
+            compared[f"{param.system} seed {param.seed}"] = judged
+            members[param.system, param.seed] = of
         for mixed, param in made:
-            of = {system: members.get((system, param["seed"])) for system in mixed.weights}
+            of = {system: members.get((system, param.seed)) for system in mixed.weights}
             if None not in of.values():
-                compared[f"{mixed.name} seed {param['seed']}"] = ensemble.save(
+                compared[f"{mixed.name} seed {param.seed}"] = ensemble.save(
                     param, mixed, args.norm, args.mode, of, truth
                 )
         if len(compared) > 1:
@@ -65,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def test_system(
-    param: dict[str, Any],
+    param: SystemSettings,
     tests: list[testing.Test],
     anew: bool,
     truth: bool,
@@ -75,7 +75,7 @@ def test_system(
 
     A machine type whose scores are no numbers is left out of them, and told to failures.
     """
-    setup_log(Path(param["result_directory"]))
+    setup_log(param.result_directory)
     judged, scored, used, extra = [], {}, {}, []
     for number, (machine_type, own, model, frames, training) in enumerate(tests, start=1):
         progress = f"[{number}/{len(tests)}] {machine_type}"
@@ -95,9 +95,9 @@ def test_system(
         return [], {}
     results.conclude(param, judged, used, truth)
     results.save_all_scores(param, extra)
-    if param.get("equal_error"):
+    if param.reports_equal_error_rate():
         of_clips = [(name, held.clips, held.scores) for name, held in scored.items()]
-        equal_error_rate.save(Path(param["result_directory"]), of_clips)
+        equal_error_rate.save(param.result_directory, of_clips)
     return judged, scored
 
 

@@ -17,12 +17,12 @@ from reporting.significance import chances
 def main(argv: Sequence[str] | None = None) -> int:
     """Gather what there is, then write tables, pictures, clips and the page."""
     args = command_line(argv)
-    everything = settings.yaml_load(args.config, args.set)
+    everything = settings.read_config(args.config, args.set)
     folder.check(args.to)
-    param = settings.shared(everything)
-    max_fpr, seed = param["max_fpr"], param["seed"]
+    param = everything.shared()
+    max_fpr, seed = param.max_fpr, param.seed
     found = runs.gather(
-        args.result, param["result_directory"], args.baseline, args.ground_truth, max_fpr
+        args.result, str(param.result_directory), args.baseline, args.ground_truth, max_fpr
     )
     baseline = runs.check_baseline(found, args.baseline)
     rows = tables.compare(found, max_fpr)

@@ -17,7 +17,7 @@ from reporting import submission
 def main(argv: Sequence[str] | None = None) -> int:
     """Check everything, then write the zip."""
     args = arguments(argv)
-    param = settings.yaml_load(args.config, args.set)
+    param = settings.read_config(args.config, args.set)
     problems, label, systems = Together(), "", {}
     with problems:
         label = submission.stem(param)

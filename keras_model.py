@@ -19,6 +19,7 @@ from core.arrays import array_shapes, read_arrays
 from core.errors import BadInput
 from core.files import save_json, whole_file
 from core.settings import __version__
+from core.system_settings import SystemSettings
 from data.clips import Clip
 from data.frames import Frames
 from models import saved
@@ -56,7 +57,7 @@ class Trained(NamedTuple):
     distribution: tuple[float, float, float] | None = None
 
 
-def get_model(param: dict[str, Any], sections: Sequence[str], precision: str = "float32") -> System:
+def get_model(param: SystemSettings, sections: Sequence[str], precision: str = "float32") -> System:
     """A new, compiled system, its weights drawn from the seed of the settings.
 
     Parameters
@@ -65,8 +66,8 @@ def get_model(param: dict[str, Any], sections: Sequence[str], precision: str = "
     sections : the names of the sections it is to be trained on
     precision : of what it computes; its weights are float32 in any case
     """
-    kind, keras = _class(param["system"]), _keras()
-    keras.utils.set_random_seed(param["seed"])
+    kind, keras = _class(param.system), _keras()
+    keras.utils.set_random_seed(param.seed)
     if precision == "float32":
         return kind(param, sorted(set(sections)))
     usual = keras.config.dtype_policy()
@@ -88,7 +89,7 @@ def in_float32(system: System) -> System:
 
 
 def check_sections(
-    param: dict[str, Any], machine_type: str, trained: Sequence[str], scored: Sequence[str]
+    param: SystemSettings, machine_type: str, trained: Sequence[str], scored: Sequence[str]
 ) -> None:
     """Raise BadInput, with every reason, where a system cannot work with its settings or sections.
 
@@ -98,18 +99,16 @@ def check_sections(
     machine_type : for the message
     trained, scored : the sections of training clips and of clips to be scored
     """
-    reasons = _class(param["system"]).unfit(param, sorted(set(trained)), sorted(set(scored)))
+    reasons = _class(param.system).unfit(param, sorted(set(trained)), sorted(set(scored)))
     if reasons:
-        raise BadInput(
-            "\n".join(f"{param['system']} {machine_type}: {reason}" for reason in reasons)
-        )
+        raise BadInput("\n".join(f"{param.system} {machine_type}: {reason}" for reason in reasons))
 
 
-def check_trainable(param: dict[str, Any], machine_type: str, frames: Frames) -> None:
+def check_trainable(param: SystemSettings, machine_type: str, frames: Frames) -> None:
     """Raise BadInput where a system cannot be trained with these settings on these clips."""
-    kind, precision = _class(param["system"]), param["fit"]["precision"]
+    kind, precision = _class(param.system), param.fit.precision
     if precision != "float32" and not kind.mixes_precision:
-        raise BadInput(f"{param['system']}: fit.precision is {precision}; expected float32")
+        raise BadInput(f"{param.system}: fit.precision is {precision}; expected float32")
     kind.check(param, machine_type, frames)
 
 
@@ -118,9 +117,9 @@ def clear_session() -> None:
     _keras().backend.clear_session()
 
 
-def class_names(param: dict[str, Any], clips: Sequence[Clip]) -> list[str]:
+def class_names(param: SystemSettings, clips: Sequence[Clip]) -> list[str]:
     """What a system tells apart, of each clip: its section, with the machine type if joint."""
-    if param["system"] in saved.JOINT:
+    if param.joint:
         return [clip.machine_section for clip in clips]
     return [clip.section for clip in clips]
 
@@ -136,7 +135,7 @@ def check_finite(scores: np.ndarray, clips: Sequence[Clip], title: str) -> None:
         )
 
 
-def interrupted(stem: Path, param: dict[str, Any], clips: Sequence[Clip]) -> Resume:
+def interrupted(stem: Path, param: SystemSettings, clips: Sequence[Clip]) -> Resume:
     """What goes on with a training of these clips and settings that was interrupted.
 
     `save_model` removes what it keeps.
@@ -151,7 +150,7 @@ def interrupted(stem: Path, param: dict[str, Any], clips: Sequence[Clip]) -> Res
 def save_model(
     stem: Path,
     system: System,
-    param: dict[str, Any],
+    param: SystemSettings,
     clips: Sequence[Clip],
     scores: np.ndarray,
     thresholds: dict[str, Any],
@@ -204,7 +203,7 @@ def save_model(
 
 def load_model(
     place: Path,
-    param: dict[str, Any],
+    param: SystemSettings,
     training: Frames | None = None,
     machine_type: str | None = None,
 ) -> Trained:
@@ -262,7 +261,7 @@ def _check_weights(system: System, place: Path) -> None:
         raise ValueError(f"its weights are not those of the network: {held} instead of {wanted}")
 
 
-def _load_official(path: Path, param: dict[str, Any], training: Frames | None) -> Trained:
+def _load_official(path: Path, param: SystemSettings, training: Frames | None) -> Trained:
     # Only numbers are taken from the file: the network is built here.
     sections = [clip.section for clip in training.clips] if training else []
     system = get_model(param, sections)
@@ -271,7 +270,7 @@ def _load_official(path: Path, param: dict[str, Any], training: Frames | None) -
     except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
         raise BadInput(
             f"{path}: not a model of the official baseline for the system "
-            f"{param['system']} with these settings ({error})"
+            f"{param.system} with these settings ({error})"
         ) from None
     names = [clip.name for clip in training.clips] if training else []
     return Trained(system, system.score(training) if training else np.empty(0), sections, names)

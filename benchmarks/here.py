@@ -24,8 +24,8 @@ def main() -> None:
     args = parser.parse_args()
     machine = args.folder.name
     param = settings.for_system(
-        settings.yaml_load(
-            settings.HOME / "baseline.yaml",
+        settings.read_config(
+            None,
             [
                 ("dev_directory", str(args.folder.parent)),
                 ("cache_directory", str(args.cache)),
@@ -37,7 +37,7 @@ def main() -> None:
     )
 
     def frames(folder: str, cache: str = "cache") -> Frames:
-        held = {**param, "cache_directory": str(args.cache / cache)}
+        held = param.with_values({"cache_directory": args.cache / cache})
         return read_clips(held, "dev", machine, (folder,))[0]
 
     if args.job == "features":
@@ -55,7 +55,7 @@ def main() -> None:
         clips = frames("train")
         system.train(clips)
         windows = len(system.windows(clips, 1)[0])
-        steps = -(-int(windows * (1 - param["fit"]["validation_split"])) // 512)
+        steps = -(-int(windows * (1 - param.fit.validation_split)) // 512)
         print(json.dumps({"seconds": [epoch / steps for epoch in epochs.seconds]}))
     else:
         system = keras_model.get_model(param, ["section_00"])

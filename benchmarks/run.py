@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import soundfile
 
-from core.schema import SYSTEMS
+from core.system_settings import system_classes
 
 HERE = Path(__file__).resolve().parent
 HOME = HERE.parent
@@ -141,7 +141,7 @@ def of_step(size: Size, work: Path, official: list[str]) -> Iterator[Row]:
 
 def of_systems(size: Size, work: Path, official: list[str]) -> Iterator[Row]:
     """A training step of every system against the same networks written plainly in Keras."""
-    for system in SYSTEMS:
+    for system in system_classes():
         command = [sys.executable, "-m", "benchmarks.steps", system, "--rounds", str(size.rounds)]
         found = child([*command, "--seconds", "5"]).printed
         theirs, ours = ([1e3 * value for value in found[name]] for name in ("plain", "here"))

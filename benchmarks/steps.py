@@ -20,6 +20,7 @@ import keras_model
 from benchmarks.official import timer
 from core import settings
 from core.command_line import assignment
+from core.system_settings import SystemSettings
 from data.clips import Clip
 from data.frames import Frames
 from models import base, layers
@@ -40,12 +41,12 @@ CLIPS = {"ae": 60, "vae": 60, "idnn": 60}
 FEW = 20
 
 
-def made_up(param: dict[str, Any], n_clips: int, seconds: float) -> Frames:
+def made_up(param: SystemSettings, n_clips: int, seconds: float) -> Frames:
     """Frames, or samples, of clips that hold noise."""
-    feature, waveform = param["feature"], param["feature"]["input"] == "waveform"
-    rows = round(seconds * feature["sample_rate"])
-    rows = rows if waveform else 1 + rows // feature["hop_length"]
-    width = 1 if waveform else feature["n_mels"]
+    feature, waveform = param.feature, param.feature.input == "waveform"
+    rows = round(seconds * feature.sample_rate)
+    rows = rows if waveform else 1 + rows // feature.hop_length
+    width = 1 if waveform else feature.n_mels
     random = np.random.default_rng(0)
     array = random.standard_normal((n_clips * rows, width)).astype(np.float32)
     clips = tuple(
@@ -57,9 +58,9 @@ def made_up(param: dict[str, Any], n_clips: int, seconds: float) -> Frames:
 
 def stacked(system: Any, frames: Frames) -> tuple[np.ndarray, np.ndarray]:
     """All training windows as one array, and the class of each."""
-    starts, owner = system.windows(frames, system.param["feature"]["n_hop_frames"])
+    starts, owner = system.windows(frames, system.param.feature.n_hop_frames)
     windows = frames.array[starts[:, None] + np.arange(system.n_frames)]
-    if system.param["feature"]["input"] == "waveform":
+    if system.param.feature.input == "waveform":
         windows = windows[..., 0]
     return windows, system.section_index(frames)[owner]
 
@@ -84,7 +85,7 @@ def main() -> None:
     file, changes = SETTINGS[args.system]
     chosen = [assignment(text) for text in args.set]
     param = settings.for_system(
-        settings.yaml_load(
+        settings.read_config(
             settings.HOME / file,
             [
                 *changes.items(),
@@ -104,7 +105,7 @@ def main() -> None:
     plain.cut = lambda frames, windows: windows
     plain.frames = None
     plain.jit_compile = False
-    batch = min(param["fit"]["batch_size"], len(windows))
+    batch = min(param.fit.batch_size, len(windows))
     whole = len(windows) // batch * batch
     steps = {"here": (whole if here.drop_last else len(windows)) / batch, "plain": whole / batch}
     windows, section = windows[:whole], section[:whole]

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from core.settings import given, look_up
+from core.system_settings import SystemSettings
 
 Tensors = dict[str, np.ndarray]
 
@@ -51,7 +51,7 @@ class Published(NamedTuple):
     ae_asd: bool = False
 
 
-def read(system: str, tensors: Tensors, param: dict[str, Any]) -> Published:
+def read(system: str, tensors: Tensors, param: SystemSettings) -> Published:
     """What the tensors of a checkpoint say beside their values.
 
     Parameters
@@ -131,13 +131,13 @@ def _block_width(tensors: Tensors, at: str) -> int | None:
     return usual(sizes_of(tensors, 0, rf"{at}\.(liner|bn)\.\w+"))
 
 
-def _window(dim: int | None, param: dict[str, Any]) -> dict[str, Any]:
+def _window(dim: int | None, param: SystemSettings) -> dict[str, Any]:
     """n_frames and n_mels of vectors of so many values; one of both may follow from the other."""
     keys = ("feature.n_frames", "feature.n_mels")
-    sizes = [look_up(param, key) for key in keys]
+    sizes = [param.value(key) for key in keys]
     if dim is None or math.prod(sizes) == dim:
         return {}
-    told = [given(param, key) for key in keys]
+    told = [param.is_given(key) for key in keys]
     if told == [True, False] and dim % sizes[0] == 0:
         return {keys[1]: dim // sizes[0]}
     if told == [False, True] and dim % sizes[1] == 0:
@@ -148,7 +148,7 @@ def _window(dim: int | None, param: dict[str, Any]) -> dict[str, Any]:
     )
 
 
-def _dense_ae(tensors: Tensors, param: dict[str, Any]) -> Published:
+def _dense_ae(tensors: Tensors, param: SystemSettings) -> Published:
     if "dense/kernel" not in tensors and any("liner" in name for name in tensors):
         depth = _depth(tensors, r"encoder\.(\d+)\.")
         widths = [_block_width(tensors, rf"encoder\.{index}") for index in range(depth)]
@@ -175,7 +175,7 @@ def _dense_ae(tensors: Tensors, param: dict[str, Any]) -> Published:
     )
 
 
-def _vae(tensors: Tensors, param: dict[str, Any]) -> Published:
+def _vae(tensors: Tensors, param: SystemSettings) -> Published:
     depth = _depth(tensors, r"encoder\.(\d+)\.")
     inside = usual(sizes_of(tensors, 1, r"encoder\.0\.liner\.weight"))
     outside = usual(sizes_of(tensors, 0, rf"decoder\.{depth}\.(weight|bias)"))
@@ -191,14 +191,14 @@ def _vae(tensors: Tensors, param: dict[str, Any]) -> Published:
     return Published(tensors, _known({**_window(outside or inside, param), **sizes}), AE_ASD)
 
 
-def _idnn(tensors: Tensors, param: dict[str, Any]) -> Published:
+def _idnn(tensors: Tensors, param: SystemSettings) -> Published:
     depth = _depth(tensors, r"encoder\.(\d+)\.")
     widths = [_block_width(tensors, rf"encoder\.{index}") for index in range(depth)]
     around = usual(sizes_of(tensors, 1, r"encoder\.0\.liner\.weight"))
     n_mels = usual(sizes_of(tensors, 0, rf"decoder\.{depth - 1}\.(weight|bias)"))
     _check_held(tensors, 2 * _between([around, *widths]))
     whole = None not in (around, n_mels) and around % n_mels == 0
-    if around is not None and around == n_mels and look_up(param, "feature.n_frames") != 2:
+    if around is not None and around == n_mels and param.value("feature.n_frames") != 2:
         raise ValueError("it rebuilds what it is given, so it looks like one of ae, not of idnn")
     return Published(
         tensors,
@@ -214,7 +214,7 @@ def _idnn(tensors: Tensors, param: dict[str, Any]) -> Published:
     )
 
 
-def _mobilenet_v2(tensors: Tensors, param: dict[str, Any]) -> Published:
+def _mobilenet_v2(tensors: Tensors, param: SystemSettings) -> Published:
     def widths(alpha: float) -> list[int]:
         # As Keras rounds: to a multiple of 8, and down by no more than a tenth.
         made = [max(8, int(width * alpha + 4) // 8 * 8) for width in MOBILENET_WIDTHS]
@@ -231,7 +231,7 @@ def _mobilenet_v2(tensors: Tensors, param: dict[str, Any]) -> Published:
         pairs = zip(seen, widths(alpha), strict=True)
         return sum(size not in (None, width) for size, width in pairs) <= 1
 
-    alphas = [look_up(param, "network.alpha"), *ALPHAS]
+    alphas = [param.value("network.alpha"), *ALPHAS]
     alpha = next((alpha for alpha in alphas if fits(alpha)), None)
     if alpha is None:
         raise ValueError(
@@ -244,7 +244,7 @@ def _mobilenet_v2(tensors: Tensors, param: dict[str, Any]) -> Published:
     return Published(tensors, _known({"network.alpha": alpha}), {}, classes or 0)
 
 
-def _aegan_ad(tensors: Tensors, param: dict[str, Any]) -> Published:
+def _aegan_ad(tensors: Tensors, param: SystemSettings) -> Published:
     levels = _depth(tensors, r"netD\.main\.(\d+)\.")
     if not 1 <= levels <= 8:
         raise ValueError(f"netD has {levels} levels, not 1 to 8")
@@ -282,7 +282,7 @@ def _norm(tensors: Tensors, at: str) -> str:
     return "ln" if sizes_of(tensors, 2, at + "bias") else "in"
 
 
-def _grlnet(tensors: Tensors, param: dict[str, Any]) -> Published:
+def _grlnet(tensors: Tensors, param: SystemSettings) -> Published:
     channels = [
         usual(
             sizes_of(tensors, 0, rf"(regional|local)\.encoder\.{place}\.(weight|bias)")
@@ -302,16 +302,16 @@ def _grlnet(tensors: Tensors, param: dict[str, Any]) -> Published:
     return Published(tensors, _known({**sizes, **kernels}), {})
 
 
-def _stgram_mfn(tensors: Tensors, param: dict[str, Any]) -> Published:
+def _stgram_mfn(tensors: Tensors, param: SystemSettings) -> Published:
     rows = usual(sizes_of(tensors, 0, r"arcface\.weight"))
     classes = usual(sizes_of(tensors, 0, r"mobilefacenet\.fc_out\.\w+"))
-    classes = classes or (rows or 0) // look_up(param, "network.sub_centers")
+    classes = classes or (rows or 0) // param.value("network.sub_centers")
     frames = usual(sizes_of(tensors, 0, r"tgramnet\.conv_encoder\.\d+\.0\.\w+"))
-    feature, seconds = param["feature"], look_up(param, "network.seconds")
-    n_samples = round(seconds * feature["sample_rate"])
-    if frames and n_samples // feature["hop_length"] + 1 != frames:
-        seconds = (frames - 1) * feature["hop_length"] / feature["sample_rate"]
-    _check_bottlenecks(tensors, look_up(param, "network.bottlenecks"))
+    feature, seconds = param.feature, param.value("network.seconds")
+    n_samples = round(seconds * feature.sample_rate)
+    if frames and n_samples // feature.hop_length + 1 != frames:
+        seconds = (frames - 1) * feature.hop_length / feature.sample_rate
+    _check_bottlenecks(tensors, param.value("network.bottlenecks"))
     settings = {
         "feature.n_mels": usual(
             sizes_of(tensors, 0, r"tgramnet\.(conv_extrctor|conv_encoder\.\d+\.2)\.weight")
@@ -344,7 +344,7 @@ def _check_bottlenecks(tensors: Tensors, parts: Sequence[Sequence[int]]) -> None
         )
 
 
-def _anomaly_transformer(tensors: Tensors, param: dict[str, Any]) -> Published:
+def _anomaly_transformer(tensors: Tensors, param: SystemSettings) -> Published:
     layer = r"encoder\.attn_layers\.\d+\."
     d_model = usual(
         sizes_of(tensors, 0, r"encoder\.norm\.\w+|" + layer + r"norm[12]\.\w+|.*tokenConv\.weight")

@@ -11,7 +11,7 @@ import numpy as np
 
 from checkpoints.inferred_settings import Published, Tensors, sizes_of, usual
 from core.errors import BadInput
-from core.settings import given, look_up, put
+from core.system_settings import SystemSettings
 
 # A tensor that only this system's checkpoints have. Those of AE-ASD differ in their sizes.
 MARKS = {
@@ -73,7 +73,7 @@ def gather(system: str, held: Sequence[tuple[Path, Any]]) -> Tensors:
     return tensors
 
 
-def settle(param: dict[str, Any], said: Published) -> dict[str, Any]:
+def settle(param: SystemSettings, said: Published) -> dict[str, Any]:
     """The settings with what a checkpoint says in them.
 
     Raises BadInput, with every contradiction, where the config or --set say otherwise; what only
@@ -81,15 +81,15 @@ def settle(param: dict[str, Any], said: Published) -> dict[str, Any]:
     """
     problems = []
     for key, value in said.settings.items():
-        if given(param, key) and look_up(param, key) != value:
+        if param.is_given(key) and param.value(key) != value:
             problems.append(
-                f"{key} is {look_up(param, key)} in the settings, but the checkpoint's tensors say "
+                f"{key} is {param.value(key)} in the settings, but the checkpoint's tensors say "
                 f"{value}; leave it out, or import another checkpoint"
             )
-        param = put(param, key, value)
+        param = param.with_values({key: value})
     for key, value in said.implied.items():
-        if not given(param, key):
-            param = put(param, key, value)
+        if not param.is_given(key):
+            param = param.with_values({key: value})
     if problems:
         raise BadInput("\n".join(problems))
     return param

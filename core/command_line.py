@@ -13,8 +13,8 @@ from typing import Any
 
 import yaml
 
-from core.schema import SYSTEMS
-from core.settings import HOME, __version__
+from core.settings import __version__
+from core.system_settings import system_classes
 
 
 def command_line_chk(
@@ -57,8 +57,8 @@ def command_line_chk(
         nargs="+",
         default=[],
         metavar="NAME",
-        choices=[*SYSTEMS, "all"],
-        help=f"what to run: {', '.join(SYSTEMS)}, or all (default: ae)",
+        choices=[*system_classes(), "all"],
+        help=f"what to run: {', '.join(system_classes())}, or all (default: ae)",
     )
     parser.add_argument(
         "--machine",
@@ -107,7 +107,7 @@ def command_line_chk(
         add(parser)
     args = parser.parse_args(argv)
     if "all" in args.system:
-        args.system = list(SYSTEMS)
+        args.system = list(system_classes())
     members = [name for ensemble in getattr(args, "ensemble", ()) for name in ensemble.weights]
     args.system = list(dict.fromkeys([*args.system, *members])) or ["ae"]
     args.seed = list(dict.fromkeys(args.seed))
@@ -144,9 +144,8 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--config",
         type=Path,
-        default=HOME / "baseline.yaml",
         metavar="FILE",
-        help="settings; what a file leaves out is taken from baseline.yaml",
+        help="settings; what a file leaves out is as in baseline.yaml",
     )
     parser.add_argument(
         "--set",

@@ -1,277 +1,299 @@
-"""`baseline.yaml`, the config of the person and `--set`: what a run was asked to do."""
+"""What a run was asked to do: the shipped values, the person's files, and `--set`.
+
+One rule of precedence, from weak to strong: the shipped values (the defaults of the settings
+classes); `baseline.yaml`, as it is, edited or replaced; `--config`; `--set`. Within each of them
+the more specific wins: shared < system < release < machine type.
+"""
 
 from __future__ import annotations
 
-import argparse
-import copy
-import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from core.errors import BadInput, nearest
-from core.schema import ANY, SCHEMA, SYSTEMS, Check
+from core.schema import check_named, check_tree
+from core.system_settings import SharedSettings, Submission, SystemSettings, system_classes
+from core.yaml_file import read_yaml
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 HOME = Path(__file__).resolve().parents[1]  # of the scripts and `baseline.yaml`
-LARGEST_CONFIG = 2**20  # bytes
-MOST_VALUES = 10_000  # of a config
+BASELINE = HOME / "baseline.yaml"
+# What a system's block may not hold, for it counts for the whole run.
+NOT_IN_BLOCKS = {
+    *SharedSettings.model_fields.keys() - {"feature", "fit", "decision_threshold"},
+    "system",
+} - {"threshold_scope"}
+
+Assignment = tuple[str, Any]  # the dotted key and the value of a --set
+Values = dict[tuple[str, ...], Any]  # ("fit", "epochs") → its value
 
 
-def yaml_load(path: Path, assignments: list[tuple[str, Any]] = ()) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Layer:
+    """The settings of one origin, checked.
+
+    name : "baseline.yaml", "--config my.yaml", "--set"
+    shared : settings of no system
+    blocks : system → its settings, with `machines`, and `releases` that may have machines too
+    submission : what a challenge package says
+    """
+
+    name: str
+    shared: dict[str, Any] = field(default_factory=dict)
+    blocks: dict[str, dict[str, Any]] = field(default_factory=dict)
+    submission: dict[str, Any] = field(default_factory=dict)
+
+    def parts(
+        self, system: str, release: str | None, machine_type: str | None
+    ) -> Iterator[dict[str, Any]]:
+        """Yield what it says of a system and a machine type, the more specific later."""
+        block = self.blocks.get(system, {})
+        of_release = block.get("releases", {}).get(release, {})
+        yield self.shared
+        yield {key: value for key, value in block.items() if key not in ("releases", "machines")}
+        yield {key: value for key, value in of_release.items() if key != "machines"}
+        yield of_release.get("machines", {}).get(machine_type, {})
+        yield block.get("machines", {}).get(machine_type, {})
+
+    def machine_types(self, system: str, release: str | None) -> set[str]:
+        """Return the machine types that it says something of."""
+        block = self.blocks.get(system, {})
+        of_release = block.get("releases", {}).get(release, {})
+        return {*of_release.get("machines", {}), *block.get("machines", {})}
+
+
+@dataclass(frozen=True)
+class Config:
+    """All that was said about settings, from which those of a run are resolved.
+
+    layers : the person's, from weak to strong; the shipped values lie below them
+    contradictions : a line per --set that a later one of the same key takes back
+    """
+
+    layers: tuple[Layer, ...]
+    contradictions: tuple[str, ...] = ()
+
+    def shared(self) -> SharedSettings:
+        """Return the settings of no system; `{system}` and `{seed}` stay in the directories."""
+        values = _flat(SharedSettings().model_dump())
+        for layer in self.layers:
+            values |= _flat(layer.shared)
+        return SharedSettings.model_validate(_nested(values))
+
+    def submission(self) -> Submission:
+        """Return what a challenge package says of its makers and its systems."""
+        shipped = {name: kind.description.model_dump() for name, kind in system_classes().items()}
+        values = _flat({**Submission().model_dump(), "systems": shipped})
+        for layer in self.layers:
+            values |= _flat(layer.submission)
+        return Submission.model_validate(_nested(values))
+
+    def runs(self, systems: Sequence[str], seeds: Sequence[int]) -> list[SystemSettings]:
+        """Return the settings of every system and seed; without seeds, those of the settings.
+
+        Raises BadInput where two of them would write into one directory.
+        """
+        problems, shared = [], self.shared()
+        for asked, mark in ((systems, "{system}"), (seeds, "{seed}")):
+            for key in ("model_directory", "result_directory"):
+                directory = str(getattr(shared, key))
+                if len(asked) > 1 and mark not in directory:
+                    problems.append(
+                        f"{key}: {directory} would be shared by {len(asked)} runs; "
+                        f"put {mark} into it, as in {directory}/{mark}"
+                    )
+        if problems:
+            raise BadInput("\n".join(problems))
+        return [self.for_system(system, seed) for system in systems for seed in seeds or [None]]
+
+    def for_system(self, system: str, seed: int | None = None) -> SystemSettings:
+        """Return the settings of one run: a system, or an ensemble by its name; and one seed."""
+        return self.resolve(system, None, {} if seed is None else {("seed",): seed})
+
+    def resolve(self, system: str, machine_type: str | None, over: Values) -> SystemSettings:
+        """Return the settings of a system, or of one machine type; `over` wins over everything.
+
+        `{system}` and `{seed}` in the directories are filled in.
+        """
+        kind = system_classes().get(system, SystemSettings)
+        values, given = self._values(system, machine_type)
+        values |= {("system",): system, **over}
+        for key in (("model_directory",), ("result_directory",)):
+            text = str(values[key]).replace("{system}", system)
+            values[key] = Path(text.replace("{seed}", str(values["seed",])))
+        run = kind.model_validate(_nested(values))
+        return run.resolved(self, machine_type, over, given)
+
+    def as_yaml(self, systems: Sequence[str], seeds: Sequence[int] = ()) -> str:
+        """Return what runs of these systems resolve to, as a config that can be given back."""
+        tree = self.shared().model_dump(mode="json")
+        if len(seeds) == 1:
+            tree["seed"] = seeds[0]
+        for system in systems:
+            common, _ = self._values(system, None)
+            common = {key: value for key, value in common.items() if key[0] not in NOT_IN_BLOCKS}
+            tree[system] = _nested(common)
+            machines = {}
+            for name in sorted(self._machine_types(system)):
+                values, _ = self._values(system, name)
+                machines[name] = _nested({k: values[k] for k in common if values[k] != common[k]})
+            if any(machines.values()):
+                tree[system]["machines"] = {name: own for name, own in machines.items() if own}
+        tree["submission"] = self.submission().model_dump(mode="json")
+        return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=100)
+
+    def _values(self, system: str, machine_type: str | None) -> tuple[Values, Values]:
+        """Return all values, and those that the person gave with the names of their layers."""
+        release = self._release(system)
+        values, given = Values(), Values()
+        for part in self._shipped(system).parts(system, release, machine_type):
+            values |= _flat(part)
+        shipped = dict(values)
+        for layer in self.layers:
+            said = Values()
+            for part in layer.parts(system, release, machine_type):
+                said |= _flat(part)
+            for key, value in said.items():
+                # baseline.yaml shows every shipped value: only what was changed there is given.
+                if layer.name != BASELINE.name or shipped.get(key) != value:
+                    given[key] = layer.name
+            values |= said
+        return values, given
+
+    def _shipped(self, system: str) -> Layer:
+        kind = system_classes().get(system, SystemSettings)
+        block = kind(system=system).model_dump(exclude={"system"})
+        shared = {key: block.pop(key) for key in list(block) if key in NOT_IN_BLOCKS}
+        return Layer("shipped", shared, {system: {**block, "releases": kind.releases}})
+
+    def _release(self, system: str) -> str | None:
+        layers = (self._shipped(system), *self.layers)
+        named = (layer.blocks.get(system, {}).get("release") for layer in layers)
+        return next((name for name in reversed(list(named)) if name), None)
+
+    def _machine_types(self, system: str) -> set[str]:
+        layers, release = (self._shipped(system), *self.layers), self._release(system)
+        return set().union(*(layer.machine_types(system, release) for layer in layers))
+
+
+def read_config(path: Path | None = None, assignments: Sequence[Assignment] = ()) -> Config:
     """Read and check the settings of a run.
 
     Parameters
     ----------
-    path : the config; keys that it leaves out come from the `baseline.yaml` beside this module.
-    assignments : (dotted key, value) pairs of `--set`; they win over every block of the file.
-
-    Returns
-    -------
-    The settings as in the file, with the assignments under "--set", and under "--given" what the
-    file itself says, unless it is `baseline.yaml`. `for_system` resolves them.
+    path : a config of the person's; None takes `baseline.yaml` alone
+    assignments : dotted key and value of every --set, in their order
 
     Raises
     ------
-    BadInput : naming every unknown key (and its nearest known one), every value of a wrong kind
-        with what was expected, and every key that is missing.
+    BadInput : naming every unknown key (and its nearest known one) and every value of a wrong
+        kind, with its whole path and what was expected.
     """
-    given = _read(path)
-    problems = _problems(given, SCHEMA, path.name)
-    param, own = given, {}
-    if path.resolve() != HOME / "baseline.yaml":
-        param, own = _merge(_read(HOME / "baseline.yaml"), given), given
-        problems += _problems(param, SCHEMA, "baseline.yaml") if not problems else []
-    for key, value in assignments:
-        problems += _problems(_nested(key, value), SCHEMA, "--set")
-    problems += [
-        f"{path.name}: {key} is missing; expected {check.expected}"
-        for key, check in _missing(param)
-    ]
-    if problems:
+    layers, problems = [], []
+    files = [(BASELINE, BASELINE.name)] if BASELINE.is_file() else []
+    if path is not None and path.resolve() != BASELINE:
+        files.append((path, f"--config {path}"))
+    for file, name in files:
+        layer, more = _check_layer(read_yaml(file), name, file.name)
+        layers.append(layer)
+        problems += more
+    tree, contradictions = _assigned(assignments)
+    layer, more = _check_layer(tree, "--set", "--set")
+    if problems := problems + more:
         raise BadInput("\n".join(dict.fromkeys(problems)))
-    param = _converted(param, SCHEMA)
-    param["--set"] = [_converted(_nested(key, value), SCHEMA) for key, value in assignments]
-    param["--given"] = _converted(own, SCHEMA)
-    return param
+    return Config((*layers, layer), tuple(contradictions))
 
 
-def shared(param: dict[str, Any]) -> dict[str, Any]:
-    """The settings of no system: the shared keys, then `--set`; directories as they are written."""
-    resolved = {key: value for key, value in param.items() if key not in (*SYSTEMS, "--set")}
-    for tree in param["--set"]:
-        resolved = _merge(resolved, {k: v for k, v in tree.items() if k not in SYSTEMS})
-    return resolved
-
-
-def for_system(param: dict[str, Any], system: str, seed: int | None = None) -> dict[str, Any]:
-    """Resolve the settings of one system: shared keys, then its block, then `--set`.
-
-    A block may hold `releases`, one of which `release` names and whose keys come over the block's,
-    and in both of them `machines`, machine type → keys; see `for_machine`. `{system}` and `{seed}`
-    in the directories are filled in. Under "given" stands what of it all the person gave, in a
-    config of their own or by `--set`.
-    """
-    asked = _asked(param, system)
-    release = _merge(param.get(system) or {}, asked).get("release")
-    resolved = _resolved(param, system, asked, release)
-    resolved["given"] = _resolved(param["--given"], system, asked, release)
-    resolved["system"] = system
-    if seed is not None:
-        resolved["seed"] = seed
-    for key in ("model_directory", "result_directory"):
-        resolved[key] = resolved[key].replace("{system}", system)
-        resolved[key] = resolved[key].replace("{seed}", str(resolved["seed"]))
-    return resolved
-
-
-def _asked(param: dict[str, Any], system: str) -> dict[str, Any]:
-    asked: dict[str, Any] = {}
-    for tree in param["--set"]:
-        asked = _merge(asked, {k: v for k, v in tree.items() if k not in SYSTEMS})
-    for tree in param["--set"]:
-        asked = _merge(asked, tree.get(system) or {})
-    return asked
-
-
-def _resolved(
-    param: dict[str, Any], system: str, asked: dict[str, Any], release_name: str | None
-) -> dict[str, Any]:
-    shared = {
-        key: value for key, value in param.items() if key not in (*SYSTEMS, "--set", "--given")
-    }
-    block = param.get(system) or {}
-    release = _merge(block, asked).get("releases", {}).get(release_name, {})
-    resolved = copy.deepcopy(shared)
-    for tree in (block, release, asked):
-        resolved = _merge(resolved, _without_choices(tree))
-    # What a machine type's block may hold and --set gives, comes over what the config has for it.
-    over = {
-        key: value
-        for key, value in _without_choices(asked).items()
-        if key in SCHEMA.get(system, {})
-    }
-    machines = _merge(release.get("machines", {}), block.get("machines", {}))
-    machines = {name: _merge(tree, over) for name, tree in machines.items()}
-    resolved["machines"] = _merge(machines, asked.get("machines", {}))
-    return resolved
-
-
-def for_machine(param: dict[str, Any], machine_type: str) -> dict[str, Any]:
-    """The settings of one machine type, from those of a system; `--set` wins here too."""
-    merged = {**_merge(param, param["machines"].get(machine_type, {})), "machines": {}}
-    if "given" in param:
-        merged["given"] = for_machine(param["given"], machine_type)
-    return merged
-
-
-def look_up(tree: dict[str, Any], key: str) -> Any:
-    """The value of a dotted key in nested settings; None where there is none."""
-    for name in key.split("."):
-        tree = tree.get(name) if isinstance(tree, dict) else None
-    return tree
-
-
-def given(param: dict[str, Any], key: str) -> bool:
-    """Whether a setting of `for_system` has its value from a config of the person's, or --set."""
-    value = look_up(param["given"], key)
-    return value is not None and value == look_up(param, key)
-
-
-def check(system: str, key: str, value: Any, where: str) -> None:
+def check_value(system: str, key: str, value: Any, where: str) -> None:
     """Raise BadInput where a system's block may not hold this value for a dotted key."""
-    problems = _problems(_nested(key, value), SCHEMA[system], where)
+    _, problems = _check_block(system, _nested({tuple(key.split(".")): value}), where)
     if problems:
         raise BadInput("\n".join(problems))
 
 
-def put(param: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
-    """The settings with another value for a dotted key."""
-    return _merge(param, _nested(key, value))
+def _assigned(assignments: Sequence[Assignment]) -> tuple[dict[str, Any], list[str]]:
+    values: dict[str, Any] = {}
+    contradictions = []
+    for key, value in assignments:
+        if key in values and values[key] != value:
+            contradictions.append(f"--set {key}: {value}, not {values[key]}; the last one counts")
+        values.pop(key, None)
+        values[key] = value
+    tree: dict[str, Any] = {}
+    for key, value in values.items():
+        *blocks, name = key.split(".")
+        inner = tree
+        for block in blocks:
+            held = inner.get(block)
+            inner[block] = inner = dict(held) if isinstance(held, dict) else {}
+        inner[name] = value
+    return tree, contradictions
 
 
-def units(args: argparse.Namespace, param: dict[str, Any]) -> list[dict[str, Any]]:
-    """The resolved settings of every system and seed of a run.
-
-    Raises BadInput where two of them would write into one directory.
-    """
-    problems = []
-    for asked, mark in ((args.system, "{system}"), (args.seed, "{seed}")):
-        for key in ("model_directory", "result_directory"):
-            directory = shared(param)[key]
-            if len(asked) > 1 and mark not in directory:
-                problems.append(
-                    f"{key}: {directory} would be shared by {len(asked)} runs; "
-                    f"put {mark} into it, as in {directory}/{mark}"
-                )
-    if problems:
-        raise BadInput("\n".join(problems))
-    return [
-        for_system(param, system, seed) for system in args.system for seed in args.seed or [None]
-    ]
+def _check_layer(tree: Mapping[Any, Any], name: str, where: str) -> tuple[Layer, list[str]]:
+    systems = system_classes()
+    blocks, problems = {}, []
+    for system in systems:
+        if system in tree:
+            blocks[system], more = _check_block(system, tree[system], where)
+            problems += more
+    submission, more = check_tree(tree.get("submission"), Submission, where, "submission")
+    problems += more
+    rest = {key: value for key, value in tree.items() if key not in (*systems, "submission")}
+    shared, more = check_tree(rest, SharedSettings, where, also=(*systems, "submission"))
+    return Layer(name, shared, blocks, submission), problems + more
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        with path.open("rb") as stream:
-            text = stream.read(LARGEST_CONFIG + 1)
-        if len(text) > LARGEST_CONFIG:
-            raise ValueError(f"larger than {LARGEST_CONFIG} bytes")
-        loader = yaml.SafeLoader(text)
-        node = loader.get_single_node()
-        _count_nodes(node)
-        tree = loader.construct_document(node) if node else None
-    except OSError as error:
-        raise BadInput(f"{path}: cannot read the config ({error.strerror})") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise BadInput(f"{path}: not a YAML file ({re.sub(chr(10), ' ', str(error))})") from None
-    if not isinstance(tree, dict):
-        raise BadInput(f"{path}: expected keys and values, as in baseline.yaml")
-    return tree
-
-
-def _count_nodes(node: yaml.Node | None, within: tuple[yaml.Node, ...] = ()) -> int:
-    """How many values there are, each as often as an alias repeats it; ValueError for too many.
-
-    A few lines of aliases of aliases would fill the memory.
-    """
-    if node in within:
-        raise ValueError("an alias within what it stands for")
-    count = 1
-    for held in getattr(node, "value", ()) if isinstance(node, yaml.CollectionNode) else ():
-        for inner in held if isinstance(held, tuple) else (held,):
-            count += _count_nodes(inner, (*within, node))
-            if count > MOST_VALUES:
-                raise ValueError(f"more than {MOST_VALUES} values, counting what aliases repeat")
-    return count
-
-
-def _problems(tree: dict[Any, Any], schema: dict[str, Any], where: str, at: str = "") -> list[str]:
-    found = []
-    for name, value in tree.items():
-        key = f"{at}{name}"
-        known = schema.get(name, schema.get(ANY))
-        if known is None:
-            found.append(f"{where}: unknown key {key}{nearest(str(name), list(schema))}")
-        elif isinstance(known, Check):
-            try:
-                known.convert(value)
-            except (ValueError, TypeError, OverflowError):
-                found.append(f"{where}: {key} is {value!r}; expected {known.expected}")
-        elif isinstance(value, dict):
-            found += _problems(value, known, where, f"{key}.")
-        elif value is not None:
-            found.append(f"{where}: {key} is {value!r}; expected a block of keys")
-    return found
-
-
-def _converted(tree: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
-    converted = {}
-    for name, value in tree.items():
-        known = schema.get(name, schema.get(ANY))
-        converted[name] = (
-            known.convert(value) if isinstance(known, Check) else _converted(value or {}, known)
-        )
-    return converted
-
-
-def _missing(param: dict[str, Any]) -> list[tuple[str, Check]]:
-    missing = [
-        (key, check)
-        for key, check in SCHEMA.items()
-        if isinstance(check, Check) and key not in param
-    ]
-    for block in ("feature", "fit"):
-        held = param.get(block)
-        missing += [
-            (f"{block}.{key}", check)
-            for key, check in SCHEMA[block].items()
-            if not isinstance(held, dict) or key not in held
-        ]
-    return missing
-
-
-def _nested(key: str, value: Any) -> dict[str, Any]:
-    tree = value
-    for name in reversed(key.split(".")):
-        tree = {name: tree}
-    return tree
-
-
-def _without_choices(block: dict[str, Any]) -> dict[str, Any]:
-    return {
-        key: value for key, value in block.items() if key not in ("release", "releases", "machines")
+def _check_block(system: str, tree: Any, where: str) -> tuple[dict[str, Any], list[str]]:
+    kind = system_classes()[system]
+    rest = dict(tree) if isinstance(tree, dict) else tree
+    chosen = {
+        key: rest.pop(key)
+        for key in ("machines", "releases")
+        if isinstance(rest, dict) and key in rest
     }
+    also = ("machines", *(["releases"] if kind.releases else []))
+    checked, problems = check_tree(rest, kind, where, system, NOT_IN_BLOCKS, also)
+    inner = {*NOT_IN_BLOCKS, "release"}
+    if "machines" in chosen:
+        at = f"{system}.machines"
+        checked["machines"], more = check_named(chosen["machines"], kind, where, at, inner)
+        problems += more
+    releases = chosen.get("releases") or {}
+    if not isinstance(releases, dict):
+        return checked, [*problems, f"{where}: {system}.releases is no block of keys"]
+    for name, block in releases.items():
+        at = f"{system}.releases.{name}"
+        if name not in kind.releases:
+            problems.append(f"{where}: unknown key {at}{nearest(str(name), list(kind.releases))}")
+            continue
+        own = dict(block) if isinstance(block, dict) else block
+        machines = own.pop("machines", None) if isinstance(own, dict) else None
+        values, more = check_tree(own, kind, where, at, inner, ("machines",))
+        named, still = check_named(machines, kind, where, f"{at}.machines", inner)
+        checked.setdefault("releases", {})[name] = {**values, "machines": named}
+        problems += more + still
+    return checked, problems
 
 
-def _merge(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    merged = dict(under)
-    for name, value in over.items():
-        below = merged.get(name)
-        if isinstance(below, dict) and (isinstance(value, dict) or value is None):
-            merged[name] = _merge(below, value or {})
-        else:
-            merged[name] = value
-    return merged
+def _flat(tree: Mapping[str, Any], at: tuple[str, ...] = ()) -> Values:
+    values: Values = {}
+    for name, value in tree.items():
+        inner = isinstance(value, dict)
+        values |= _flat(value, (*at, name)) if inner else {(*at, name): value}
+    return values
+
+
+def _nested(values: Values) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for (*blocks, name), value in values.items():
+        inner = tree
+        for block in blocks:
+            inner = inner.setdefault(block, {})
+        inner[name] = value
+    return tree

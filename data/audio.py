@@ -7,10 +7,11 @@ import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from core.system_settings import Feature
 from data.csv_signals import read_signal
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ def _brief(error: Exception) -> str:
     return str(error).split(": ")[-1].strip(" .")
 
 
-def log_mel(y: np.ndarray, feature: dict[str, Any]) -> np.ndarray:
+def log_mel(y: np.ndarray, feature: Feature) -> np.ndarray:
     """The log-mel energies of a clip, in decibels, by librosa.
 
     With the shared settings these are the official ones (DCASE2022 baseline release): Slaney's mel
@@ -127,22 +128,22 @@ def log_mel(y: np.ndarray, feature: dict[str, Any]) -> np.ndarray:
         warnings.filterwarnings("ignore", "n_fft=.* is too large")  # such clips are told otherwise
         mel = librosa.feature.melspectrogram(
             y=y,
-            sr=feature["sample_rate"],
-            n_fft=feature["n_fft"],
-            hop_length=feature["hop_length"],
-            n_mels=feature["n_mels"],
-            power=feature["power"],
-            pad_mode=feature["pad_mode"],
-            htk=feature["mel_scale"] == "htk",
-            norm=None if feature["mel_norm"] == "none" else feature["mel_norm"],
+            sr=feature.sample_rate,
+            n_fft=feature.n_fft,
+            hop_length=feature.hop_length,
+            n_mels=feature.n_mels,
+            power=feature.power,
+            pad_mode=feature.pad_mode,
+            htk=feature.mel_scale == "htk",
+            norm=None if feature.mel_norm == "none" else feature.mel_norm,
         )
-    levels = 20.0 / feature["power"] * np.log10(np.maximum(mel, feature["floor"]))
-    if feature["top_db"]:
-        levels = np.maximum(levels, levels.max() - feature["top_db"])
+    levels = 20.0 / feature.power * np.log10(np.maximum(mel, feature.floor))
+    if feature.top_db:
+        levels = np.maximum(levels, levels.max() - feature.top_db)
     return np.ascontiguousarray(levels.T, np.float32)
 
 
-def file_to_vectors(path: str | Path, feature: dict[str, Any]) -> np.ndarray:
+def file_to_vectors(path: str | Path, feature: Feature) -> np.ndarray:
     """Frame-stacked log-mel of one clip, as the official code makes it: for looking and checking.
 
     Training and scoring never build this array; they cut the same windows in the compiled step.
@@ -151,9 +152,9 @@ def file_to_vectors(path: str | Path, feature: dict[str, Any]) -> np.ndarray:
     -------
     (n_vectors, n_frames * n_mels) float32; vector t is frames t..t + n_frames - 1, frame-major
     """
-    y, _ = file_load(path, feature["channel"])
+    y, _ = file_load(path, feature.channel)
     frames = log_mel(y, feature)
-    if len(frames) < feature["n_frames"]:
-        return np.empty((0, feature["n_frames"] * feature["n_mels"]), np.float32)
-    windows = np.lib.stride_tricks.sliding_window_view(frames, feature["n_frames"], axis=0)
+    if len(frames) < feature.n_frames:
+        return np.empty((0, feature.n_frames * feature.n_mels), np.float32)
+    windows = np.lib.stride_tricks.sliding_window_view(frames, feature.n_frames, axis=0)
     return windows.transpose(0, 2, 1).reshape(len(windows), -1)

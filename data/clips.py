@@ -12,9 +12,9 @@ import csv
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from core.errors import BadInput, nearest
+from core.system_settings import SystemSettings
 
 TEST_FOLDERS = ("test", "source_test", "target_test")
 
@@ -97,12 +97,12 @@ def _is_text(name: str) -> bool:
     return not re.search("[\ud800-\udfff]", name)
 
 
-def dataset_directory(param: dict[str, Any], mode: str) -> Path:
+def dataset_directory(param: SystemSettings, mode: str) -> Path:
     """The dataset of a mode: dev_directory or eval_directory."""
-    return Path(param[f"{mode}_directory"])
+    return getattr(param, f"{mode}_directory")
 
 
-def select_machines(param: dict[str, Any], mode: str, wanted: list[str]) -> list[str]:
+def select_machines(param: SystemSettings, mode: str, wanted: list[str]) -> list[str]:
     """The machine types of a dataset: its folders, in the order of their names.
 
     Parameters
@@ -142,7 +142,7 @@ def select_machines(param: dict[str, Any], mode: str, wanted: list[str]) -> list
 
 
 def list_clips(
-    param: dict[str, Any], mode: str, machine_type: str, folders: tuple[str, ...]
+    param: SystemSettings, mode: str, machine_type: str, folders: tuple[str, ...]
 ) -> tuple[list[Clip], list[tuple[Path, str]]]:
     """The clips of one machine type in some of its folders, in the official order.
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from core.errors import BadInput
 from core.files import save_csv
 from core.log import logger
+from core.system_settings import SystemSettings
 from data.clips import Clip, dataset_directory, list_clips, shown
 from data.csv_signals import holds_signals, list_signals
 from data.frame_cache import load_frames
@@ -16,7 +16,7 @@ from data.frames import Frames
 
 
 def read_clips(
-    param: dict[str, Any],
+    param: SystemSettings,
     mode: str,
     machine_types: str | Sequence[str],
     folders: tuple[str, ...],
@@ -37,7 +37,7 @@ def read_clips(
             found, problems = list_signals(home, folders)
         else:
             found, problems = list_clips(param, mode, name, folders)
-            if folders == ("train",) and param["fit"].get("deval"):
+            if folders == ("train",) and param.trains_on_both_datasets():
                 more, unnamed = _other_clips(param, mode, name, folders)
                 found, problems = found + more, problems + unnamed
         clips += found
@@ -56,7 +56,7 @@ def read_clips(
 
 
 def _other_clips(
-    param: dict[str, Any], mode: str, machine_type: str, folders: tuple[str, ...]
+    param: SystemSettings, mode: str, machine_type: str, folders: tuple[str, ...]
 ) -> tuple[list[Clip], list[tuple[Path, str]]]:
     other = "eval" if mode == "dev" else "dev"
     home = dataset_directory(param, other) / machine_type / folders[0]

@@ -19,6 +19,7 @@ from core.arrays import LARGEST_JSON, read_json
 from core.errors import BadInput
 from core.files import save_json, sweep, whole_file
 from core.log import progress_bar
+from core.system_settings import Feature, SystemSettings
 from data.audio import file_header, file_load, log_mel
 from data.clips import Clip
 from data.frames import Frames
@@ -37,7 +38,7 @@ _BROKEN = (OSError, ValueError, EOFError, SyntaxError, tokenize.TokenError)  # o
 
 
 def load_frames(
-    clips: Sequence[Clip], param: dict[str, Any], jobs: int | None = None, title: str = ""
+    clips: Sequence[Clip], param: SystemSettings, jobs: int | None = None, title: str = ""
 ) -> tuple[Frames, list[tuple[Path, str]]]:
     """The frames of clips, from the cache where it holds them, else extracted in parallel.
 
@@ -59,11 +60,11 @@ def load_frames(
     """
     from filelock import FileLock
 
-    feature, cache = param["feature"], Path(param["cache_directory"])
-    waveform = feature["input"] == "waveform"
+    feature, cache = param.feature, param.cache_directory
+    waveform = feature.input == "waveform"
     makes = {
         key: value
-        for key, value in feature.items()
+        for key, value in feature.model_dump().items()
         if (key in SAMPLE_KEYS if waveform else key not in WINDOW_KEYS)
     }
     key = cache_key([CACHE_VERSION, makes], [clip.path for clip in clips])
@@ -83,20 +84,20 @@ def load_frames(
     kept, array = found
     count = np.array(kept["count"], np.int64)
     problems = dict(kept["problems"])
-    short = np.flatnonzero(count < feature["n_frames"]).tolist()
+    short = np.flatnonzero(count < feature.n_frames).tolist()
     if waveform and clips and len(short) == len(clips) > len(problems):
         longest = int(np.argmax(count))
         raise BadInput(
-            f"{title}: a segment of feature.n_frames ({feature['n_frames']} samples) is longer "
+            f"{title}: a segment of feature.n_frames ({feature.n_frames} samples) is longer "
             f"than every clip; the longest, {clips[longest].path}, has {count[longest]}"
         )
     # A waveform is filled up with zeros.
     for index in [] if waveform else short:
-        at_least = (feature["n_frames"] - 1) * feature["hop_length"] / feature["sample_rate"]
+        at_least = (feature.n_frames - 1) * feature.hop_length / feature.sample_rate
         problems.setdefault(
             index,
             f"is too short: {count[index]} frames, and one window takes "
-            f"{feature['n_frames']} (at least {at_least:.3g} s)",
+            f"{feature.n_frames} (at least {at_least:.3g} s)",
         )
     frames = Frames(array, tuple(clips), np.cumsum(count) - count, count)
     usable = [index not in problems for index in range(len(clips))]
@@ -289,7 +290,7 @@ def _frames(task: Task, makes: dict[str, Any]) -> Iterator[np.ndarray | str]:
     for _, path, _, count in task:
         try:
             y, _ = file_load(path, makes["channel"])
-            frames = y[:, None] if makes["input"] == "waveform" else log_mel(y, makes)
+            frames = y[:, None] if makes["input"] == "waveform" else log_mel(y, Feature(**makes))
             yield frames if len(frames) == count else "ends before its header says"
         except ValueError as problem:
             yield str(problem)

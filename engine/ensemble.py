@@ -19,7 +19,7 @@ from core.arrays import read_json
 from core.errors import BadInput, nearest
 from core.files import save_json
 from core.log import logger, setup_log
-from core.schema import SYSTEMS
+from core.system_settings import SystemSettings, system_classes
 from data.clips import Clip
 from engine import results
 from evaluation.metrics import SectionResult
@@ -76,12 +76,12 @@ def parse(text: str) -> Ensemble:
     weights: dict[str, float] = {}
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name) or not listed:
         raise argparse.ArgumentTypeError(f"'{text}' is not of the form NAME=ae:0.5,idnn:0.5")
-    if name.lower() in (*SYSTEMS, "all"):
+    if name.lower() in (*system_classes(), "all"):
         raise argparse.ArgumentTypeError(f"{name} is a system's name; give the ensemble another")
     for part in listed.split(","):
         system, _, weight = part.partition(":")
-        if system not in SYSTEMS:
-            hint = nearest(system, list(SYSTEMS))
+        if system not in system_classes():
+            hint = nearest(system, list(system_classes()))
             raise argparse.ArgumentTypeError(f"{name}: there is no system '{system}'{hint}")
         if system in weights:
             raise argparse.ArgumentTypeError(f"{name}: {system} is in it twice")
@@ -183,7 +183,7 @@ def combine(members: Mapping[str, Scored], weights: Mapping[str, float], norm: s
 
 
 def save(
-    param: dict[str, Any],
+    param: SystemSettings,
     ensemble: Ensemble,
     norm: str,
     mode: str,
@@ -199,7 +199,7 @@ def save(
     members : system → machine type → its scores
     truth : as of `results.conclude`
     """
-    directory = Path(param["result_directory"])
+    directory = param.result_directory
     setup_log(directory)
     judged: list[SectionResult] = []
     used = {}
@@ -217,7 +217,7 @@ def save(
     if not used:
         return []
     results.conclude(param, judged, used, truth)
-    made = {"weights": ensemble.weights, "norm": norm, "seed": param["seed"]}
+    made = {"weights": ensemble.weights, "norm": norm, "seed": param.seed}
     save_json(directory / RECORD, {**read_record(directory), mode: made})
     return judged
 
@@ -227,7 +227,7 @@ def read_record(directory: Path) -> dict[str, Any]:
     path = directory / RECORD
     try:
         record = read_json(path)
-        if all(set(made["weights"]) <= set(SYSTEMS) for made in record.values()):
+        if all(set(made["weights"]) <= set(system_classes()) for made in record.values()):
             return record
     except FileNotFoundError:
         return {}

@@ -9,7 +9,6 @@ import os
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from core.errors import BadInput
@@ -48,7 +47,7 @@ def engine(args: argparse.Namespace, params: Sequence[dict[str, Any]]) -> Iterat
 
 
 def _places(params: Sequence[dict[str, Any]], *keys: str) -> list[str]:
-    return sorted({str(Path(param[key]).absolute()) for param in params for key in keys})
+    return sorted({str(getattr(param, key).absolute()) for param in params for key in keys})
 
 
 @contextlib.contextmanager

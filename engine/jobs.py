@@ -21,6 +21,7 @@ from typing import Any, NamedTuple, Protocol
 
 from core.errors import BadInput, Together
 from core.log import into_file, logger, progress_bar, setup_log
+from core.system_settings import SystemSettings
 
 ATTEMPTS = 2
 
@@ -43,14 +44,14 @@ class Unit(NamedTuple):
     name: str
     title: str
     log: str
-    param: dict[str, Any]
+    param: SystemSettings
     work: Callable[..., None]
     given: tuple[Any, ...]
     here: tuple[Any, ...] = ()
 
     @property
     def directory(self) -> Path:
-        return Path(self.param["result_directory"])
+        return self.param.result_directory
 
     @property
     def log_path(self) -> Path:
@@ -63,8 +64,8 @@ class Unit(NamedTuple):
 
     def elsewhere(self) -> Unit:
         """What a worker gets, who may stand in another directory."""
-        places = {key: str(Path(self.param[key]).absolute()) for key in DIRECTORIES}
-        return self._replace(param={**self.param, **places}, here=())
+        places = {key: getattr(self.param, key).absolute() for key in DIRECTORIES}
+        return self._replace(param=self.param.with_values(places), here=())
 
 
 class Outcome(NamedTuple):

@@ -13,6 +13,7 @@ import numpy as np
 from core.errors import BadInput
 from core.files import save_csv
 from core.log import logger
+from core.system_settings import SystemSettings
 from data.clip_names import Clip as NamedClip
 from data.clip_names import clip_key
 from data.clips import Clip
@@ -90,7 +91,7 @@ def with_truth(
 
 
 def save(
-    param: dict[str, Any],
+    param: SystemSettings,
     machine_type: str,
     clips: Sequence[Clip],
     scores: np.ndarray,
@@ -116,14 +117,14 @@ def save(
         held = list(of_section)
         fitted = thresholds.get(section) or thresholds.get(ALL_SECTIONS)
         decided = [int(score > fitted["threshold"]) for _, score in held] if fitted else None
-        _write(Path(param["result_directory"]), machine_type, held, decided)
+        _write(param.result_directory, machine_type, held, decided)
         if all(clip.label for clip, _ in held):
-            judged.append(_evaluate(machine_type, section, held, decided, param["max_fpr"]))
+            judged.append(_evaluate(machine_type, section, held, decided, param.max_fpr))
     return judged
 
 
 def conclude(
-    param: dict[str, Any],
+    param: SystemSettings,
     judged: Sequence[SectionResult],
     thresholds: dict[str, dict[str, dict[str, Any]]],
     truth: bool = False,
@@ -132,7 +133,7 @@ def conclude(
 
     With truth, what the published evaluators give beside: see `evaluator_table`.
     """
-    directory = Path(param["result_directory"])
+    directory = param.result_directory
     save_csv(
         directory / "thresholds.csv",
         [THRESHOLD_COLUMNS]
@@ -145,9 +146,9 @@ def conclude(
     if judged:
         for warning in undefined_warnings(judged):
             logger.warning("%s", warning)
-        more = evaluator_2022.rows(judged, param["max_fpr"]) if truth else ()
-        write_result_csv(directory / param["result_file"], judged, more)
-        if truth and (means := evaluator_2022.text(judged, param["max_fpr"])):
+        more = evaluator_2022.rows(judged, param.max_fpr) if truth else ()
+        write_result_csv(directory / param.result_file, judged, more)
+        if truth and (means := evaluator_2022.text(judged, param.max_fpr)):
             logger.info("\n%s", means)
         logger.info("\n%s\n", format_table(judged))
     logger.info("results -> %s", directory)
@@ -190,7 +191,7 @@ def comparison(judged: Mapping[str, Sequence[SectionResult]]) -> str:
 
 
 def save_all_scores(
-    param: dict[str, Any], scored: Sequence[tuple[Sequence[Clip], dict[str, np.ndarray]]]
+    param: SystemSettings, scored: Sequence[tuple[Sequence[Clip], dict[str, np.ndarray]]]
 ) -> None:
     """Write every score of a system that has several: `all_scores.csv`, `all_scores_hmean.csv`.
 
@@ -204,7 +205,7 @@ def save_all_scores(
     param : the settings; the files go to `result_directory`
     scored : for each machine type its clips and `System.extra_scores` of them
     """
-    directory = Path(param["result_directory"])
+    directory = param.result_directory
     columns = list(dict.fromkeys(name for _, scores in scored for name in scores))
     if not columns:
         return
@@ -217,7 +218,7 @@ def save_all_scores(
         ]
         if not all(clip.label for clip in clips):
             continue
-        means = {name: _mean_metric(clips, scores[name], param["max_fpr"]) for name in columns}
+        means = {name: _mean_metric(clips, scores[name], param.max_fpr) for name in columns}
         best = max(means, key=lambda name: np.nan_to_num(means[name], nan=-1))
         for name, mean in means.items():
             note = "chosen on test labels, as published" if name == best else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,6 +12,7 @@ import keras_model
 from core.arrays import read_arrays
 from core.files import whole_file
 from core.log import logger
+from core.system_settings import SystemSettings
 from data import frame_cache
 from data.frames import Frames
 from models import saved
@@ -22,7 +23,6 @@ KEPT_VERSION = 1  # raise when the same model and clips would give other scores
 AFTERWARDS = (
     *("dev_directory", "eval_directory", "model_directory", "result_directory"),
     *("cache_directory", "result_file", "decision_threshold", "threshold_scope", "max_fpr"),
-    *("machines", "given", "submission"),
 )
 
 
@@ -47,7 +47,7 @@ class Scores(NamedTuple):
 
 def score(
     model: Path,
-    param: dict[str, Any],
+    param: SystemSettings,
     machine_type: str,
     frames: Frames,
     training: Frames | None,
@@ -74,7 +74,7 @@ def score(
         return _joined(found)
     keras_model.clear_session()
     trained = keras_model.load_model(model, param, training, machine_type)
-    title = f"{param['system']} {machine_type}"
+    title = f"{param.system} {machine_type}"
     for number, (place, part) in enumerate(zip(places, parts, strict=True)):
         if found[number] is None:
             found[number] = _score(trained, part.narrowed(), title)
@@ -117,15 +117,15 @@ def _joined(parts: Sequence[Scores]) -> Scores:
     return parts[0]._replace(of_clips=of_clips, extra=extra)
 
 
-def _place(model: Path, param: dict[str, Any], frames: Frames, training: Frames | None) -> Path:
-    settings = {key: value for key, value in param.items() if key not in AFTERWARDS}
+def _place(model: Path, param: SystemSettings, frames: Frames, training: Frames | None) -> Path:
+    settings = param.model_dump(mode="json", exclude=set(AFTERWARDS))
     files = [
         *saved.files_of(model),
         *(clip.path for clip in frames.clips),
         *(clip.path for clip in (training.clips if training else ())),
     ]
     key = frame_cache.cache_key([KEPT_VERSION, settings], files)
-    return Path(param["cache_directory"]) / f"scores_{key}.npz"
+    return param.cache_directory / f"scores_{key}.npz"
 
 
 def _read(place: Path, n_clips: int) -> Scores | None:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import keras_model
-from core import settings
 from core.errors import BadInput, Together
 from core.log import logger, setup_log
+from core.system_settings import SystemSettings
 from data import clips
 from data.dataset import read_clips, report_bad_clips
 from data.frames import Cached, Frames
@@ -24,7 +24,7 @@ class Test(NamedTuple):
     the clips that its thresholds are fitted to."""
 
     machine_type: str
-    param: dict[str, Any]
+    param: SystemSettings
     model: Path
     frames: Frames
     training: Frames | None
@@ -42,10 +42,10 @@ def plan(
             raise BadInput("--ground-truth is for -e: development clips bear their labels")
         truth = results.read_truth(args.ground_truth) if args.ground_truth else None
     for of_system in params:
-        setup_log(Path(of_system["result_directory"]))
+        setup_log(of_system.result_directory)
         tests: list[Test] = []
         for machine_type in clips.select_machines(of_system, args.mode, args.machine):
-            param = settings.for_machine(of_system, machine_type)
+            param = of_system.for_machine(machine_type)
             with problems:
                 param = saved.as_imported(param, machine_type, args.mode)
                 model = saved.usable_model(param, machine_type, args.mode)
@@ -68,11 +68,11 @@ def plan(
                     )
                 tests.append(Test(machine_type, param, model, frames, training))
                 check_sections(param, tests[-1])
-                if any(param["system"] in made.weights for made in args.ensemble):
+                if any(param.system in made.weights for made in args.ensemble):
                     saved.check_named(model, machine_type, training)
         planned.append((of_system, tests))
     problems.stop()
-    report_bad_clips(bad, Path(params[0]["result_directory"]), args.skip_bad)
+    report_bad_clips(bad, params[0].result_directory, args.skip_bad)
     return planned
 
 
@@ -94,9 +94,9 @@ def score_elsewhere(
         unit
         for param, tests in planned
         for test in tests
-        for unit in slices_of(test, args, f"{param['system']} seed {param['seed']}")
+        for unit in slices_of(test, args, f"{param.system} seed {param.seed}")
     ]
-    return {unit.param["result_directory"] for unit in run(todo, engine, problems)}
+    return {unit.param.result_directory for unit in run(todo, engine, problems)}
 
 
 def slices_of(test: Test, args: argparse.Namespace, title: str) -> list[Unit]:
@@ -118,7 +118,7 @@ def slices_of(test: Test, args: argparse.Namespace, title: str) -> list[Unit]:
 
 
 def score(
-    param: dict[str, Any],
+    param: SystemSettings,
     mode: str,
     machine_type: str,
     model: str,
@@ -133,7 +133,7 @@ def score(
 
 
 def training_clips(
-    param: dict[str, Any], mode: str, machine_type: str, jobs: int | None
+    param: SystemSettings, mode: str, machine_type: str, jobs: int | None
 ) -> tuple[Frames | None, list[tuple[Path, str]]]:
     """What an official model was trained on, where it is present, as `frame_cache.read_clips`."""
     if (clips.dataset_directory(param, mode) / machine_type / "train").is_dir():
@@ -145,7 +145,7 @@ def training_clips(
     return None, []
 
 
-def check_sections(param: dict[str, Any], test: Test) -> None:
+def check_sections(param: SystemSettings, test: Test) -> None:
     """Raise BadInput for a section with test clips that its system or threshold cannot take."""
     if not saved.is_official(test.model):
         known = saved.trained_sections(test.model, param)
@@ -159,7 +159,7 @@ def check_sections(param: dict[str, Any], test: Test) -> None:
     with problems:
         keras_model.check_sections(param, test.machine_type, known, scored)
     with problems:
-        if fitted and unknown and param["threshold_scope"] == "section":
+        if fitted and unknown and param.threshold_scope == "section":
             raise BadInput(
                 f"{test.machine_type}: {', '.join(unknown)} has test clips but no training clips "
                 "to fit a threshold to; add them and train again, or set threshold_scope: "

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import keras_model
-from core import settings
 from core.errors import Together
 from core.files import save_csv, whole_file
 from core.log import logger, setup_log
+from core.system_settings import SystemSettings
 from data import clips
 from data.dataset import read_clips, report_bad_clips
 from data.frames import Frames
@@ -47,10 +47,10 @@ def plan(args: argparse.Namespace, params: Sequence[dict[str, Any]]) -> list[job
     """
     todo, bad, problems = [], [], Together()
     for of_system in params:
-        setup_log(Path(of_system["result_directory"]))
+        setup_log(of_system.result_directory)
         machine_types = clips.select_machines(of_system, args.mode, args.machine)
         for name, together in saved.training_units(of_system, machine_types):
-            param = settings.for_machine(of_system, name)
+            param = of_system.for_machine(name)
             with problems:
                 frames, unusable = read_clips(param, args.mode, together, ("train",), args.jobs)
                 bad += unusable
@@ -65,17 +65,17 @@ def plan(args: argparse.Namespace, params: Sequence[dict[str, Any]]) -> list[job
                     saved.check_trained(found, param, frames.clips)
                 logger.info("%s: there is a model already, %s", name, found)
     problems.stop()
-    report_bad_clips(bad, Path(params[0]["model_directory"]), args.skip_bad)
+    report_bad_clips(bad, params[0].model_directory, args.skip_bad)
     return todo
 
 
 def unit(
-    param: dict[str, Any], mode: str, name: str, together: list[str], frames: Frames
+    param: SystemSettings, mode: str, name: str, together: list[str], frames: Frames
 ) -> jobs.Unit:
     """The training of one network: its name (a machine type, or all) and its machine types."""
     return jobs.Unit(
         f"{name}: {len(frames.clips)} clips",
-        f"{param['system']} seed {param['seed']} {name}",
+        f"{param.system} seed {param.seed} {name}",
         f"train_{mode}_{name}",
         param,
         train,
@@ -85,7 +85,7 @@ def unit(
 
 
 def train(
-    param: dict[str, Any],
+    param: SystemSettings,
     mode: str,
     name: str,
     together: list[str],
@@ -99,13 +99,13 @@ def train(
         frames, _ = read_clips(param, mode, together, ("train",), jobs=1)
     keras_model.clear_session()
     classes = keras_model.class_names(param, frames.clips)
-    system = keras_model.get_model(param, classes, param["fit"]["precision"])
+    system = keras_model.get_model(param, classes, param.fit.precision)
     stem = saved.model_stem(param, name, mode)
     resume = keras_model.interrupted(stem, param, frames.clips)
-    history = system.train(frames, f"{param['system']} {name}", resume)
+    history = system.train(frames, f"{param.system} {name}", resume)
     system = keras_model.in_float32(system)
     scores = system.score(frames)
-    keras_model.check_finite(scores, frames.clips, f"{param['system']} {name}")
+    keras_model.check_finite(scores, frames.clips, f"{param.system} {name}")
     thresholds = fit_thresholds(scores, classes, param, name)
     save_history(stem.with_name(stem.name.replace("model_", "history_", 1)), history)
     keras_model.save_model(stem, system, param, frames.clips, scores, thresholds)

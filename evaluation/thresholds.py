@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from core.log import logger
+from core.system_settings import SystemSettings
 
 FEWEST_TO_FIT = 10  # scores below which three gamma parameters mean nothing
 # Where a gamma fit and its scores still agree, beside what chance does to few scores (the 1 %
@@ -95,7 +96,7 @@ def imported_threshold(
 def fit_thresholds(
     scores: np.ndarray,
     sections: Sequence[str],
-    param: dict[str, Any],
+    param: SystemSettings,
     machine_type: str,
     distribution: tuple[float, float, float] | None = None,
 ) -> dict[str, dict[str, Any]]:
@@ -117,14 +118,14 @@ def fit_thresholds(
     stands under ALL_SECTIONS; empty without scores
     """
     if distribution:
-        return {ALL_SECTIONS: imported_threshold(scores, distribution, param["decision_threshold"])}
+        return {ALL_SECTIONS: imported_threshold(scores, distribution, param.decision_threshold)}
     sections = np.asarray(sections)
     chosen = {name: sections == name for name in sorted(set(sections.tolist()))}
-    if param["threshold_scope"] == "machine_type" and chosen:
+    if param.threshold_scope == "machine_type" and chosen:
         chosen = {ALL_SECTIONS: np.ones(len(scores), bool)}
     thresholds = {}
     for name, members in chosen.items():
-        fitted = decision_threshold(scores[members], param["decision_threshold"])
+        fitted = decision_threshold(scores[members], param.decision_threshold)
         if fitted["method"] != "gamma":
             logger.warning(
                 "%s %s: SciPy's gamma fit does not describe the %d training scores; "

@@ -40,7 +40,7 @@ from sklearn.neighbors import LocalOutlierFactor, NearestNeighbors
 
 from core.errors import BadInput
 from core.log import logger, progress_bar
-from core.schema import AEGAN_AD_SCORES
+from core.system_settings import AEGAN_AD_SCORES, SystemSettings
 from data.frames import Frames
 from models.base import System
 from models.callbacks import Resume
@@ -84,15 +84,15 @@ class AEGANAD(System):
 
     drop_last = True
 
-    def __init__(self, param: dict[str, Any], sections: list[str]):
+    def __init__(self, param: SystemSettings, sections: list[str]):
         super().__init__(param, sections)
         _check_size(param)
-        size, shape = self.n_frames, param["network"]
+        size, shape = self.n_frames, param.network
         self.encoder = encoder(size, shape)
         self.decoder = decoder(size, shape)
         self.discriminator = discriminator(size, shape)
         self.critic_optimizer = self.optimizer_of_fit()
-        self.draws = keras.random.SeedGenerator(param["seed"])
+        self.draws = keras.random.SeedGenerator(param.seed)
         self.batch_of_epoch = tf.Variable(0, trainable=False, dtype=tf.int64)
         self.level_range = tf.Variable([-1.0, 1.0], trainable=False)  # least, greatest, in dB
         self.trackers = {name: keras.metrics.Mean(name) for name in LOSSES}
@@ -107,7 +107,7 @@ class AEGANAD(System):
         return self.decoder(self.encoder(x, training=training), training=training)
 
     def optimizer_of_fit(self) -> keras.optimizers.Optimizer:
-        return Adam(self.param["fit"], torch=True)
+        return Adam(self.param.fit, torch=True)
 
     def generator_variables(self) -> list[keras.Variable]:
         """What the generator's optimiser moves."""
@@ -132,7 +132,7 @@ class AEGANAD(System):
     # Training
 
     @classmethod
-    def check(cls, param: dict[str, Any], machine_type: str, frames: Frames) -> None:
+    def check(cls, param: SystemSettings, machine_type: str, frames: Frames) -> None:
         """Raise BadInput for too few clips, or windows of another size."""
         _check_size(param)
         if len(frames.clips) <= LOF_NEIGHBOURS:
@@ -170,7 +170,7 @@ class AEGANAD(System):
         self.learn_embeddings(frames)
 
     @classmethod
-    def lacks(cls, param: dict[str, Any]) -> str:
+    def lacks(cls, param: SystemSettings) -> str:
         return (
             "the range of the training clips' levels, which all scores need, and their embeddings, "
             f"which the D scores need: none of {', '.join(AEGAN_AD_SCORES)} can be given"
@@ -186,14 +186,14 @@ class AEGANAD(System):
 
     def train_step(self, data: tuple[tf.Tensor, tf.Tensor]) -> dict[str, Any]:
         """One update of the critic and, every ncritic batches of an epoch, of the generator."""
-        fit = self.param["fit"]
+        fit = self.param.fit
         x = self.image(self.cut(self.frames, data[0]))  # (batch, mel, time, 1)
         self.step_of_critic(x)
-        if fit["ncritic"] == 1:
+        if fit.ncritic == 1:
             self.step_of_generator(x)
         else:
             tf.cond(
-                self.batch_of_epoch % fit["ncritic"] == 0,
+                self.batch_of_epoch % fit.ncritic == 0,
                 lambda: self.step_of_generator(x),
                 lambda: None,
             )
@@ -209,7 +209,7 @@ class AEGANAD(System):
             of_fake, _ = self.discriminator(fake, training=True)
             penalty = self.gradient_penalty(x, fake)
             loss = tf.reduce_mean(of_fake) - tf.reduce_mean(of_real)
-            loss += self.param["fit"]["lambda_gp"] * penalty
+            loss += self.param.fit.lambda_gp * penalty
         self.critic_optimizer.apply(tape.gradient(loss, variables), variables)
         self.trackers["d_loss"].update_state(loss)
         self.trackers["gradient_penalty"].update_state(penalty)
@@ -242,17 +242,17 @@ class AEGANAD(System):
         self, x: tf.Tensor, training: bool
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """Mean squared error, feature matching, and the loss they make together."""
-        fit = self.param["fit"]
+        fit = self.param.fit
         fake = self(x, training=training)
         _, of_real = self.discriminator(x, training=training)  # (batch, embedding)
         _, of_fake = self.discriminator(fake, training=training)
         mse = tf.reduce_mean(tf.square(fake - x))
         matching = tf.zeros(())
-        for weight, statistic in ((fit["match_mu"], _mean), (fit["match_sigma"], _deviation)):
+        for weight, statistic in ((fit.match_mu, _mean), (fit.match_sigma, _deviation)):
             if weight:
                 off = statistic(of_fake) - statistic(of_real)
                 matching += weight * tf.reduce_mean(tf.square(off))
-        return mse, matching, mse + fit["feat_match_eff"] * matching
+        return mse, matching, mse + fit.feat_match_eff * matching
 
     def update_generator_trackers(
         self, mse: tf.Tensor, matching: tf.Tensor, loss: tf.Tensor
@@ -270,7 +270,7 @@ class AEGANAD(System):
     # Scoring
 
     def score(self, frames: Frames) -> np.ndarray:
-        return self.extra_scores(frames)[self.param["score"]]
+        return self.extra_scores(frames)[self.param.score]
 
     def extra_scores(self, frames: Frames) -> dict[str, np.ndarray]:
         """All nineteen scores: name → (n_clips,) float64."""
@@ -360,7 +360,7 @@ class AEGANAD(System):
         """Those of the score that is asked for now; the model may have been saved with another."""
         if self.scores_of_training is None:
             return saved
-        return self.scores_of_training[:, AEGAN_AD_SCORES.index(self.param["score"])]
+        return self.scores_of_training[:, AEGAN_AD_SCORES.index(self.param.score)]
 
     def published(self) -> dict[str, tuple[keras.Variable, tuple[int, ...] | None]]:
         """Names as in the state dicts of the release: netG.Encoder.main.0.weight, ..."""
@@ -388,32 +388,32 @@ def encoder(size: int, shape: dict[str, Any]) -> keras.Model:
         convolution is normalised
     """
     x = keras.Input((size, size, 1))
-    h, index, width, reach = x, 0, shape["ndf"], size // 2
+    h, index, width, reach = x, 0, shape.ndf, size // 2
     while reach >= 4:
         # Of an even side, "same" with a kernel of 4 and a stride of 2 pads 1 at each end.
         h = layers.Conv2D(width, 4, 2, "same", **_kernel(), name=f"main.{index}")(h)
-        if index > 0 or shape["encoder_first_norm"]:
+        if index > 0 or shape.encoder_first_norm:
             index += 1
-            h = _normalised(h, shape["generator_norm"], shape, f"main.{index}")
-        h = _activated(h, shape["encoder_act"])  # (batch, reach, reach, width)
+            h = _normalised(h, shape.generator_norm, shape, f"main.{index}")
+        h = _activated(h, shape.encoder_act)  # (batch, reach, reach, width)
         index, width, reach = index + 2, 2 * width, reach // 2
-    h = layers.Conv2D(shape["nz"], 4, **_kernel(), name=f"main.{index}")(h)  # (batch, 1, 1, nz)
+    h = layers.Conv2D(shape.nz, 4, **_kernel(), name=f"main.{index}")(h)  # (batch, 1, 1, nz)
     return keras.Model(x, h, name="encoder")
 
 
 def decoder(size: int, shape: dict[str, Any]) -> keras.Model:
     """Latent to image, the encoder's mirror; as `encoder`, with `ngf` and `decoder_act`."""
-    z = keras.Input((1, 1, shape["nz"]))
-    width = shape["ngf"] // 2 * size // 4
+    z = keras.Input((1, 1, shape.nz))
+    width = shape.ngf // 2 * size // 4
     h = layers.Conv2DTranspose(width, 4, **_kernel(), name="main.0")(z)  # (batch, 4, 4, width)
-    h = _normalised(h, shape["generator_norm"], shape, "main.1")
-    h = _activated(h, shape["decoder_act"])
+    h = _normalised(h, shape.generator_norm, shape, "main.1")
+    h = _activated(h, shape.decoder_act)
     index, reach = 3, 8
     while reach < size:
         width //= 2
         h = layers.Conv2DTranspose(width, 4, 2, "same", **_kernel(), name=f"main.{index}")(h)
-        h = _normalised(h, shape["generator_norm"], shape, f"main.{index + 1}")
-        h = _activated(h, shape["decoder_act"])  # (batch, reach, reach, width)
+        h = _normalised(h, shape.generator_norm, shape, f"main.{index + 1}")
+        h = _activated(h, shape.decoder_act)  # (batch, reach, reach, width)
         index, reach = index + 3, 2 * reach
     h = layers.Conv2DTranspose(1, 4, 2, "same", **_kernel(), name=f"main.{index}")(h)
     return keras.Model(z, layers.Activation("tanh")(h), name="decoder")  # (batch, size, size, 1)
@@ -425,19 +425,19 @@ def discriminator(size: int, shape: dict[str, Any]) -> keras.Model:
     Parameters as `encoder`, with `discriminator_norm`.
     """
     x = keras.Input((size, size, 1))
-    h, index, width, reach = x, 0, shape["ndf"], size // 2
+    h, index, width, reach = x, 0, shape.ndf, size // 2
     while reach >= 4:
         h = layers.Conv2D(width, 4, 2, "same", **_kernel(), name=f"main.{index}.0")(h)
-        h = _normalised(h, shape["discriminator_norm"], shape, f"main.{index}.1")
-        h = _activated(h, shape["encoder_act"])  # (batch, reach, reach, width)
+        h = _normalised(h, shape.discriminator_norm, shape, f"main.{index}.1")
+        h = _activated(h, shape.encoder_act)  # (batch, reach, reach, width)
         index, width, reach = index + 1, 2 * width, reach // 2
     normal = keras.initializers.RandomNormal(0.0, 0.02)
     h = layers.DepthwiseConv2D(
         4, use_bias=False, depthwise_initializer=normal, name="feat_extract_layer.0"
     )(h)
     embedding = layers.Flatten()(h)  # (batch, width)
-    h = WholeNorm(shape["layer_norm_epsilon"], name="output_layer.0")(embedding)
-    h = _activated(h, shape["encoder_act"])
+    h = WholeNorm(shape.layer_norm_epsilon, name="output_layer.0")(embedding)
+    h = _activated(h, shape.encoder_act)
     # PyTorch's default for a linear layer, which the release leaves as it is.
     bound = embedding.shape[-1] ** -0.5
     value = layers.Dense(
@@ -571,8 +571,8 @@ def generator_scores(distances: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
-def _check_size(param: dict[str, Any]) -> None:
-    frames, mels = param["feature"]["n_frames"], param["feature"]["n_mels"]
+def _check_size(param: SystemSettings) -> None:
+    frames, mels = param.feature.n_frames, param.feature.n_mels
     if frames != mels or frames < 8 or frames & (frames - 1):
         raise BadInput(
             f"feature.n_frames is {frames} and feature.n_mels {mels}; aegan_ad needs both the "
@@ -586,10 +586,10 @@ def _kernel() -> dict[str, Any]:
 
 def _normalised(h: tf.Tensor, kind: str, shape: dict[str, Any], name: str) -> tf.Tensor:
     if kind == "ln":
-        return WholeNorm(shape["layer_norm_epsilon"], name=name)(h)
+        return WholeNorm(shape.layer_norm_epsilon, name=name)(h)
     if kind == "in":
-        return InstanceNorm(shape["batch_norm_epsilon"], name=name)(h)
-    return BatchNorm(shape["batch_norm_momentum"], shape["batch_norm_epsilon"], name=name)(h)
+        return InstanceNorm(shape.batch_norm_epsilon, name=name)(h)
+    return BatchNorm(shape.batch_norm_momentum, shape.batch_norm_epsilon, name=name)(h)
 
 
 def _moments(x: tf.Tensor, axes: list[int]) -> tuple[tf.Tensor, tf.Tensor]:

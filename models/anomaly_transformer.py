@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 from keras import initializers, layers, ops
 
+from core.system_settings import SystemSettings
 from data.frames import Frames
 from models.base import System
 from models.callbacks import Resume
@@ -44,9 +45,9 @@ class AnomalyTransformer(System):
 
     gains_by_xla = True
 
-    def __init__(self, param: dict[str, Any], sections: list[str]):
+    def __init__(self, param: SystemSettings, sections: list[str]):
         super().__init__(param, sections)
-        settings = dict(param["network"])
+        settings = dict(param.network)
         self.k = settings.pop("k")
         self.temperature = settings.pop("temperature")
         self.standardise = settings.pop("standardise")
@@ -101,7 +102,7 @@ class AnomalyTransformer(System):
 
     def callbacks(self) -> list[keras.callbacks.Callback]:
         def halve(epoch: int, logs: dict | None = None) -> None:
-            self.optimizer.learning_rate = self.param["fit"]["lr"] * 0.5 ** max(0, epoch - 1)
+            self.optimizer.learning_rate = self.param.fit.lr * 0.5 ** max(0, epoch - 1)
 
         return [keras.callbacks.LambdaCallback(on_epoch_begin=halve)]
 
@@ -118,8 +119,8 @@ class AnomalyTransformer(System):
             self.deviation.assign(deviation)
 
     @classmethod
-    def lacks(cls, param: dict[str, Any]) -> str:
-        if not param["network"]["standardise"]:
+    def lacks(cls, param: SystemSettings) -> str:
+        if not param.network.standardise:
             return ""
         return (
             "mean and deviation of the training frames (network.standardise), without which no "
@@ -176,11 +177,11 @@ class AnomalyTransformer(System):
         """Names as in the checkpoints of the release: encoder.attn_layers.0.norm1.weight, ..."""
         get = self.network.get_layer
         names = {"embedding.value_embedding.tokenConv.weight": (get("token").kernel, (2, 1, 0))}
-        for number in range(self.param["network"]["n_layers"]):
+        for number in range(self.param.network.n_layers):
             at = f"encoder.attn_layers.{number}"
             attention = get(f"attention_{number}")
             # The release holds a layer norm here that it never applies: taken and let go.
-            width = (self.param["network"]["d_model"],)
+            width = (self.param.network.d_model,)
             for kind in ("weight", "bias"):
                 unused = keras.Variable(np.zeros(width, np.float32), trainable=False)
                 names[f"{at}.attention.norm.{kind}"] = (unused, None)

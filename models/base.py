@@ -13,6 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from core.system_settings import SystemSettings
 from data.frames import Frames
 from models.batches import batches
 from models.callbacks import EpochBar, Finite, Resume
@@ -42,17 +43,17 @@ class System(keras.Model):
     drop_last = False  # whether training leaves out a last batch that is not full
     values_a_batch = 2**22  # of the windows scored at a time: 16 MiB of float32
 
-    def __init__(self, param: dict[str, Any], sections: list[str]):
+    def __init__(self, param: SystemSettings, sections: list[str]):
         super().__init__()
         self.param = param
         self.section_names = list(sections)
-        self.n_frames = param["feature"]["n_frames"]
-        self.n_mels = param["feature"]["n_mels"]
+        self.n_frames = param.feature.n_frames
+        self.n_mels = param.feature.n_mels
         self.on_device = None
         self.built = True  # the networks are functional models, built as they are made
 
     @classmethod
-    def unfit(cls, param: dict[str, Any], trained: list[str], scored: list[str]) -> list[str]:
+    def unfit(cls, param: SystemSettings, trained: list[str], scored: list[str]) -> list[str]:
         """Why this system cannot work so, a line a reason; asked before the long work starts.
 
         Parameters
@@ -76,12 +77,12 @@ class System(keras.Model):
         raise NotImplementedError
 
     @classmethod
-    def check(cls, param: dict[str, Any], machine_type: str, frames: Frames) -> None:
+    def check(cls, param: SystemSettings, machine_type: str, frames: Frames) -> None:
         """Raise BadInput where the settings or the clips are not such as the system trains on."""
 
     def optimizer_of_fit(self) -> keras.optimizers.Optimizer:
         """Adam with the settings of the `fit` block."""
-        return Adam(self.param["fit"])
+        return Adam(self.param.fit)
 
     def cut(self, frames: tf.Tensor, starts: tf.Tensor) -> tf.Tensor:
         """The windows at some rows of the frames: (batch,) → (batch, n_frames, n_mels)."""
@@ -144,27 +145,27 @@ class System(keras.Model):
         ------
         BadInput : where a loss is not finite.
         """
-        fit, feature = self.param["fit"], self.param["feature"]
-        starts, owner = self.windows(frames, feature["n_hop_frames"])
+        fit, feature = self.param.fit, self.param.feature
+        starts, owner = self.windows(frames, feature.n_hop_frames)
         section = self.section_index(frames)[owner]
-        n_train = int(len(starts) * (1 - fit["validation_split"]))
-        batch = min(fit["batch_size"], n_train)
+        n_train = int(len(starts) * (1 - fit.validation_split))
+        batch = min(fit.batch_size, n_train)
         self.frames = self.resident(frames)
         # Were its variables made within the step, the step would be traced twice.
         self.optimizer.build(self.trainable_variables)
         done = resume.restore(self) if resume else 0
-        if done >= fit["epochs"]:
+        if done >= fit.epochs:
             return resume.history
         steps = n_train // batch if self.drop_last else -(-n_train // batch)
-        self.jit_compile = self.gains_by_xla and steps * fit["epochs"] >= WORTH_COMPILING
-        epochs = range(done, fit["epochs"])
+        self.jit_compile = self.gains_by_xla and steps * fit.epochs >= WORTH_COMPILING
+        epochs = range(done, fit.epochs)
         data, calls = batches(
             starts[:n_train],
             section[:n_train],
             batch,
             epochs,
             self.steps_a_call,
-            self.param["seed"] if fit["shuffle"] else None,
+            self.param.seed if fit.shuffle else None,
             self.drop_last,
         )
         held_out = {}
@@ -176,14 +177,14 @@ class System(keras.Model):
             data,
             steps_per_epoch=calls,
             initial_epoch=done,
-            epochs=fit["epochs"],
+            epochs=fit.epochs,
             shuffle=False,
-            verbose=2 if fit["verbose"] == 2 else 0,
+            verbose=2 if fit.verbose == 2 else 0,
             callbacks=[
                 *self.callbacks(),
                 Finite(title),
                 *([resume] if resume else []),
-                *([EpochBar(title, done)] if fit["verbose"] == 1 else []),
+                *([EpochBar(title, done)] if fit.verbose == 1 else []),
             ],
             **held_out,
         ).history
@@ -256,7 +257,7 @@ class System(keras.Model):
         """Learn from training clips what a published checkpoint lacks beside its weights."""
 
     @classmethod
-    def lacks(cls, param: dict[str, Any]) -> str:
+    def lacks(cls, param: SystemSettings) -> str:
         """What `complete` learns, and no clip can be scored without, in words; empty: nothing."""
         return ""
 

@@ -6,12 +6,11 @@ network in PyTorch; its settings differ in batch normalisation and Adam's epsilo
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 import tensorflow as tf
 from keras import layers
 
+from core.system_settings import SystemSettings
 from models.base import System
 from models.layers import BatchNorm
 
@@ -27,9 +26,9 @@ class DenseAE(System):
     steps_a_call = 64
     mixes_precision = True
 
-    def __init__(self, param: dict[str, Any], sections: list[str]):
+    def __init__(self, param: SystemSettings, sections: list[str]):
         super().__init__(param, sections)
-        self.network = autoencoder(self.n_frames * self.n_mels, **param["network"])
+        self.network = autoencoder(self.n_frames * self.n_mels, **dict(param.network))
         self.compile(self.optimizer_of_fit(), loss="mean_squared_error", jit_compile=False)
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
@@ -61,7 +60,7 @@ class DenseAE(System):
     def published_ae_asd(self) -> dict[str, tuple[keras.Variable, tuple[int, ...] | None]]:
         """Names as in the PyTorch checkpoints of AE-ASD: encoder.3.liner.weight, ..."""
         names = {}
-        depth = len(self.param["network"]["units"]) + 1
+        depth = len(self.param.network.units) + 1
         for index in range(2 * depth - 1):
             number = f"_{index}" if index else ""
             dense = self.network.get_layer(f"dense{number}")

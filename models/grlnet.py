@@ -7,13 +7,12 @@ Detection in Global Long-Term Space", KDD 2022 (arXiv 2202.13245); CavitationDet
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 import numpy as np
 import tensorflow as tf
 from keras import initializers, layers
 
+from core.system_settings import SystemSettings
 from data.frames import Frames
 from models.callbacks import Resume
 from models.layers import Adam, torch_batch_norm
@@ -38,29 +37,31 @@ class GRLNet(WaveformSystem):
 
     values_a_batch = 2**15  # a sample of a segment becomes hundreds of values inside
 
-    def __init__(self, param: dict[str, Any], sections: list[str]):
+    def __init__(self, param: SystemSettings, sections: list[str]):
         super().__init__(param, sections)
-        net, fit = param["network"], param["fit"]
-        length, channels = self.n_frames, net["channels"]
-        self.alpha = net["alpha"]
-        self.adversarial = net["adversarial_training_factor"]
-        self.comprehensive = net["comprehensive_output_factor"]
-        self.regional = generator(length, channels, net["kernel_regional"], "regional")
-        self.local = generator(length, channels, net["kernel_local"], "local")
-        self.discriminator = discriminator(length, channels, net["kernel_discriminator"])
-        self.seeds = keras.random.SeedGenerator(param["seed"])
+        net, fit = param.network, param.fit
+        length, channels = self.n_frames, net.channels
+        self.alpha = net.alpha
+        self.adversarial = net.adversarial_training_factor
+        self.comprehensive = net.comprehensive_output_factor
+        self.regional = generator(length, channels, net.kernel_regional, "regional")
+        self.local = generator(length, channels, net.kernel_local, "local")
+        self.discriminator = discriminator(length, channels, net.kernel_discriminator)
+        self.seeds = keras.random.SeedGenerator(param.seed)
         self.means = [keras.metrics.Mean(name=name) for name in LOSSES]
         self.of_local = Adam(fit, torch=True)
-        self.of_discriminator = Adam({**fit, "lr": fit["lr_discriminator"]}, torch=True)
+        self.of_discriminator = Adam(
+            fit.model_copy(update={"lr": fit.lr_discriminator}), torch=True
+        )
         self.compile(Adam(fit, torch=True), jit_compile=False)
 
     @classmethod
-    def unfit(cls, param: dict[str, Any], trained: list[str], scored: list[str]) -> list[str]:
-        net, length = param["network"], param["feature"]["n_frames"]
+    def unfit(cls, param: SystemSettings, trained: list[str], scored: list[str]) -> list[str]:
+        net, length = param.network, param.feature.n_frames
         left = length
-        for _ in net["channels"]:
-            left = (left - net["kernel_discriminator"]) // 2 + 1
-        if min(left, length - 4 * (max(net["kernel_regional"], net["kernel_local"]) - 1)) > 0:
+        for _ in net.channels:
+            left = (left - net.kernel_discriminator) // 2 + 1
+        if min(left, length - 4 * (max(net.kernel_regional, net.kernel_local) - 1)) > 0:
             return []
         return [
             f"feature.n_frames is {length}: too few samples for the network's kernels; raise it"
@@ -136,7 +137,7 @@ class GRLNet(WaveformSystem):
 
     def windows(self, frames: Frames, hop: int) -> tuple[np.ndarray, np.ndarray]:
         """Segments are as far apart in scoring as in training."""
-        return super().windows(frames, self.param["feature"]["n_hop_frames"])
+        return super().windows(frames, self.param.feature.n_hop_frames)
 
     def window_scores(self, windows: tf.Tensor, section: tf.Tensor) -> tf.Tensor:
         of_regional, of_local, of_real = (tf.sigmoid(judged) for judged in self(windows)[2:])

@@ -8,12 +8,11 @@ Quirk followed: of an even number of frames the one after the middle is left out
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 import tensorflow as tf
 from keras import layers
 
+from core.system_settings import SystemSettings
 from models.base import System
 from models.layers import BatchNorm
 
@@ -42,16 +41,16 @@ class IDNN(System):
     steps_a_call = 64
     mixes_precision = True
 
-    def __init__(self, param: dict[str, Any], sections: list[str]):
+    def __init__(self, param: SystemSettings, sections: list[str]):
         super().__init__(param, sections)
         self.network = interpolator(
-            (self.n_frames - 1) * self.n_mels, self.n_mels, **param["network"]
+            (self.n_frames - 1) * self.n_mels, self.n_mels, **dict(param.network)
         )
         self.compile(self.optimizer_of_fit(), loss="mean_squared_error", jit_compile=False)
 
     @classmethod
-    def unfit(cls, param: dict[str, Any], trained: list[str], scored: list[str]) -> list[str]:
-        if param["feature"]["n_frames"] < 2:
+    def unfit(cls, param: SystemSettings, trained: list[str], scored: list[str]) -> list[str]:
+        if param.feature.n_frames < 2:
             return ["feature.n_frames is 1, so no frame has neighbours; set it to 2 or more"]
         return []
 

@@ -12,6 +12,8 @@ import keras
 import tensorflow as tf
 from keras import layers
 
+from core.system_settings import Fit
+
 # Weights of a layer in a PyTorch checkpoint: name and, for a linear layer, the axes of its kernel.
 PYTORCH = {
     "kernel": ("weight", (1, 0)),
@@ -45,8 +47,8 @@ class Adam(keras.optimizers.Adam):
         many gradients are tiny.
     """
 
-    def __init__(self, fit: dict[str, Any], torch: bool = False):
-        super().__init__(fit["lr"], fit["beta_1"], fit["beta_2"], fit["epsilon"])
+    def __init__(self, fit: Fit, torch: bool = False):
+        super().__init__(fit.lr, fit.beta_1, fit.beta_2, fit.epsilon)
         self.torch = torch
 
     def update_step(

@@ -11,13 +11,12 @@ is refused, or takes the last class as in the official code (`unseen_section`).
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 import numpy as np
 import tensorflow as tf
 
 from core.errors import BadInput
+from core.system_settings import SystemSettings
 from data.frames import Frames
 from models.base import System
 from models.layers import BatchNorm
@@ -35,18 +34,18 @@ class MobileNetV2(System):
 
     mixes_precision = True
 
-    def __init__(self, param: dict[str, Any], sections: list[str]):
+    def __init__(self, param: SystemSettings, sections: list[str]):
         super().__init__(param, sections)
         network = keras.applications.MobileNetV2(
             input_shape=(self.n_frames, self.n_mels, 3),
-            alpha=param["network"]["alpha"],
+            alpha=param.network.alpha,
             weights=None,
             classes=len(sections),
         )
 
         def own_norm(layer: keras.Layer) -> keras.Layer:
             if isinstance(layer, keras.layers.BatchNormalization):
-                momentum = param["network"]["momentum"]
+                momentum = param.network.momentum
                 return BatchNorm(momentum=momentum, epsilon=layer.epsilon, name=layer.name)
             return layer.__class__.from_config(layer.get_config())
 
@@ -59,11 +58,12 @@ class MobileNetV2(System):
         )
 
     @classmethod
-    def unfit(cls, param: dict[str, Any], trained: list[str], scored: list[str]) -> list[str]:
+    def unfit(cls, param: SystemSettings, trained: list[str], scored: list[str]) -> list[str]:
         found = [
-            f"feature.{key} is {param['feature'][key]}; this network takes {SMALLEST_SIDE} or more"
+            f"feature.{key} is {getattr(param.feature, key)}; "
+            f"this network takes {SMALLEST_SIDE} or more"
             for key in ("n_frames", "n_mels")
-            if param["feature"][key] < SMALLEST_SIDE
+            if getattr(param.feature, key) < SMALLEST_SIDE
         ]
         if len(trained) < 2:
             found.append(
@@ -71,7 +71,7 @@ class MobileNetV2(System):
                 f"here there is {', '.join(trained) or 'none'}: take another system"
             )
         unseen = sorted(set(scored) - set(trained))
-        if unseen and param["unseen_section"] == "error":
+        if unseen and param.unseen_section == "error":
             found.append(
                 f"{', '.join(unseen)} is none of the sections trained on ({', '.join(trained)}), "
                 "so there is no probability of it; train on it too, or set "

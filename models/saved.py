@@ -19,12 +19,12 @@ from checkpoints.files import read_hdf5
 from core import arrays
 from core.arrays import read_json
 from core.errors import BadInput
-from core.settings import check, given, look_up, put
+from core.settings import check_value
+from core.system_settings import SystemSettings
 from data.clips import Clip
 from data.frames import Frames
 
 # One network for all machine types together, which tells them and their sections apart.
-JOINT = ("stgram_mfn",)
 ALL_MACHINES = "all"
 
 UNFINISHED = ".unfinished.npz"  # how the state of a training ends that goes on
@@ -32,7 +32,7 @@ UNFINISHED = ".unfinished.npz"  # how the state of a training ends that goes on
 # What a trained network depends on: another value means another model.
 SHAPING = ("system", "feature", "fit", "network", "seed")
 TRAINING = ("fit", "seed")  # what the network of a published checkpoint does not depend on
-NOT_SHAPING = {"fit": ("verbose",)}
+NOT_SHAPING = {"fit": {"verbose"}}
 
 _DESCRIPTION = {
     **{"settings": dict, "sections": list, "training_clips": dict, "thresholds": dict},
@@ -41,32 +41,32 @@ _DESCRIPTION = {
 
 
 def training_units(
-    param: dict[str, Any], machine_types: Sequence[str]
+    param: SystemSettings, machine_types: Sequence[str]
 ) -> list[tuple[str, list[str]]]:
     """The networks to train: (name, its machine types); a joint system has one for all of them."""
-    if param["system"] in JOINT:
+    if param.joint:
         return [(ALL_MACHINES, list(machine_types))]
     return [(machine_type, [machine_type]) for machine_type in machine_types]
 
 
-def model_stem(param: dict[str, Any], machine_type: str, mode: str) -> Path:
+def model_stem(param: SystemSettings, machine_type: str, mode: str) -> Path:
     """Where the model of a machine type lies, without its endings.
 
     Models of the development set have the official name; those of the evaluation set end in
     `_eval`, so that the two never stand in for each other.
     """
     ending = "_eval" if mode == "eval" else ""
-    name = ALL_MACHINES if param["system"] in JOINT else machine_type
-    return Path(param["model_directory"]) / f"model_{name}{ending}"
+    name = ALL_MACHINES if param.joint else machine_type
+    return param.model_directory / f"model_{name}{ending}"
 
 
-def find_model(param: dict[str, Any], machine_type: str, mode: str) -> Path | None:
+def find_model(param: SystemSettings, machine_type: str, mode: str) -> Path | None:
     """What there is to score a machine type with: an official `.hdf5`, or the stem of a model.
 
     Raises BadInput where an official model and one made here bear the same name.
     """
     stem = model_stem(param, machine_type, mode)
-    official = Path(param["model_directory"]) / f"model_{machine_type}.hdf5"
+    official = param.model_directory / f"model_{machine_type}.hdf5"
     made_here = beside(stem, ".json").is_file()
     if made_here and mode == "dev" and official.is_file():
         raise BadInput(
@@ -87,7 +87,7 @@ def is_official(place: Path) -> bool:
     return place.suffix == ".hdf5"
 
 
-def usable_model(param: dict[str, Any], machine_type: str, mode: str) -> Path:
+def usable_model(param: SystemSettings, machine_type: str, mode: str) -> Path:
     """What `find_model` finds, checked.
 
     Raises BadInput where there is no model, it was made with other settings, or it was imported
@@ -110,20 +110,21 @@ def usable_model(param: dict[str, Any], machine_type: str, mode: str) -> Path:
     return found
 
 
-def as_imported(param: dict[str, Any], machine_type: str, mode: str) -> dict[str, Any]:
+def as_imported(param: SystemSettings, machine_type: str, mode: str) -> SystemSettings:
     """The settings, and where the person gave none, those that came with an imported model."""
     stem = model_stem(param, machine_type, mode)
     if not beside(stem, ".json").is_file():
         return param
     about = read_about(stem)
     for key in map(str, about["imported"].get("keys", ())):
-        check(param["system"], key, look_up(about["settings"], key), f"{stem}.json")
-        if not given(param, key):
-            param = put(param, key, look_up(about["settings"], key))
+        value = _look_up(about["settings"], key)
+        check_value(param.system, key, value, f"{stem}.json")
+        if not param.is_given(key):
+            param = param.with_values({key: value})
     return param
 
 
-def check_trained(stem: Path, param: dict[str, Any], clips: Sequence[Clip]) -> None:
+def check_trained(stem: Path, param: SystemSettings, clips: Sequence[Clip]) -> None:
     """Raise BadInput, saying what differs, where a model was not made so from these clips."""
     about = read_about(stem)
     differs = _differs(about, param)
@@ -141,7 +142,7 @@ def check_trained(stem: Path, param: dict[str, Any], clips: Sequence[Clip]) -> N
         )
 
 
-def trained_sections(stem: Path, param: dict[str, Any]) -> list[str]:
+def trained_sections(stem: Path, param: SystemSettings) -> list[str]:
     """The sections that a model made here was trained on, without loading it.
 
     Raises BadInput where it was made with other settings.
@@ -192,19 +193,9 @@ def decides(stem: Path) -> bool:
     return bool(about["training_clips"]["count"] or about["imported"].get("distribution"))
 
 
-def shaping(param: dict[str, Any]) -> dict[str, Any]:
+def shaping(param: SystemSettings) -> dict[str, Any]:
     """The settings that a trained network depends on."""
-    return {
-        key: {
-            name: value
-            for name, value in param[key].items()
-            if name not in NOT_SHAPING.get(key, ())
-        }
-        if isinstance(param[key], dict)
-        else param[key]
-        for key in SHAPING
-        if key in param
-    }
+    return param.model_dump(mode="json", include=set(SHAPING), exclude=NOT_SHAPING)
 
 
 def fingerprint(clips: Sequence[Clip]) -> dict[str, Any]:
@@ -271,7 +262,13 @@ def damaged(stem: Path, error: Exception) -> BadInput:
     )
 
 
-def _differs(about: dict[str, Any], param: dict[str, Any]) -> list[str]:
+def _look_up(tree: dict[str, Any], key: str) -> Any:
+    for name in key.split("."):
+        tree = tree.get(name) if isinstance(tree, dict) else None
+    return tree
+
+
+def _differs(about: dict[str, Any], param: SystemSettings) -> list[str]:
     left_out = TRAINING if about["imported"] else ()
     held = (about["settings"], shaping(param))
     return _differences(*({k: v for k, v in tree.items() if k not in left_out} for tree in held))

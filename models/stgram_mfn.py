@@ -15,6 +15,7 @@ import tensorflow as tf
 from keras import initializers, layers, ops
 
 from core.errors import BadInput
+from core.system_settings import Feature, SystemSettings
 from data.frames import Frames
 from models.callbacks import Resume
 from models.layers import Adam, torch_batch_norm
@@ -41,30 +42,30 @@ class STgramMFN(WaveformSystem):
     The classifier's plain output layer, in its checkpoints, is unused.
     """
 
-    def __init__(self, param: dict[str, Any], sections: list[str]):
+    def __init__(self, param: SystemSettings, sections: list[str]):
         super().__init__(param, sections)
-        net, feature = param["network"], param["feature"]
-        self.n_frames = round(net["seconds"] * feature["sample_rate"])
-        self.gmm = net["gmm"]
+        net, feature = param.network, param.feature
+        self.n_frames = round(net.seconds * feature.sample_rate)
+        self.gmm = net.gmm
         self.means = self.cholesky = None
         self.embed = stgram(
             self.n_frames,
-            feature["n_mels"],
-            feature["n_fft"],
-            feature["hop_length"],
-            net["bottlenecks"],
+            feature.n_mels,
+            feature.n_fft,
+            feature.hop_length,
+            net.bottlenecks,
         )
-        self.arcface = ArcFace(len(sections), net["sub_centers"], net["margin"], net["scale"])
+        self.arcface = ArcFace(len(sections), net.sub_centers, net.margin, net.scale)
         self.arcface.build((None, self.embed.output.shape[-1]))
         self.mel_matrix = mel_matrix(feature)
         self.compile(
-            Adam(param["fit"], torch=True),
+            Adam(param.fit, torch=True),
             loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
             jit_compile=False,
         )
 
     @classmethod
-    def unfit(cls, param: dict[str, Any], trained: list[str], scored: list[str]) -> list[str]:
+    def unfit(cls, param: SystemSettings, trained: list[str], scored: list[str]) -> list[str]:
         reasons = []
         if len(trained) < 2:
             reasons.append(
@@ -89,26 +90,26 @@ class STgramMFN(WaveformSystem):
 
     def log_mel(self, wave: tf.Tensor) -> tf.Tensor:
         """As `common.log_mel`, of a batch: (batch, n_samples) → (batch, n_mels, frames)."""
-        feature = self.param["feature"]
-        around = feature["n_fft"] // 2
-        kind = "REFLECT" if feature["pad_mode"] == "reflect" else "CONSTANT"
+        feature = self.param.feature
+        around = feature.n_fft // 2
+        kind = "REFLECT" if feature.pad_mode == "reflect" else "CONSTANT"
         padded = tf.pad(wave, [(0, 0), (around, around)], kind)
-        spectrum = tf.signal.stft(padded, feature["n_fft"], feature["hop_length"])
-        mel = tf.einsum("btf,mf->bmt", tf.abs(spectrum) ** feature["power"], self.mel_matrix)
-        levels = tf.math.log(tf.maximum(mel, feature["floor"])) / math.log(10.0)
-        levels = 20.0 / feature["power"] * levels
-        if feature["top_db"]:
+        spectrum = tf.signal.stft(padded, feature.n_fft, feature.hop_length)
+        mel = tf.einsum("btf,mf->bmt", tf.abs(spectrum) ** feature.power, self.mel_matrix)
+        levels = tf.math.log(tf.maximum(mel, feature.floor)) / math.log(10.0)
+        levels = 20.0 / feature.power * levels
+        if feature.top_db:
             loudest = tf.reduce_max(levels, axis=(1, 2), keepdims=True)
-            levels = tf.maximum(levels, loudest - feature["top_db"])
+            levels = tf.maximum(levels, loudest - feature.top_db)
         return levels
 
     def callbacks(self) -> list[keras.callbacks.Callback]:
-        fit = self.param["fit"]
+        fit = self.param.fit
 
         def cosine(epoch: int, logs: dict | None = None) -> None:
-            done = max(0, epoch - fit["schedule_start"]) / fit["epochs"]
-            share = fit["lr_floor"] + (1 - fit["lr_floor"]) * (1 + math.cos(math.pi * done)) / 2
-            self.optimizer.learning_rate = fit["lr"] * share
+            done = max(0, epoch - fit.schedule_start) / fit.epochs
+            share = fit.lr_floor + (1 - fit.lr_floor) * (1 + math.cos(math.pi * done)) / 2
+            self.optimizer.learning_rate = fit.lr * share
 
         return [keras.callbacks.LambdaCallback(on_epoch_begin=cosine)]
 
@@ -136,8 +137,8 @@ class STgramMFN(WaveformSystem):
             self.fit_mixtures(self.embeddings(frames), self.section_index(frames))
 
     @classmethod
-    def lacks(cls, param: dict[str, Any]) -> str:
-        gmm = param["network"]["gmm"]
+    def lacks(cls, param: SystemSettings) -> str:
+        gmm = param.network.gmm
         return f"the Gaussian mixtures of the scores (network.gmm is {gmm})" if gmm else ""
 
     def embeddings(self, frames: Frames) -> np.ndarray:
@@ -163,7 +164,7 @@ class STgramMFN(WaveformSystem):
                     self.gmm,
                     means_init=start,
                     reg_covar=SMALLEST_VARIANCE,
-                    random_state=self.param["seed"],
+                    random_state=self.param.seed,
                 ).fit(embeddings[classes == index])
             )
         self.means = np.stack([mixture.means_ for mixture in fitted])
@@ -378,14 +379,14 @@ def conv1d(channels: int, kernel: int, fan_in: int, name: str, **kwargs: Any) ->
     )
 
 
-def mel_matrix(feature: dict[str, Any]) -> np.ndarray:
+def mel_matrix(feature: Feature) -> np.ndarray:
     """The mel filters of the settings: (n_mels, n_fft // 2 + 1) float32."""
     import librosa
 
     return librosa.filters.mel(
-        sr=feature["sample_rate"],
-        n_fft=feature["n_fft"],
-        n_mels=feature["n_mels"],
-        htk=feature["mel_scale"] == "htk",
-        norm=None if feature["mel_norm"] == "none" else feature["mel_norm"],
+        sr=feature.sample_rate,
+        n_fft=feature.n_fft,
+        n_mels=feature.n_mels,
+        htk=feature.mel_scale == "htk",
+        norm=None if feature.mel_norm == "none" else feature.mel_norm,
     )

@@ -11,12 +11,11 @@ learns it, as a third head beside mean and log-variance, so nothing is random af
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 import tensorflow as tf
 from keras import layers
 
+from core.system_settings import SystemSettings
 from models.base import System
 from models.layers import PYTORCH, BatchNorm, linear
 
@@ -31,9 +30,9 @@ class VAE(System):
     gains_by_xla = True
     steps_a_call = 64
 
-    def __init__(self, param: dict[str, Any], sections: list[str]):
+    def __init__(self, param: SystemSettings, sections: list[str]):
         super().__init__(param, sections)
-        self.network = variational(self.n_frames * self.n_mels, **param["network"])
+        self.network = variational(self.n_frames * self.n_mels, **dict(param.network))
         self.mse = keras.metrics.Mean("mse")
         self.kl = keras.metrics.Mean("kl")
         self.compile(self.optimizer_of_fit(), jit_compile=False)

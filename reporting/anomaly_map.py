@@ -6,10 +6,11 @@ training clip, both scaled to the training clips' range.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from core.system_settings import Feature
 from data.frames import Frames
 
 if TYPE_CHECKING:
@@ -75,11 +76,11 @@ def scaled(levels: np.ndarray, low: float, high: float) -> np.ndarray:
     return (levels - low) / (high - low if high > low else 1.0)
 
 
-def axes_of(feature: dict[str, Any], n_frames: int) -> tuple[np.ndarray, np.ndarray]:
+def axes_of(feature: Feature, n_frames: int) -> tuple[np.ndarray, np.ndarray]:
     """Where frames and mel bands lie: the middles, (n_frames,) seconds and (n_mels,) hertz."""
     import librosa
 
     hertz = librosa.mel_frequencies(
-        feature["n_mels"] + 2, fmax=feature["sample_rate"] / 2, htk=feature["mel_scale"] == "htk"
+        feature.n_mels + 2, fmax=feature.sample_rate / 2, htk=feature.mel_scale == "htk"
     )
-    return np.arange(n_frames) * feature["hop_length"] / feature["sample_rate"], hertz[1:-1]
+    return np.arange(n_frames) * feature.hop_length / feature.sample_rate, hertz[1:-1]

@@ -14,8 +14,8 @@ from urllib.parse import quote
 import numpy as np
 
 import keras_model
-from core import settings
 from core.errors import BadInput
+from core.system_settings import SystemSettings
 from data import clips, frame_cache
 from data.clip_names import clip_key
 from data.dataset import read_clips
@@ -33,31 +33,31 @@ LONGEST_CURVE = 400  # points
 DIGITS = 4
 
 
-def settings_of(run: Run, param: dict[str, Any]) -> dict[str, Any] | None:
+def settings_of(run: Run, param: SystemSettings) -> dict[str, Any] | None:
     """The settings that a run was made with; None where its results lie elsewhere than they say.
 
     Results from another place may come from other models than those in `model_directory`.
     """
     if run.system not in keras_model.SYSTEMS:
         return None
-    own = settings.for_system(param, run.system, int(run.seed) if run.seed else None)
-    return own if Path(own["result_directory"]).resolve() == run.directory.resolve() else None
+    own = param.for_system(run.system, int(run.seed) if run.seed else None)
+    return own if own.result_directory.resolve() == run.directory.resolve() else None
 
 
-def histories(found: Gathered, param: dict[str, Any]) -> dict[str, list[tuple[str, Path]]]:
+def histories(found: Gathered, param: SystemSettings) -> dict[str, list[tuple[str, Path]]]:
     """System → (name of the run, `history_<machine type>.csv`) of its runs."""
     held: dict[str, list[tuple[str, Path]]] = {}
     for run in found.runs:
         own = settings_of(run, param)
         if own:
-            paths = sorted(Path(own["model_directory"]).glob("history_*.csv"))
+            paths = sorted(own.model_directory.glob("history_*.csv"))
             held.setdefault(run.system, []).extend((run.name, path) for path in paths)
     return held
 
 
 def explain(
     found: Gathered,
-    param: dict[str, Any],
+    param: SystemSettings,
     picked: Mapping[str, Mapping[str, Sequence[Path]]],
     heard: Mapping[tuple[str, str], Heard],
     folder: Path,
@@ -108,7 +108,7 @@ def _explain(
     heard: Mapping[tuple[str, str], Heard],
     folder: Path,
 ) -> None:
-    param = saved.as_imported(settings.for_machine(own, machine_type), machine_type, mode)
+    param = saved.as_imported(own.for_machine(machine_type), machine_type, mode)
     place = saved.usable_model(param, machine_type, mode)
     try:
         listed = [clips.parse_clip(path, machine_type, path.parent.name) for path in paths]
@@ -117,7 +117,7 @@ def _explain(
     # Not into the cache of the scripts: these are odd clips of a report.
     with tempfile.TemporaryDirectory() as aside:
         frames, _ = frame_cache.load_frames(
-            listed, {**param, "cache_directory": aside}, 1, machine_type
+            listed, param.with_values({"cache_directory": aside}), 1, machine_type
         )
         if not frames.clips:
             return

@@ -14,6 +14,7 @@ from urllib.parse import quote
 import numpy as np
 
 from core.log import progress_bar
+from core.system_settings import Feature
 from data import clips
 from data.audio import file_load, log_mel
 from data.clip_names import clip_key
@@ -151,7 +152,7 @@ def hear(
                 continue
             path, mode = held[key.machine_type][name]
             try:
-                _copy_and_draw(heard[key.machine_type, name], key, param["feature"], folder)
+                _copy_and_draw(heard[key.machine_type, name], key, param.feature, folder)
             except (ValueError, OSError) as problem:
                 problems.append(f"{path}: no spectrogram: {problem}")
                 continue
@@ -163,8 +164,8 @@ def _gone(
     gone: Mapping[SectionKey, Sequence[str]], sizes: Mapping[SectionKey, int], param: Mapping
 ) -> list[str]:
     places = (
-        f"dev_directory ({param['dev_directory']}) nor in eval_directory "
-        f"({param['eval_directory']}), so they cannot be heard"
+        f"dev_directory ({param.dev_directory}) nor in eval_directory "
+        f"({param.eval_directory}), so they cannot be heard"
     )
     whole = [key for key, names in gone.items() if len(names) == sizes[key]]
     problems = []
@@ -189,16 +190,16 @@ def _link(path: Path, final: Path) -> str:
         return path.resolve().as_uri()
 
 
-def _copy_and_draw(held: Heard, key: SectionKey, feature: Mapping[str, Any], folder: Path) -> None:
+def _copy_and_draw(held: Heard, key: SectionKey, feature: Feature, folder: Path) -> None:
     stem = Path(slug(key.machine_type)) / slug(held.path.stem)
-    y, sample_rate = file_load(held.path, feature["channel"])
+    y, sample_rate = file_load(held.path, feature.channel)
     if held.audio and held.path.stat().st_size <= LARGEST_COPY:
         place = folder / "clips" / f"{stem}.wav"
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(held.path, place)
         held.audio, held.copied = quote(place.relative_to(folder).as_posix()), True
-    sample_rate = sample_rate or feature["sample_rate"]
-    levels = log_mel(y, {**feature, "sample_rate": sample_rate, "floor": 1e-10})
+    sample_rate = sample_rate or feature.sample_rate
+    levels = log_mel(y, feature.model_copy(update={"sample_rate": sample_rate, "floor": 1e-10}))
     held.seconds = len(y) / sample_rate
     shades = (levels - levels.max()) / DYNAMIC + 1
     place = folder / "spectrograms" / f"{stem}.png"
@@ -224,11 +225,11 @@ def save_image(path: Path, shades: np.ndarray) -> None:
     image.save(path, optimize=True)
 
 
-def ticks(feature: Mapping[str, Any]) -> list[tuple[str, float]]:
+def ticks(feature: Feature) -> list[tuple[str, float]]:
     """Where frequencies lie on a spectrogram: (text, share of the height from below)."""
     from reporting.anomaly_map import axes_of
 
-    _, hertz = axes_of(dict(feature), 1)
+    _, hertz = axes_of(feature, 1)
     return [
         (
             f"{tick // 1000} kHz" if tick >= 1000 else f"{tick} Hz",

@@ -67,7 +67,7 @@ def save(
             for name, content in body.items()
             if content
         ),
-        "about": _json({"runs": runs, "ticks": media.ticks(param["feature"])}),
+        "about": _json({"runs": runs, "ticks": media.ticks(param.feature)}),
     }
     # In one pass, so that a name that looks like a place to fill in stays what it is.
     pieces = page.split("{{")
@@ -117,7 +117,7 @@ def _comparison(
                 + "</tr>"
             )
         parts.append(_table(group, ["system", "seeds", *names], body))
-    notes = tables.explained(found, rows, param["max_fpr"])
+    notes = tables.explained(found, rows, param.max_fpr)
     name = SCORE if found.with_domains else MEAN_OF_BOTH
     if chance:
         heads, lines = chance_cells(chance, name, html.escape)
@@ -133,7 +133,7 @@ def _comparison(
             for words in (in_words(row, baseline) for row in chance)
             if words
         ]
-        notes += chance_explained(param["seed"])
+        notes += chance_explained(param.seed)
     parts += [f'<p class="note">{html.escape(note)}</p>' for note in notes]
     links = ("comparison.md", "comparison.csv", "comparison.tex", "intervals.csv")
     parts.append(

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 import yaml
 
-from core import settings
 from core.errors import BadInput, Together, nearest
 from core.files import whole_file
-from core.schema import SYSTEMS
+from core.settings import Config
+from core.system_settings import SystemSettings, system_classes
 from data import clips
 from engine import ensemble, results
 from evaluation.csv_files import compare_clips, evaluate_directory, read_decisions, read_scores
@@ -45,9 +45,9 @@ AFFILIATION = {"institution": True, "department": False, "location": True}
 _LABEL_PART = re.compile(r"[A-Za-z][A-Za-z0-9-]*")
 
 
-def stem(param: dict[str, Any]) -> str:
+def stem(config: Config) -> str:
     """Author_Institute_task2; raises BadInput, with the problems of the authors, if it cannot."""
-    held = settings.for_system(param, SYSTEMS[0])["submission"]
+    held = config.submission().model_dump()
     problems = []
     for key in ("author", "institute"):
         if held.get(key) is None:
@@ -91,12 +91,12 @@ def _author_problems(authors: Sequence[dict[str, Any]]) -> list[str]:
     return problems
 
 
-def system_files(param: dict[str, Any], name: str, label: str) -> dict[str, bytes]:
+def system_files(config: Config, name: str, label: str) -> dict[str, bytes]:
     """The files of one system, or of an ensemble: name in its folder of the package → content.
 
     Parameters
     ----------
-    param : the settings, unresolved
+    config : the settings, unresolved
     label : Author_Institute_task2_N
 
     Raises
@@ -104,12 +104,12 @@ def system_files(param: dict[str, Any], name: str, label: str) -> dict[str, byte
     BadInput : with every problem of its CSV files, its models, its development results and its
         description.
     """
-    unit = settings.for_system(param, name)
-    directory = Path(unit["result_directory"])
+    unit = config.for_system(name)
+    directory = unit.result_directory
     record = ensemble.read_record(directory)
-    if name not in SYSTEMS and not record:
+    if name not in system_classes() and not record:
         beside = {path.parent.name for path in directory.parent.glob(f"*/{ensemble.RECORD}")}
-        known = [*SYSTEMS, *sorted(beside)]
+        known = [*system_classes(), *sorted(beside)]
         raise BadInput(
             f"--system {name}: neither a system nor an ensemble with results in {directory}"
             f"{nearest(name, known)}"
@@ -124,12 +124,12 @@ def system_files(param: dict[str, Any], name: str, label: str) -> dict[str, byte
             evaluated += sections
     members = {name: 1.0}
     with problems:
-        if name not in SYSTEMS:
+        if name not in system_classes():
             members = _members(name, record)
     with problems:
-        meta = _description(param, unit, name, members, label)
+        meta = _description(config, unit, name, members, label)
     with problems:
-        parameters = [_parameters(param, member, machine_types) for member in members]
+        parameters = [_parameters(config, member, machine_types) for member in members]
         meta["system"]["complexity"] = {"total_parameters": sum(parameters)}
     with problems:
         meta["results"] = {"development_dataset": development_results(unit, evaluated)}
@@ -141,7 +141,7 @@ def system_files(param: dict[str, Any], name: str, label: str) -> dict[str, byte
 
 
 def _csv_files(
-    unit: dict[str, Any], machine_type: str
+    unit: SystemSettings, machine_type: str
 ) -> tuple[dict[str, bytes], list[SectionKey]]:
     """The CSV files of a machine type's evaluation clips, each scored and decided once."""
     found, bad = clips.list_clips(unit, "eval", machine_type, clips.TEST_FOLDERS)
@@ -155,7 +155,7 @@ def _csv_files(
         for file, group in groupby(sorted(names, key=lambda pair: pair[0]), lambda pair: pair[0]):
             expected = [clip for _, clip in group]
             key = SectionKey(machine_type, expected[0].section)
-            path = Path(unit["result_directory"]) / file
+            path = unit.result_directory / file
             sections.append(key)
             if not path.is_file():
                 problems.append(f"{path}: missing; make it with 01_test.py -e")
@@ -182,34 +182,32 @@ def _members(name: str, record: dict[str, Any]) -> dict[str, float]:
     return record["eval"]["weights"]
 
 
-def _parameters(param: dict[str, Any], system: str, machine_types: Sequence[str]) -> int:
+def _parameters(config: Config, system: str, machine_types: Sequence[str]) -> int:
     """Those of a system's network, the largest where they differ between machine types."""
-    unit, problems, counts = settings.for_system(param, system), Together(), [0]
+    unit, problems, counts = config.for_system(system), Together(), [0]
     for machine_type in machine_types:
         with problems:
-            place = saved.usable_model(
-                settings.for_machine(unit, machine_type), machine_type, "eval"
-            )
+            place = saved.usable_model(unit.for_machine(machine_type), machine_type, "eval")
             counts.append(saved.count_parameters(place))
     problems.stop()
     return max(counts)
 
 
 def _description(
-    param: dict[str, Any],
-    unit: dict[str, Any],
+    config: Config,
+    unit: SystemSettings,
     name: str,
     members: dict[str, float],
     label: str,
 ) -> dict[str, Any]:
-    held = unit["submission"]
+    held = config.submission().model_dump()
     systems = held.get("systems", {})
     said = {
-        "input_sampling_rate": f"{unit['feature']['sample_rate'] / 1000:g}kHz",
-        "acoustic_features": _acoustic_features(param, systems, members),
+        "input_sampling_rate": f"{unit.feature.sample_rate / 1000:g}kHz",
+        "acoustic_features": _acoustic_features(config, systems, members),
         **_given(held.get("description")),
     }
-    if name not in SYSTEMS:
+    if name not in system_classes():
         said |= {
             "name": f"Ensemble of {_together(systems, members, 'name')}",
             "abbreviation": name,
@@ -252,18 +250,16 @@ def _together(systems: dict[str, Any], members: Sequence[str], key: str) -> str:
     return ", ".join(dict.fromkeys(word for word in said if word))
 
 
-def _acoustic_features(
-    param: dict[str, Any], systems: dict[str, Any], members: Sequence[str]
-) -> str:
+def _acoustic_features(config: Config, systems: dict[str, Any], members: Sequence[str]) -> str:
     words = {"log_mel": "log-mel energies", "waveform": "raw waveform"}
-    inputs = [settings.for_system(param, member)["feature"]["input"] for member in members]
+    inputs = [config.for_system(member).feature.input for member in members]
     own = [_given(systems.get(member)).get("acoustic_features") for member in members]
     said = [given or words[kind] for given, kind in zip(own, inputs, strict=True)]
     return ", ".join(dict.fromkeys(word for text in said for word in text.split(", ")))
 
 
 def development_results(
-    unit: dict[str, Any], evaluated: Sequence[SectionKey]
+    unit: SystemSettings, evaluated: Sequence[SectionKey]
 ) -> dict[str, dict[str, float | None]]:
     """The development results of each machine type, in per cent, from `result_file`.
 
@@ -274,13 +270,13 @@ def development_results(
 
     Raises BadInput where there are none.
     """
-    directory = Path(unit["result_directory"])
-    path = directory / unit["result_file"]
+    directory = unit.result_directory
+    path = directory / unit.result_file
     held = read_result_csv(path)
     keys = {(result.machine_type, result.section) for result in held}
     if keys & {(key.machine_type, key.section.partition("_")[2]) for key in evaluated}:
         try:
-            held, _ = evaluate_directory(directory, max_fpr=unit["max_fpr"])
+            held, _ = evaluate_directory(directory, max_fpr=unit.max_fpr)
         except EvaluationError as error:
             raise BadInput(
                 f"{path}: is of the evaluation data, and there is no other: {error}"

@@ -14,6 +14,7 @@ import pytest
 
 from core import settings
 from core.script import guarded
+from core.system_settings import SystemSettings
 from data.clips import Clip
 from tools import demo_data
 
@@ -38,12 +39,11 @@ def reference() -> Path:
 
 
 @pytest.fixture
-def param(tmp_path: Path) -> dict:
+def param(tmp_path: Path) -> SystemSettings:
     """The settings of the dense autoencoder, with a cache of the test's own."""
-    held = settings.yaml_load(settings.HOME / "baseline.yaml")
-    own = settings.for_system(held, "ae")
-    own["cache_directory"] = str(tmp_path / "cache")
-    return own
+    return (
+        settings.read_config().for_system("ae").with_values({"cache_directory": tmp_path / "cache"})
+    )
 
 
 def run_inside(

@@ -137,7 +137,7 @@ def test_official_model_is_scored_as_it_is(tmp_path, first):
     official_file(tmp_path / "model_fan.hdf5", system, first)
     place = usable_model(param, "fan", "dev")
     assert is_official(place)
-    trained = keras_model.load_model(place, {**param, "seed": 9}, frames_of(40, 40))
+    trained = keras_model.load_model(place, param.with_values({"seed": 9}), frames_of(40, 40))
     assert np.array_equal(trained.scores, system.score(frames_of(40, 40)))
     assert trained.sections == ["section_00", "section_01"]
     without = keras_model.load_model(place, param)

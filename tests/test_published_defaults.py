@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-import yaml
-
 import settings
+import yaml
 
 BASELINE = settings.HOME / "baseline.yaml"
 
@@ -19,8 +18,8 @@ BASELINE = settings.HOME / "baseline.yaml"
 def shipped(system: str, release: str | None, machine_type: str | None) -> dict[str, Any]:
     """Resolve what baseline.yaml sets for a system: nested blocks of plain values."""
     asked = [(f"{system}.release", release)] if release else []
-    resolved = settings.for_system(settings.yaml_load(BASELINE, asked), system)
-    resolved = settings.for_machine(resolved, machine_type) if machine_type else resolved
+    resolved = settings.read_config(BASELINE, asked).for_system(system)
+    resolved = resolved.for_machine(machine_type) if machine_type else resolved
     beside = ("given", "machines", "system")
     return {key: value for key, value in resolved.items() if key not in beside}
 

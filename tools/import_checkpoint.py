@@ -31,6 +31,7 @@ from core.command_line import add_settings
 from core.errors import BadInput, Together, nearest
 from core.log import logger, setup_log
 from core.script import guarded
+from core.system_settings import SystemSettings, system_classes
 from data import clips, csv_signals
 from data.dataset import read_clips, report_bad_clips
 from data.frames import Frames
@@ -55,23 +56,23 @@ class Given(NamedTuple):
 def main(argv: Sequence[str] | None = None) -> int:
     """Check everything, then build the network, complete it, and save it."""
     args = command_line(argv)
-    unit = settings.for_system(settings.yaml_load(args.config, args.set), args.system)
+    unit = settings.read_config(args.config, args.set).for_system(args.system)
     name = saved.training_units(unit, args.machine)[0][0]
     stem = free_place(args, unit, name)
     files = ", ".join(path.name for path in args.checkpoint)
     held = read_files(args.system, args.checkpoint)
     try:
-        before = settings.for_machine(unit, name)
+        before = unit.for_machine(name)
         said = inferred_settings.read(args.system, held.tensors, before)
         param = settle(before, said)
     except ValueError as error:
         raise BadInput(f"{files}: not a checkpoint of {args.system} ({error})") from None
     names = class_names(args, param, said.classes, held.sections)
     system = build(param, name, said, names, files)
-    setup_log(Path(param["result_directory"]))
+    setup_log(param.result_directory)
     logger.info("%s: %d tensors of %s, all used", name, len(held.tensors), files)
     for key in (*said.settings, *said.implied):
-        now, then = settings.look_up(param, key), settings.look_up(before, key)
+        now, then = param.value(key), before.value(key)
         if now != then:
             logger.info("%s: %s is %s, as in the checkpoint (else %s)", name, key, now, then)
     scores, frames = train_on(system, args, param, name)
@@ -155,7 +156,7 @@ def gamma(path: Path, values: list[Any]) -> tuple[float, float, float]:
     )
 
 
-def with_training_clips(param: dict[str, Any], mode: str, machines: Sequence[str]) -> list[str]:
+def with_training_clips(param: SystemSettings, mode: str, machines: Sequence[str]) -> list[str]:
     """Those of the machine types, or for none named of all, that have training clips."""
     home = clips.dataset_directory(param, mode)
     if not machines and home.is_dir():
@@ -165,7 +166,7 @@ def with_training_clips(param: dict[str, Any], mode: str, machines: Sequence[str
 
 def class_names(
     args: argparse.Namespace,
-    param: dict[str, Any],
+    param: SystemSettings,
     classes: int,
     told: list[str] | None,
 ) -> list[str]:
@@ -189,7 +190,7 @@ def class_names(
         return told
     modes = [(args.mode,)]
     choices = [args.machine]
-    if param["system"] in saved.JOINT:
+    if param.joint:
         modes.append(("dev", "eval"))
         choices.append([])
     found: list[list[str]] = []
@@ -204,16 +205,16 @@ def class_names(
     raise BadInput(
         f"the checkpoint tells {classes} sections apart, but the training clips have "
         f"{len(longest)}: {', '.join(longest)}"
-        + ("; name section_names_*.pkl too" if param["system"] == "mobilenet_v2" else "")
+        + ("; name section_names_*.pkl too" if param.system == "mobilenet_v2" else "")
     )
 
 
-def modes_of(param: dict[str, Any], mode: str) -> tuple[str, ...]:
+def modes_of(param: SystemSettings, mode: str) -> tuple[str, ...]:
     """The datasets whose training clips a system is trained on."""
-    return ("dev", "eval") if param["fit"].get("deval") else (mode,)
+    return ("dev", "eval") if param.trains_on_both_datasets() else (mode,)
 
 
-def sections_of(param: dict[str, Any], mode: str, machines: Sequence[str]) -> list[str]:
+def sections_of(param: SystemSettings, mode: str, machines: Sequence[str]) -> list[str]:
     """The sections of the training clips of machine types, with these if the system is joint."""
     named = []
     for machine in sorted(with_training_clips(param, mode, machines), key=str.casefold):
@@ -227,7 +228,7 @@ def sections_of(param: dict[str, Any], mode: str, machines: Sequence[str]) -> li
 
 
 def build(
-    param: dict[str, Any],
+    param: SystemSettings,
     name: str,
     said: Published,
     names: list[str],
@@ -238,17 +239,17 @@ def build(
     try:
         system = keras_model.get_model(param, names)
         wanted = system.published_ae_asd() if said.ae_asd else system.published()
-        tensors = in_order(param["system"], said, names) if said.classes else said.tensors
+        tensors = in_order(param.system, said, names) if said.classes else said.tensors
         keras_model.assign_published(wanted, tensors)
     except ValueError as error:
         raise BadInput(
-            f"{files}: not a checkpoint of {param['system']} with these settings: {error}"
+            f"{files}: not a checkpoint of {param.system} with these settings: {error}"
         ) from None
     return system
 
 
 def train_on(
-    system: System, args: argparse.Namespace, param: dict[str, Any], name: str
+    system: System, args: argparse.Namespace, param: SystemSettings, name: str
 ) -> tuple[np.ndarray, Frames | None]:
     """Take what the checkpoint lacks from the training clips, and score them.
 
@@ -262,7 +263,7 @@ def train_on(
         logger.warning("%s: no training clips in %s%s", name, home, other_names(home, name))
         return np.empty(0), None
     frames, bad = read_clips(param, args.mode, machines, ("train",), args.jobs)
-    report_bad_clips(bad, Path(param["model_directory"]), args.skip_bad)
+    report_bad_clips(bad, param.model_directory, args.skip_bad)
     keras_model.check_trainable(param, name, frames)
     system.complete(frames)
     scores = system.score(frames)
@@ -290,7 +291,7 @@ def lacking(system: System, said: Published, frames: Frames | None) -> str:
 
 
 def doubts(
-    param: dict[str, Any],
+    param: SystemSettings,
     said: Published,
     held: Given,
     scores: np.ndarray,
@@ -305,14 +306,14 @@ def doubts(
     names : (classes,) of the sections, as they were taken to lie in the checkpoint
     """
     found = []
-    if held.distribution and param["system"] == "mobilenet_v2":
+    if held.distribution and param.system == "mobilenet_v2":
         found.append(
             "the official training fits this distribution to another score, see "
             "models/mobilenet_v2.py; without it thresholds are fitted to the training clips"
         )
-    if said.classes and not param["network"].get("gmm"):
+    if said.classes and not param.value("network.gmm"):
         # Of a network that cannot tell its classes apart.
-        others = said.classes - (param["system"] not in saved.JOINT)
+        others = said.classes - (not param.joint)
         chance, owner = math.log(max(1, others)), np.asarray(sections)
         above = [s for s in sorted(set(sections)) if np.median(scores[owner == s]) > chance]
         if above:
@@ -337,8 +338,8 @@ def command_line(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--system",
         required=True,
         metavar="NAME",
-        choices=settings.SYSTEMS,
-        help=f"one of {', '.join(settings.SYSTEMS)}",
+        choices=list(system_classes()),
+        help=f"one of {', '.join(system_classes())}",
     )
     parser.add_argument(
         "--machine",
@@ -368,7 +369,7 @@ def command_line(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.jobs is not None and args.jobs < 1:
         parser.error("argument --jobs: expected 1 or more")
-    joint = args.system in saved.JOINT
+    joint = system_classes()[args.system].joint
     if len(args.machine) != 1 and not joint:
         parser.error("--machine is needed once: the machine type it was trained on")
     odd = [machine for machine in args.machine if not re.fullmatch(r"\w[\w.-]*", machine)]

@@ -40,13 +40,11 @@ TICKS = (0, 250, 500, 1000, 2000, 4000, 8000, 16000, 32000)  # hertz
 def main(argv: Sequence[str] | None = None) -> int:
     """Check everything, then draw clip after clip."""
     args = command_line_chk(__doc__, argv, _add_clip)
-    units = settings.units(args, settings.yaml_load(args.config, args.set))
+    units = settings.read_config(args.config, args.set).runs(args.system, args.seed)
     for unit in units:
-        setup_log(Path(unit["result_directory"]))
+        setup_log(unit.result_directory)
         for machine_type, place, training, frames in plan(args, unit):
-            param = saved.as_imported(
-                settings.for_machine(unit, machine_type), machine_type, args.mode
-            )
+            param = saved.as_imported(unit.for_machine(machine_type), machine_type, args.mode)
             keras_model.clear_session()
             system = keras_model.load_model(place, param).system
             draw_clips(system, machine_type, training, frames)
@@ -61,7 +59,7 @@ def plan(args: argparse.Namespace, unit: dict[str, Any]) -> list[tuple[str, Path
     planned, bad, problems = [], [], Together()
     wanted = set(args.clip)
     for machine_type in clips.select_machines(unit, args.mode, args.machine):
-        param = settings.for_machine(unit, machine_type)
+        param = unit.for_machine(machine_type)
         with problems:
             param = saved.as_imported(param, machine_type, args.mode)
             place = saved.usable_model(param, machine_type, args.mode)
@@ -82,7 +80,7 @@ def plan(args: argparse.Namespace, unit: dict[str, Any]) -> list[tuple[str, Path
                 "\n".join(f"--clip {name}: no such test clip" for name in sorted(wanted))
             )
     problems.stop()
-    report_bad_clips(bad, Path(unit["result_directory"]), args.skip_bad)
+    report_bad_clips(bad, unit.result_directory, args.skip_bad)
     return planned
 
 
@@ -93,14 +91,14 @@ def draw_clips(system: System, machine_type: str, training: Frames, frames: Fram
     """
     param = system.param
     low, high, mean = training_mean(training, int(frames.count.max()))
-    seconds, hertz = axes_of(param["feature"], len(mean))
+    seconds, hertz = axes_of(param.feature, len(mean))
     with progress_bar(len(frames.clips), f"{machine_type} maps", "clip") as bar:
         for clip, first, count in zip(frames.clips, frames.first, frames.count, strict=True):
             try:
                 rebuilt = rebuild(system, np.asarray(frames.array[first : first + count]))
             except NotImplementedError:
                 raise BadInput(
-                    f"--system {param['system']}: it does not rebuild windows, so there is no map"
+                    f"--system {param.system}: it does not rebuild windows, so there is no map"
                 ) from None
             held = {
                 "reconstruction": scaled(rebuilt, low, high).T,  # (n_mels, n_frames)
@@ -109,7 +107,7 @@ def draw_clips(system: System, machine_type: str, training: Frames, frames: Fram
                 "seconds": seconds[:count],
                 "hertz": hertz,
             }
-            stem = Path(param["result_directory"]) / f"anomaly_map_{machine_type}_{clip.path.stem}"
+            stem = param.result_directory / f"anomaly_map_{machine_type}_{clip.path.stem}"
             with whole_file(Path(f"{stem}.npz")) as beside, beside.open("wb") as stream:
                 np.savez(stream, **held)
             with whole_file(Path(f"{stem}.png")) as beside:

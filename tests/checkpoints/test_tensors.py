@@ -18,8 +18,8 @@ FILE = Path("a.pth")
 
 
 def param_of(system: str, *assigned: tuple[str, Any]) -> dict[str, Any]:
-    held = settings.yaml_load(settings.HOME / "baseline.yaml", list(assigned))
-    return settings.for_machine(settings.for_system(held, system), "fan")
+    held = settings.read_config(None, list(assigned))
+    return held.for_system(system).for_machine("fan")
 
 
 def expected_of(fixture: Fixture) -> dict[str, Any]:
@@ -140,18 +140,18 @@ def test_a_vector_may_be_cut_as_the_person_says() -> None:
     for told, cut in ((("feature.n_mels", 64), (5, 64)), (("feature.n_frames", 10), (10, 32))):
         param = param_of("ae", told)
         said = read("ae", tensors, param)
-        feature = settle(param, said)["feature"]
-        assert (feature["n_frames"], feature["n_mels"]) == cut
+        feature = settle(param, said).feature
+        assert (feature.n_frames, feature.n_mels) == cut
         assert said.settings["network.units"] == [4]
         assert said.ae_asd
 
 
 def test_how_a_release_computes_is_implied_where_the_person_says_nothing() -> None:
     said = Published({}, {}, AE_ASD)
-    assert settle(param_of("ae"), said)["network"]["epsilon"] == 1e-5
+    assert settle(param_of("ae"), said).network.epsilon == 1e-5
     own = param_of("ae", ("ae.network.epsilon", 1e-4))
-    assert settle(own, said)["network"]["epsilon"] == 1e-4
-    assert settle(own, said)["feature"]["mel_scale"] == "htk"
+    assert settle(own, said).network.epsilon == 1e-4
+    assert settle(own, said).feature.mel_scale == "htk"
 
 
 def test_position_codes_are_checked_and_left_out() -> None:

@@ -25,7 +25,7 @@ BASELINE = settings.HOME / "baseline.yaml"
 def load(tmp_path: Path, text: str, *assignments) -> dict:
     config = tmp_path / "own.yaml"
     config.write_text(text, encoding="utf-8")
-    return settings.yaml_load(config, list(assignments))
+    return settings.read_config(config, list(assignments))
 
 
 def complaint(tmp_path: Path, text: str, *assignments) -> str:
@@ -35,13 +35,13 @@ def complaint(tmp_path: Path, text: str, *assignments) -> str:
 
 
 def test_official_keys_have_official_values():
-    param = settings.yaml_load(BASELINE)
-    assert (param["max_fpr"], param["decision_threshold"], param["result_file"]) == (
+    param = settings.read_config(BASELINE)
+    assert (param.max_fpr, param.decision_threshold, param.result_file) == (
         0.1,
         0.9,
         "result.csv",
     )
-    own = settings.for_system(param, "ae")
+    own = param.for_system("ae")
     official = {
         "n_mels": 128,
         "n_frames": 5,
@@ -50,7 +50,7 @@ def test_official_keys_have_official_values():
         "hop_length": 512,
         "power": 2.0,
     }
-    assert official.items() <= own["feature"].items()
+    assert official.items() <= own.feature.items()
     official = {
         "lr": 0.001,
         "epochs": 100,
@@ -59,7 +59,7 @@ def test_official_keys_have_official_values():
         "validation_split": 0.1,
         "verbose": 1,
     }
-    assert official.items() <= own["fit"].items()
+    assert official.items() <= own.fit.items()
 
 
 def test_official_baseline_yaml_is_understood(tmp_path):
@@ -74,10 +74,10 @@ decision_threshold: 0.9
 feature: {n_mels: 64, n_frames: 5, n_hop_frames: 1, n_fft: 1024, hop_length: 512, power: 2.0}
 fit: {lr: 0.001, epochs: 100, batch_size: 512, shuffle: True, validation_split: 0.1, verbose: 1}
 """
-    own = settings.for_system(load(tmp_path, text), "ae")
-    assert own["model_directory"] == "./model"
-    assert own["feature"]["n_mels"] == 64
-    assert own["feature"]["sample_rate"] == 16000  # what the file leaves out is the baseline's
+    own = load(tmp_path, text).for_system("ae")
+    assert own.model_directory == "./model"
+    assert own.feature.n_mels == 64
+    assert own.feature.sample_rate == 16000  # what the file leaves out is the baseline's
 
 
 def test_unknown_key_is_named_with_the_nearest(tmp_path):
@@ -112,7 +112,7 @@ def test_missing_keys_are_named(tmp_path, monkeypatch):
     (tmp_path / "baseline.yaml").write_text(yaml.safe_dump(held), encoding="utf-8")
     monkeypatch.setattr(settings, "HOME", tmp_path)
     with pytest.raises(BadInput) as caught:
-        settings.yaml_load(tmp_path / "baseline.yaml")
+        settings.read_config(tmp_path / "baseline.yaml")
     assert "threshold_scope is missing; expected one of" in str(caught.value)
     assert "fit.epochs is missing; expected a whole number" in str(caught.value)
 
@@ -123,11 +123,11 @@ def test_numbers_that_yaml_reads_as_text(tmp_path):
 
 def test_order_of_precedence(tmp_path):
     text = "fit: {epochs: 7}\nae: {fit: {epochs: 8}}\n"
-    assert settings.for_system(load(tmp_path, text), "ae")["fit"]["epochs"] == 8
-    own = settings.for_system(load(tmp_path, text, ("fit.epochs", 9)), "ae")
-    assert own["fit"]["epochs"] == 9
-    own = settings.for_system(load(tmp_path, text, ("ae.fit.epochs", 10), ("fit.epochs", 9)), "ae")
-    assert own["fit"]["epochs"] == 10
+    assert load(tmp_path, text).for_system("ae")["fit"]["epochs"] == 8
+    own = load(tmp_path, text, ("fit.epochs", 9)).for_system("ae")
+    assert own.fit.epochs == 9
+    own = load(tmp_path, text, ("ae.fit.epochs", 10), ("fit.epochs", 9)).for_system("ae")
+    assert own.fit.epochs == 10
 
 
 def test_assignments_are_checked(tmp_path):
@@ -141,15 +141,15 @@ def test_placeholders_and_seeds(tmp_path):
         tmp_path, "model_directory: m/{system}/{seed}\nresult_directory: r/{system}/{seed}"
     )
     args = command_line_chk("", ["-d", "--seed", "3", "4"])
-    directories = [own["model_directory"] for own in settings.units(args, param)]
+    directories = [own.model_directory for own in param.runs(["ae"], [3, 4])]
     assert directories == ["m/ae/3", "m/ae/4"]
-    assert [own["seed"] for own in settings.units(args, param)] == [3, 4]
+    assert [own.seed for own in param.runs(["ae"], [3, 4])] == [3, 4]
 
 
 def test_several_seeds_need_several_directories(tmp_path):
     args = command_line_chk("", ["-d", "--seed", "3", "4"])
     with pytest.raises(BadInput, match=r"put \{seed\} into it"):
-        settings.units(args, settings.yaml_load(BASELINE))
+        settings.read_config().runs(["ae"], [3, 4])
 
 
 def test_problems_are_told_together():
@@ -222,7 +222,7 @@ def test_configs_from_strangers(tmp_path, text, said):
     path = tmp_path / "own.yaml"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(BadInput, match=rf"own\.yaml: not a YAML file.*{said}|{said}"):
-        settings.yaml_load(path)
+        settings.read_config(path)
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ def official_log_mel(path: Path) -> np.ndarray:
 def test_log_mel_is_librosas_route(tmp_path, param):
     clip = write_clip(tmp_path / "a.wav", noise(3 * RATE))
     y, rate = file_load(clip.path)
-    frames = audio.log_mel(y, param["feature"])
+    frames = audio.log_mel(y, param.feature)
     assert rate == RATE
     assert frames.shape == (1 + 3 * RATE // 512, 128)
     assert np.abs(frames.T - official_log_mel(clip.path)).max() <= DECIBELS
@@ -54,20 +54,15 @@ def test_log_mel_of_real_clips(reference, param):
     paths = sorted((reference / "real_clips").glob("*.wav"))
     assert paths
     for path in paths:
-        frames = audio.log_mel(file_load(path)[0], param["feature"])
+        frames = audio.log_mel(file_load(path)[0], param.feature)
         assert frames.shape == (313, 128)
         assert np.abs(frames.T - official_log_mel(path)).max() <= DECIBELS
 
 
 def test_log_mel_recipes(param):
     y = noise(RATE)[:, 0].astype(np.float32)
-    recipe = {
-        **param["feature"],
-        "mel_scale": "htk",
-        "mel_norm": "none",
-        "pad_mode": "reflect",
-        "floor": 1e-10,
-    }
+    own = {"mel_scale": "htk", "mel_norm": "none", "pad_mode": "reflect", "floor": 1e-10}
+    recipe = param.feature.model_copy(update=own)
     mel = librosa.feature.melspectrogram(
         y=y,
         sr=RATE,
@@ -81,7 +76,7 @@ def test_log_mel_recipes(param):
     expected = 10 * np.log10(np.maximum(mel, 1e-10))
     assert np.abs(audio.log_mel(y, recipe).T - expected).max() <= DECIBELS
     y[: RATE // 2] = 0
-    limited = audio.log_mel(y, {**param["feature"], "top_db": 80.0})
+    limited = audio.log_mel(y, param.feature.model_copy(update={"top_db": 80.0}))
     assert limited.min() == pytest.approx(limited.max() - 80, abs=1e-4)
 
 
@@ -92,11 +87,11 @@ def test_vectors_are_stacked_frame_by_frame(tmp_path, param):
     for vector in range(len(expected)):
         for frame in range(5):
             expected[vector, 128 * frame : 128 * (frame + 1)] = log_mel[:, vector + frame]
-    vectors = file_to_vectors(clip.path, param["feature"])
+    vectors = file_to_vectors(clip.path, param.feature)
     assert vectors.shape == expected.shape
     assert np.abs(vectors - expected).max() <= DECIBELS
     short = write_clip(tmp_path / "b.wav", noise(512 * 3))
-    assert file_to_vectors(short.path, param["feature"]).shape == (0, 640)
+    assert file_to_vectors(short.path, param.feature).shape == (0, 640)
 
 
 @pytest.mark.parametrize(("n_frames", "hop"), [(5, 1), (5, 3), (7, 8), (1, 1)])
@@ -208,7 +203,7 @@ def test_thresholds_per_section_or_machine_type(param, caplog):
     fitted = fit_thresholds(scores, sections, param, "fan")
     assert list(fitted) == ["section_00", "section_01"]
     assert fitted["section_00"] == decision_threshold(scores[:200], 0.9)
-    param["threshold_scope"] = "machine_type"
+    param = param.with_values({"threshold_scope": "machine_type"})
     fitted = fit_thresholds(scores, sections, param, "fan")
     assert list(fitted) == [ALL_SECTIONS]
     assert fitted[ALL_SECTIONS]["n_clips"] == 400

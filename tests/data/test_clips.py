@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import BadInput
+from core.system_settings import SharedSettings
 from data import clips
 
 
@@ -97,7 +98,7 @@ def test_official_order_and_bad_names(tmp_path):
         "odd.wav",
         "notes.txt",
     )
-    listed, bad = clips.list_clips({"dev_directory": str(tmp_path)}, "dev", "fan", ("test",))
+    listed, bad = clips.list_clips(SharedSettings(dev_directory=tmp_path), "dev", "fan", ("test",))
     assert [clip.name for clip in listed] == [
         "section_00_source_test_normal_0000_a.wav",
         "section_00_target_test_normal_0000_a.wav",
@@ -119,7 +120,7 @@ def test_test_folders_of_2021(tmp_path):
 def test_machine_types_in_order(tmp_path):
     for name in ("fan", "ToyCar", "_notes", ".cache"):
         (tmp_path / name).mkdir()
-    param = {"dev_directory": str(tmp_path)}
+    param = SharedSettings(dev_directory=tmp_path)
     assert clips.select_machines(param, "dev", []) == ["ToyCar", "fan"]
     assert clips.select_machines(param, "dev", ["fan"]) == ["fan"]
     with pytest.raises(BadInput, match=r"--machine fann: not in .*; did you mean fan\?"):
@@ -127,7 +128,7 @@ def test_machine_types_in_order(tmp_path):
 
 
 def test_what_is_missing_is_named(tmp_path):
-    param = {"dev_directory": str(tmp_path / "nowhere"), "eval_directory": str(tmp_path)}
+    param = SharedSettings(dev_directory=tmp_path / "nowhere", eval_directory=tmp_path)
     with pytest.raises(BadInput, match=r"dev_directory: there is no directory .*nowhere"):
         clips.select_machines(param, "dev", [])
     with pytest.raises(BadInput, match=r"eval_directory: .* holds no machine type"):
@@ -145,7 +146,7 @@ def test_attributes_listed_beside_the_clips_win(tmp_path):
     (tmp_path / "fan" / "attributes_00.csv").write_text(
         f"file_name,d1p,d1v,d2p,d2v\nfan/train/{names[0]},vel,8,wt,3\n"
     )
-    param = {"dev_directory": str(tmp_path)}
+    param = SharedSettings(dev_directory=tmp_path)
     listed, _ = clips.list_clips(param, "dev", "fan", ("train",))
     assert [clip.attributes for clip in listed] == [(("vel", "8"), ("wt", "3")), (("vel", "6"),)]
     (tmp_path / "fan" / "attributes_00.csv").write_text("clip,vel\na,1\n")
@@ -161,7 +162,7 @@ def test_two_years_in_one_folder(tmp_path):
     )
     touch(tmp_path / "fan" / "test", "section_00_source_test_normal_0000.wav")
     touch(tmp_path / "fan" / "source_test", "section_00_source_test_normal_0000.wav")
-    param = {"dev_directory": str(tmp_path)}
+    param = SharedSettings(dev_directory=tmp_path)
     with pytest.raises(
         BadInput, match="two years are mixed: 1 named as in 2020, such as normal_id"
     ):

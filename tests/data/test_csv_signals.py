@@ -33,8 +33,8 @@ def param(home: Path, *assignments: tuple[str, object]) -> dict:
         ("grlnet.feature.n_frames", 40),
         *assignments,
     ]
-    held = settings.yaml_load(settings.HOME / "baseline.yaml", given)
-    return settings.for_system(held, "grlnet")
+    held = settings.read_config(None, given)
+    return held.for_system("grlnet")
 
 
 def test_signals_are_clips_of_one_section_with_the_labels_of_the_csv(home: Path) -> None:

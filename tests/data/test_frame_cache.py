@@ -48,13 +48,13 @@ def test_cache_is_used_until_clip_or_settings_change(tmp_path, param, monkeypatc
     monkeypatch.setattr(frame_cache, "file_load", lambda *given: read.append(given) or load(*given))
     before = np.array(frame_cache.load_frames(clips, param, jobs=1)[0].array)
     frame_cache.load_frames(clips, param, jobs=1)
-    param["feature"]["n_frames"] = 10  # windows are cut later: the frames stay
+    param = param.with_values({"feature.n_frames": 10})  # windows are cut later: the frames stay
     frame_cache.load_frames(clips, param, jobs=1)
     assert len(read) == 1
-    param["feature"]["hop_length"] = 256
+    param = param.with_values({"feature.hop_length": 256})
     frame_cache.load_frames(clips, param, jobs=1)
     assert len(read) == 2
-    param["feature"]["hop_length"] = 512
+    param = param.with_values({"feature.hop_length": 512})
     write_clip(clips[0].path, noise(RATE, seed=1))
     os.utime(clips[0].path, ns=(1, 1))
     after = np.array(frame_cache.load_frames(clips, param, jobs=1)[0].array)

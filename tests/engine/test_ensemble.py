@@ -174,9 +174,7 @@ def test_a_record_is_read_back(tmp_path):
 
 
 def test_machine_types_that_not_every_member_could_score_are_left_out(tmp_path):
-    held = settings.yaml_load(settings.HOME / "baseline.yaml")
-    param = settings.for_system(held, "mix")
-    param["result_directory"] = str(tmp_path)
+    param = settings.read_config().for_system("mix").with_values({"result_directory": tmp_path})
     mixed = ensemble.Ensemble("mix", {"ae": 0.5, "vae": 0.5})
     both = {"fan": scored(RNG.normal(size=4), RNG.normal(size=9))}
     ensemble.save(param, mixed, "z", "dev", {"ae": {**both, "valve": None}, "vae": both})

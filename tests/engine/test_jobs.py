@@ -81,7 +81,7 @@ def test_a_worker_stands_elsewhere_and_gets_plain_values(tmp_path, monkeypatch):
     param = {**dict.fromkeys(jobs.DIRECTORIES, "here"), "seed": 0}
     unit = jobs.Unit("a", "a", "a", param, act, (), here=(object(),)).elsewhere()
     assert unit.here == ()
-    assert unit.param["cache_directory"] == str(tmp_path / "here")
+    assert unit.param.cache_directory == str(tmp_path / "here")
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ def run(demo: Path, tmp_path: Path):
     loaded = []
 
     def score(anew: bool = False, **changes) -> scoring.Scores:
-        return scoring.score(stem, {**param, **changes}, "valve", frames, None, anew)
+        return scoring.score(stem, param.with_values(changes), "valve", frames, None, anew)
 
     with pytest.MonkeyPatch.context() as patch:
         load = keras_model.load_model

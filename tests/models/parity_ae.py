@@ -42,7 +42,7 @@ def check_forward(fixture: Fixture) -> None:
     system, x = build(fixture), fixture.arrays["x"]
     assert_forward(system(x), fixture.arrays["output"], "output")
     if "latent" in fixture.arrays:
-        depth = len(system.param["network"]["units"])
+        depth = len(system.param.network.units)
         encoder = type(system.network)(
             system.network.input, system.network.get_layer(f"relu_{depth}").output
         )

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 import keras_model
-from core.schema import AEGAN_AD_SCORES
+from core.system_settings import AEGAN_AD_SCORES
 from data.clips import Clip
 from data.frames import Frames
 from models.aegan_ad import AEGANAD, EmbeddingDetectors

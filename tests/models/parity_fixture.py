@@ -80,8 +80,8 @@ class Fixture:
 
     def param(self, system: str, *assignments: tuple[str, Any]) -> dict[str, Any]:
         """The settings of a system from `baseline.yaml`, with (dotted key, value) over them."""
-        held = settings.yaml_load(settings.HOME / "baseline.yaml", list(assignments))
-        return settings.for_system(held, system)
+        held = settings.read_config(None, list(assignments))
+        return held.for_system(system)
 
     def adam(self) -> list[tuple[str, Any]]:
         """The fixture's Adam as assignments to the `fit` block."""

@@ -50,7 +50,7 @@ def check_forward(fixture: Fixture) -> None:
     system = build(fixture)
     x = inputs(system, fixture.arrays["x"])
     assert_forward(system(x), fixture.arrays["output"], "output")
-    depth = len(system.param["network"]["units"])
+    depth = len(system.param.network.units)
     encoder = type(system.network)(
         system.network.input, system.network.get_layer(f"encoder.{depth}.relu").output
     )

@@ -13,7 +13,7 @@ import keras_model
 from core import settings
 from core.errors import BadInput
 from core.log import logger
-from core.schema import AEGAN_AD_SCORES
+from core.system_settings import AEGAN_AD_SCORES
 from data import frame_cache
 from data.clips import Clip
 from data.dataset import read_clips
@@ -37,8 +37,8 @@ TINY = (
 
 
 def param_of(*assignments: tuple) -> dict:
-    held = settings.yaml_load(settings.HOME / "baseline.yaml", [*TINY, *assignments])
-    return settings.for_system(held, "aegan_ad")
+    held = settings.read_config(None, [*TINY, *assignments])
+    return held.for_system("aegan_ad")
 
 
 def noise(n_clips: int = 8, n_frames: int = 20, seed: int = 0) -> Frames:
@@ -254,10 +254,8 @@ def test_a_clip_shorter_than_a_window_is_named(tmp_path) -> None:
 
     path = tmp_path / "section_00_source_train_normal_0000_x.wav"
     soundfile.write(path, np.zeros(16000), 16000)
-    held = settings.yaml_load(
-        settings.HOME / "baseline.yaml", [("cache_directory", str(tmp_path / "cache"))]
-    )
-    param = settings.for_system(held, "aegan_ad")
+    held = settings.read_config(None, [("cache_directory", str(tmp_path / "cache"))])
+    param = held.for_system("aegan_ad")
     clip = Clip(path, "fan", "section_00", "train")
     _, bad = frame_cache.load_frames([clip], param, jobs=1)
     assert bad[0][0] == path
@@ -295,9 +293,9 @@ RELEASED = {
 
 @pytest.mark.parametrize(("release", "machine_type"), RELEASED)
 def test_the_settings_of_the_releases(release, machine_type) -> None:
-    held = settings.yaml_load(settings.HOME / "baseline.yaml", [("aegan_ad.release", release)])
-    param = settings.for_machine(settings.for_system(held, "aegan_ad"), machine_type)
-    together = {**param["fit"], **param["network"]}
+    held = settings.read_config(None, [("aegan_ad.release", release)])
+    param = held.for_system("aegan_ad").for_machine(machine_type)
+    together = {**dict(param.fit), **dict(param.network)}
     expected = RELEASED[release, machine_type]
     assert {key: together[key] for key in expected} == expected
     common = {"lr": 2e-4, "batch_size": 512, "lambda_gp": 10, "ncritic": 1, "epsilon": 1e-8}
@@ -306,18 +304,20 @@ def test_the_settings_of_the_releases(release, machine_type) -> None:
 
 def test_what_comes_over_what_for_a_machine_type() -> None:
     def resolved(machine_type: str, *assignments: tuple) -> dict:
-        held = settings.yaml_load(settings.HOME / "baseline.yaml", list(assignments))
-        return settings.for_machine(settings.for_system(held, "aegan_ad"), machine_type)
+        held = settings.read_config(None, list(assignments))
+        return held.for_system("aegan_ad").for_machine(machine_type)
 
-    assert resolved("gearbox")["fit"]["match_sigma"] == 1
+    assert resolved("gearbox").fit.match_sigma == 1
     by_set = ("aegan_ad.fit.match_sigma", 0.5)
-    assert resolved("gearbox", by_set)["fit"]["match_sigma"] == 0.5
+    assert resolved("gearbox", by_set).fit.match_sigma == 0.5
     for_one = ("aegan_ad.machines.gearbox.score", "D_knn")
     of_all = ("aegan_ad.score", "D_lof")
-    assert resolved("gearbox", for_one, of_all)["score"] == "D_knn"
-    assert resolved("fan", for_one, of_all)["score"] == "D_lof"
-    assert resolved("gearbox", ("fit.epochs", 3))["fit"]["epochs"] == 3
-    assert resolved("gearbox", ("model_directory", "m/{system}"))["model_directory"] == "m/aegan_ad"
+    assert resolved("gearbox", for_one, of_all).score == "D_knn"
+    assert resolved("fan", for_one, of_all).score == "D_lof"
+    assert resolved("gearbox", ("fit.epochs", 3)).fit.epochs == 3
+    assert resolved("gearbox", ("model_directory", "m/{system}")).model_directory == Path(
+        "m/aegan_ad"
+    )
     with pytest.raises(BadInput, match=r"aegan_ad.machines.fan.scores; did you mean score"):
         resolved("fan", ("aegan_ad.machines.fan.scores", "D_lof"))
 

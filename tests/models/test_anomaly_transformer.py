@@ -27,8 +27,8 @@ def tiny() -> dict:
         ("fit.verbose", 0),
         *((f"anomaly_transformer.network.{key}", value) for key, value in network.items()),
     ]
-    held = settings.yaml_load(settings.HOME / "baseline.yaml", given)
-    return settings.for_system(held, "anomaly_transformer")
+    held = settings.read_config(None, given)
+    return held.for_system("anomaly_transformer")
 
 
 def frames_of(*counts: int) -> Frames:
@@ -68,7 +68,7 @@ def test_training_standardises_halves_the_rate_and_is_saved(tmp_path: Path) -> N
     np.testing.assert_allclose(standard.mean(axis=0), 0, atol=1e-5)
     np.testing.assert_allclose(standard.std(axis=0), 1, atol=1e-5)
     system.save_weights(tmp_path / "w.weights.h5")
-    other = keras_model.get_model({**param, "seed": 5}, ["section_00"])
+    other = keras_model.get_model(param.with_values({"seed": 5}), ["section_00"])
     other.load_weights(tmp_path / "w.weights.h5")
     np.testing.assert_array_equal(other.score(frames), system.score(frames))
 

@@ -26,8 +26,8 @@ def frames_of(*counts: int, seed: int = 0, n_mels: int = 8) -> Frames:
 
 
 def small(*assignments) -> dict:
-    held = settings.yaml_load(
-        settings.HOME / "baseline.yaml",
+    held = settings.read_config(
+        None,
         [
             ("feature.n_mels", 8),
             ("ae.network.units", [16]),
@@ -38,7 +38,7 @@ def small(*assignments) -> dict:
             *assignments,
         ],
     )
-    return settings.for_system(held, "ae")
+    return held.for_system("ae")
 
 
 def test_clip_score_is_a_plain_computation():
@@ -168,12 +168,7 @@ def test_a_system_trained_in_half_precision_scores_in_float32(precision):
 
 def test_half_precision_is_refused_where_it_does_not_work():
     with pytest.raises(BadInput, match=r"fit\.precision is mixed_float16"):
-        param = settings.for_system(
-            settings.yaml_load(
-                settings.HOME / "baseline.yaml", [("fit.precision", "mixed_float16")]
-            ),
-            "vae",
-        )
+        param = settings.read_config(None, [("fit.precision", "mixed_float16")]).for_system("vae")
         keras_model.check_trainable(param, "fan", frames_of(200))
 
 

@@ -13,6 +13,7 @@ from sklearn.metrics import roc_auc_score
 
 import keras_model
 from core import settings
+from core.system_settings import system_classes
 from data.dataset import read_clips
 from data.frames import Frames
 
@@ -87,8 +88,8 @@ def setting(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..
     cache = tmp_path_factory.mktemp("cache")
 
     def of(name: str, *more: tuple[str, Any], seed: int = 0) -> dict[str, Any]:
-        held = settings.yaml_load(
-            settings.HOME / "baseline.yaml",
+        held = settings.read_config(
+            None,
             [
                 ("dev_directory", str(demo / "dev_data")),
                 ("cache_directory", str(cache)),
@@ -98,7 +99,7 @@ def setting(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..
                 *more,
             ],
         )
-        return settings.for_system(held, name, seed)
+        return held.for_system(name, seed)
 
     return of
 
@@ -114,11 +115,11 @@ def clips(setting: Callable[..., dict[str, Any]]) -> Callable[[str, str], Frames
 
 
 def classes(name: str, frames: Frames) -> list[str]:
-    return keras_model.class_names({"system": name}, frames.clips)
+    return keras_model.class_names(settings.read_config().for_system(name), frames.clips)
 
 
 def test_the_command_line_knows_every_system() -> None:
-    assert list(settings.SYSTEMS) == list(keras_model.SYSTEMS)
+    assert list(system_classes()) == list(keras_model.SYSTEMS)
 
 
 @systems
@@ -127,7 +128,7 @@ def test_learns_and_ranks_anomalies_above_normal_clips(name, setting, clips) -> 
     system = keras_model.get_model(setting(name), classes(name, training))
     history = system.train(training)
     losses = np.array(list(history.values()))
-    assert losses.shape[1] == setting(name)["fit"]["epochs"]
+    assert losses.shape[1] == setting(name).fit.epochs
     assert np.isfinite(losses).all()
     scores = system.score(test)
     assert scores.shape == (len(test.clips),)

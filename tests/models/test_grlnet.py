@@ -39,7 +39,7 @@ def test_the_training_steps_are_those_of_the_release_but_for_rounding() -> None:
 def test_noise_is_new_every_step_and_follows_the_seed() -> None:
     drawn = []
     for seed in (4, 4, 5):
-        system = keras_model.get_model({**tiny(), "seed": seed}, ["section_00"])
+        system = keras_model.get_model(tiny().with_values({"seed": seed}), ["section_00"])
         drawn.append([system.noise((3, 96)).numpy() for _ in range(2)])
     np.testing.assert_array_equal(drawn[0], drawn[1])
     assert not np.allclose(drawn[0][0], drawn[0][1])

@@ -14,11 +14,11 @@ from core.errors import BadInput
 
 
 def param(n_frames: int) -> dict[str, Any]:
-    held = settings.yaml_load(
-        settings.HOME / "baseline.yaml",
+    held = settings.read_config(
+        None,
         [("feature.n_frames", n_frames), ("feature.n_mels", 2), ("idnn.network.units", [3])],
     )
-    return settings.for_system(held, "idnn")
+    return held.for_system("idnn")
 
 
 @pytest.mark.parametrize(

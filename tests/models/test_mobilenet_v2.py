@@ -20,8 +20,8 @@ SECTIONS = ["section_00", "section_01", "section_02"]
 
 
 def param(*assignments: tuple[str, Any]) -> dict[str, Any]:
-    held = settings.yaml_load(
-        settings.HOME / "baseline.yaml",
+    held = settings.read_config(
+        None,
         [
             ("feature.n_frames", 32),
             ("feature.n_mels", 32),
@@ -29,7 +29,7 @@ def param(*assignments: tuple[str, Any]) -> dict[str, Any]:
             *assignments,
         ],
     )
-    return settings.for_system(held, "mobilenet_v2")
+    return held.for_system("mobilenet_v2")
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def test_training_windows_hop_by_the_setting_and_scored_ones_by_one(system, monk
 
     monkeypatch.setattr(system, "fit", fit)
     monkeypatch.setattr(system, "all_window_scores", scores)
-    monkeypatch.setitem(system.param["fit"], "validation_split", 0.0)
+    monkeypatch.setattr(system, "param", system.param.with_values({"fit.validation_split": 0.0}))
     system.train(held)
     system.score(held)
     first = np.array([0, 49, 98])[:, None]

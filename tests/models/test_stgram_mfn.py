@@ -31,8 +31,8 @@ def tiny(*assignments: tuple[str, object]) -> dict:
         ("fit.verbose", 0),
         *assignments,
     ]
-    held = settings.yaml_load(settings.HOME / "baseline.yaml", given)
-    return settings.for_system(held, "stgram_mfn")
+    held = settings.read_config(None, given)
+    return held.for_system("stgram_mfn")
 
 
 def frames_of(*counts: int) -> Frames:
@@ -64,7 +64,7 @@ def test_the_log_mel_of_the_step_is_that_of_the_cache(changed: tuple) -> None:
     wave = np.random.default_rng(1).normal(0, 0.1, 8000).astype(np.float32)
     wave[:2000] *= 1e-4
     found = system.log_mel(tf.constant(wave[None]))[0].numpy()
-    expected = log_mel(wave, system.param["feature"]).T
+    expected = log_mel(wave, system.param.feature).T
     np.testing.assert_allclose(found, expected, atol=2e-3)
 
 
@@ -126,7 +126,7 @@ def test_mixtures_score_as_scikit_learn_and_are_saved(tmp_path: Path) -> None:
     assert np.all(scores[::2] >= both - 1e-6)
     assert np.all(scores[::2] <= both + np.log(2) + 1e-6)
     system.save_weights(tmp_path / "w.weights.h5")
-    other = keras_model.get_model({**param, "seed": 9}, system.section_names)
+    other = keras_model.get_model(param.with_values({"seed": 9}), system.section_names)
     other.load_weights(tmp_path / "w.weights.h5")
     other.restore(system.arrays())
     np.testing.assert_array_equal(other.score(frames), scores)

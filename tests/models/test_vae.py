@@ -13,8 +13,8 @@ from data.frames import Frames
 
 @pytest.fixture
 def system():
-    held = settings.yaml_load(
-        settings.HOME / "baseline.yaml",
+    held = settings.read_config(
+        None,
         [
             ("feature.n_mels", 4),
             ("feature.n_frames", 3),
@@ -25,7 +25,7 @@ def system():
             ("fit.verbose", 0),
         ],
     )
-    return keras_model.get_model(settings.for_system(held, "vae"), ["section_00"])
+    return keras_model.get_model(held.for_system("vae"), ["section_00"])
 
 
 @pytest.fixture

@@ -23,8 +23,8 @@ def tiny(*assignments: tuple[str, object]) -> dict:
         ("grlnet.network.channels", [2, 3, 4, 5]),
         *assignments,
     ]
-    held = settings.yaml_load(settings.HOME / "baseline.yaml", given)
-    return settings.for_system(held, "grlnet")
+    held = settings.read_config(None, given)
+    return held.for_system("grlnet")
 
 
 def frames_of(*counts: int) -> Frames:
@@ -70,10 +70,8 @@ def test_samples_come_from_the_cache_as_the_file_holds_them(tmp_path: Path) -> N
 def test_a_clip_shorter_than_a_window_is_named(tmp_path: Path, system: str) -> None:
     soundfile.write(tmp_path / "a.wav", np.zeros(600), 16000, "PCM_16")
     clip = Clip(tmp_path / "a.wav", "fan", "section_00", "train")
-    held = settings.yaml_load(
-        settings.HOME / "baseline.yaml", [("cache_directory", str(tmp_path / "cache"))]
-    )
-    frames, bad = frame_cache.load_frames([clip], settings.for_system(held, system), 1)
+    held = settings.read_config(None, [("cache_directory", str(tmp_path / "cache"))])
+    frames, bad = frame_cache.load_frames([clip], held.for_system(system), 1)
     assert not frames.clips
     assert bad[0][0] == clip.path
     assert "too short: 2 frames" in bad[0][1]

@@ -15,8 +15,8 @@ from tests.reporting.report_data import dataset, names, results, write
 
 
 def settings_for(folder: Path) -> dict[str, Any]:
-    return settings.yaml_load(
-        settings.HOME / "baseline.yaml",
+    return settings.read_config(
+        None,
         [
             ("dev_directory", f"{folder}/dev_data"),
             ("model_directory", f"{folder}/model/{{system}}/{{seed}}"),

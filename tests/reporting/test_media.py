@@ -46,11 +46,7 @@ def test_without_labels_or_decisions_the_highest_scores_come_first(labels, decis
 
 
 def hear(tmp_path: Path, found: runs.Gathered) -> tuple:
-    param = settings.shared(
-        settings.yaml_load(
-            settings.HOME / "baseline.yaml", [("dev_directory", str(tmp_path / "dev_data"))]
-        )
-    )
+    param = settings.read_config(None, [("dev_directory", str(tmp_path / "dev_data"))]).shared()
     return media.hear(found, param, tmp_path / "made", tmp_path / "to" / "report")
 
 
@@ -152,7 +148,7 @@ def test_a_long_clip_keeps_its_peaks_in_fewer_columns(tmp_path) -> None:
 
 
 def test_ticks_lie_at_their_frequencies() -> None:
-    feature = settings.yaml_load(settings.HOME / "baseline.yaml")["feature"]
+    feature = settings.read_config().shared().feature
     shares = [share for _, share in media.ticks(feature)]
     assert shares == sorted(shares)
     assert [text for text, _ in media.ticks(feature)] == ["500 Hz", "1 kHz", "2 kHz", "4 kHz"]

@@ -128,8 +128,8 @@ def import_(
 def param_of(system: str, out: Path, *assigned: tuple[str, Any]) -> dict[str, Any]:
     """The settings that 01_test.py scores an imported model with."""
     places = [("model_directory", str(out / "model" / "{system}"))]
-    held = settings.yaml_load(settings.HOME / "baseline.yaml", [*assigned, *places])
-    param = settings.for_machine(settings.for_system(held, system), "fan")
+    held = settings.read_config(None, [*assigned, *places])
+    param = held.for_system(system).for_machine("fan")
     return saved.as_imported(param, "fan", "dev")
 
 
@@ -205,8 +205,8 @@ def published_by(system: Any) -> dict[str, np.ndarray]:
 def made_here(system: str) -> tuple[dict[str, np.ndarray], Any]:
     """The weights of a small network, as published, and the network."""
     pairs = [assignment(text) for text in (*UNREAD[system], *SIZES.get(system, ()))]
-    held = settings.yaml_load(settings.HOME / "baseline.yaml", pairs)
-    param = settings.for_machine(settings.for_system(held, system), "fan")
+    held = settings.read_config(None, pairs)
+    param = held.for_system(system).for_machine("fan")
     joint = system in saved.JOINT
     made = keras_model.get_model(param, [f"fan {s}" if joint else s for s in SECTIONS])
     return published_by(made), made
@@ -253,7 +253,7 @@ def scores_of(made: Any, system: str, data: Path, out: Path) -> dict[str, float]
         "cache_directory": str(out / "cache"),
     }
     clips = {}
-    param["eval_directory"] = str(data / "eval_data")
+    param.eval_directory = str(data / "eval_data")
     for folder in ("train", "test"):
         clips[folder], bad = read_clips(param, "dev", "fan", (folder,), jobs=1)
         assert not bad

@@ -34,9 +34,7 @@ def frames_of(arrays: list[np.ndarray], folder: str = "train") -> Frames:
 def param_of(tmp_path: Path, system: str = "ae", **feature: int) -> dict:
     assignments = [(f"feature.{key}", value) for key, value in feature.items()]
     assignments.append(("result_directory", str(tmp_path)))
-    return settings.for_system(
-        settings.yaml_load(settings.HOME / "baseline.yaml", assignments), system
-    )
+    return settings.for_system(settings.read_config(None, assignments), system)
 
 
 class Tilting:
@@ -100,8 +98,8 @@ def test_the_largest_region_of_the_map_is_the_burst(tmp_path) -> None:
     clip = tones + rng.normal(0, 1, (40, N_MELS))
     clip[18:26, 2:5] += 40
     param = param_of(tmp_path, n_mels=N_MELS)
-    param["fit"].update(epochs=24, batch_size=64, verbose=0, lr=0.003)
-    param["network"].update(units=[128], latent=64)
+    param.fit.update(epochs=24, batch_size=64, verbose=0, lr=0.003)
+    param.network.update(units=[128], latent=64)
     system = keras_model.get_model(param, ["section_00"])
     system.train(frames_of(training))
     localize.draw_clips(system, "fan", frames_of(training), frames_of([clip], "test"))
