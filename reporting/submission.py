@@ -31,7 +31,7 @@ from models import saved
 MOST_SYSTEMS = 4
 LONGEST_ABBREVIATION = 10
 NEEDED = ("name", "abbreviation", "machine_learning_method", "aggregation_method")
-# In the order of the template; what is said of a system comes over what is said of all.
+# In the order of the template; the description of a system comes over that of all.
 DESCRIPTION = (
     *("input_sampling_rate", "data_augmentation", "front_end", "acoustic_features"),
     *("embeddings", "machine_learning_method", "aggregation_method"),
@@ -46,21 +46,21 @@ _LABEL_PART = re.compile(r"[A-Za-z][A-Za-z0-9-]*")
 
 
 def stem(param: dict[str, Any]) -> str:
-    """Author_Institute_task2; raises BadInput, with the problems of the authors, if it cannot."""
-    held = settings.for_system(param, SYSTEMS[0])["submission"]
+    """Return Author_Institute_task2; raises BadInput with all problems of label and authors."""
+    block = settings.for_system(param, SYSTEMS[0])["submission"]
     problems = []
     for key in ("author", "institute"):
-        if held.get(key) is None:
+        if block.get(key) is None:
             problems.append(f"submission.{key}: missing; it is part of the label")
-        elif not _LABEL_PART.fullmatch(held[key]):
+        elif not _LABEL_PART.fullmatch(block[key]):
             problems.append(
-                f"submission.{key} is {held[key]!r}; a label takes letters, digits and hyphens "
+                f"submission.{key} is {block[key]!r}; a label takes letters, digits and hyphens "
                 "of the English alphabet"
             )
-    problems += _author_problems(held.get("authors") or [])
+    problems += _author_problems(block.get("authors") or [])
     if problems:
         raise BadInput("\n".join(problems))
-    return f"{held['author']}_{held['institute']}_task2"
+    return f"{block['author']}_{block['institute']}_task2"
 
 
 def _author_problems(authors: Sequence[dict[str, Any]]) -> list[str]:
@@ -92,7 +92,7 @@ def _author_problems(authors: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def system_files(param: dict[str, Any], name: str, label: str) -> dict[str, bytes]:
-    """The files of one system, or of an ensemble: name in its folder of the package → content.
+    """Return the files of one system or ensemble: name in its folder of the package → content.
 
     Parameters
     ----------
@@ -104,8 +104,8 @@ def system_files(param: dict[str, Any], name: str, label: str) -> dict[str, byte
     BadInput : with every problem of its CSV files, its models, its development results and its
         description.
     """
-    unit = settings.for_system(param, name)
-    directory = Path(unit["result_directory"])
+    own = settings.for_system(param, name)
+    directory = Path(own["result_directory"])
     record = ensemble.read_record(directory)
     if name not in SYSTEMS and not record:
         beside = {path.parent.name for path in directory.parent.glob(f"*/{ensemble.RECORD}")}
@@ -115,24 +115,24 @@ def system_files(param: dict[str, Any], name: str, label: str) -> dict[str, byte
             f"{nearest(name, known)}"
         )
     problems, files, meta = Together(), {}, {}
-    machine_types = clips.select_machines(unit, "eval", [])
+    machine_types = clips.select_machines(own, "eval", [])
     evaluated: list[SectionKey] = []
     for machine_type in machine_types:
         with problems:
-            found, sections = _csv_files(unit, machine_type)
-            files |= found
+            csv_files, sections = _csv_files(own, machine_type)
+            files |= csv_files
             evaluated += sections
     members = {name: 1.0}
     with problems:
         if name not in SYSTEMS:
             members = _members(name, record)
     with problems:
-        meta = _description(param, unit, name, members, label)
+        meta = _description(param, own, name, members, label)
     with problems:
         parameters = [_parameters(param, member, machine_types) for member in members]
         meta["system"]["complexity"] = {"total_parameters": sum(parameters)}
     with problems:
-        meta["results"] = {"development_dataset": development_results(unit, evaluated)}
+        meta["results"] = {"development_dataset": development_results(own, evaluated)}
     problems.stop()
     order = ("description", "complexity", "external_datasets", "source_code")
     meta["system"] = {key: meta["system"][key] for key in order}
@@ -140,22 +140,20 @@ def system_files(param: dict[str, Any], name: str, label: str) -> dict[str, byte
     return {f"{label}.meta.yaml": text.encode(), **files}
 
 
-def _csv_files(
-    unit: dict[str, Any], machine_type: str
-) -> tuple[dict[str, bytes], list[SectionKey]]:
+def _csv_files(own: dict[str, Any], machine_type: str) -> tuple[dict[str, bytes], list[SectionKey]]:
     """The CSV files of a machine type's evaluation clips, each scored and decided once."""
-    found, bad = clips.list_clips(unit, "eval", machine_type, clips.TEST_FOLDERS)
+    listed, bad = clips.list_clips(own, "eval", machine_type, clips.TEST_FOLDERS)
     problems = [f"{path}: {problem}" for path, problem in bad]
     files, sections = {}, []
     for kind, read in (
         ("anomaly_score", read_scores),
         ("decision_result", read_decisions),
     ):
-        names = [(results.file_name(kind, machine_type, clip), clip) for clip in found]
+        names = [(results.file_name(kind, machine_type, clip), clip) for clip in listed]
         for file, group in groupby(sorted(names, key=lambda pair: pair[0]), lambda pair: pair[0]):
             expected = [clip for _, clip in group]
             key = SectionKey(machine_type, expected[0].section)
-            path = Path(unit["result_directory"]) / file
+            path = Path(own["result_directory"]) / file
             sections.append(key)
             if not path.is_file():
                 problems.append(f"{path}: missing; make it with 01_test.py -e")
@@ -183,12 +181,12 @@ def _members(name: str, record: dict[str, Any]) -> dict[str, float]:
 
 
 def _parameters(param: dict[str, Any], system: str, machine_types: Sequence[str]) -> int:
-    """Those of a system's network, the largest where they differ between machine types."""
-    unit, problems, counts = settings.for_system(param, system), Together(), [0]
+    """The parameters of a system's network, the most where they differ between machine types."""
+    own, problems, counts = settings.for_system(param, system), Together(), [0]
     for machine_type in machine_types:
         with problems:
             place = saved.usable_model(
-                settings.for_machine(unit, machine_type), machine_type, "eval"
+                settings.for_machine(own, machine_type), machine_type, "eval"
             )
             counts.append(saved.count_parameters(place))
     problems.stop()
@@ -197,32 +195,34 @@ def _parameters(param: dict[str, Any], system: str, machine_types: Sequence[str]
 
 def _description(
     param: dict[str, Any],
-    unit: dict[str, Any],
+    own: dict[str, Any],
     name: str,
     members: dict[str, float],
     label: str,
 ) -> dict[str, Any]:
-    held = unit["submission"]
-    systems = held.get("systems", {})
-    said = {
-        "input_sampling_rate": f"{unit['feature']['sample_rate'] / 1000:g}kHz",
+    block = own["submission"]
+    systems = block.get("systems", {})
+    entries = {
+        "input_sampling_rate": f"{own['feature']['sample_rate'] / 1000:g}kHz",
         "acoustic_features": _acoustic_features(param, systems, members),
-        **_given(held.get("description")),
+        **_given(block.get("description")),
     }
     if name not in SYSTEMS:
-        said |= {
-            "name": f"Ensemble of {_together(systems, members, 'name')}",
+        entries |= {
+            "name": f"Ensemble of {_joined(systems, members, 'name')}",
             "abbreviation": name,
-            "machine_learning_method": _together(systems, members, "machine_learning_method"),
-            "aggregation_method": _together(systems, members, "aggregation_method"),
+            "machine_learning_method": _joined(systems, members, "machine_learning_method"),
+            "aggregation_method": _joined(systems, members, "aggregation_method"),
             "ensemble_method_subsystem_count": len(members),
             "decision_making": "weighted average",
         }
-    said |= _given(systems.get(name))
-    problems = [f"submission.systems.{name}.{key}: missing" for key in NEEDED if not said.get(key)]
-    if len(said.get("abbreviation") or "") > LONGEST_ABBREVIATION:
+    entries |= _given(systems.get(name))
+    problems = [
+        f"submission.systems.{name}.{key}: missing" for key in NEEDED if not entries.get(key)
+    ]
+    if len(entries.get("abbreviation") or "") > LONGEST_ABBREVIATION:
         problems.append(
-            f"submission.systems.{name}.abbreviation is {said['abbreviation']!r}; at most "
+            f"submission.systems.{name}.abbreviation is {entries['abbreviation']!r}; at most "
             f"{LONGEST_ABBREVIATION} characters"
         )
     if problems:
@@ -230,14 +230,14 @@ def _description(
     return {
         "submission": {
             "label": label,
-            "name": said["name"],
-            "abbreviation": said["abbreviation"],
-            "authors": held["authors"],
+            "name": entries["name"],
+            "abbreviation": entries["abbreviation"],
+            "authors": block["authors"],
         },
         "system": {
-            "description": {key: said.get(key) for key in DESCRIPTION},
-            "external_datasets": held.get("external_datasets"),
-            "source_code": held.get("source_code"),
+            "description": {key: entries.get(key) for key in DESCRIPTION},
+            "external_datasets": block.get("external_datasets"),
+            "source_code": block.get("source_code"),
         },
     }
 
@@ -246,10 +246,10 @@ def _given(block: dict[str, Any] | None) -> dict[str, Any]:
     return {key: value for key, value in (block or {}).items() if value is not None}
 
 
-def _together(systems: dict[str, Any], members: Sequence[str], key: str) -> str:
-    """What is said of the members, each thing once."""
-    said = [_given(systems.get(member)).get(key) for member in members]
-    return ", ".join(dict.fromkeys(word for word in said if word))
+def _joined(systems: dict[str, Any], members: Sequence[str], key: str) -> str:
+    """The entries of the members under a key, each different one once."""
+    entries = [_given(systems.get(member)).get(key) for member in members]
+    return ", ".join(dict.fromkeys(entry for entry in entries if entry))
 
 
 def _acoustic_features(
@@ -258,14 +258,14 @@ def _acoustic_features(
     words = {"log_mel": "log-mel energies", "waveform": "raw waveform"}
     inputs = [settings.for_system(param, member)["feature"]["input"] for member in members]
     own = [_given(systems.get(member)).get("acoustic_features") for member in members]
-    said = [given or words[kind] for given, kind in zip(own, inputs, strict=True)]
-    return ", ".join(dict.fromkeys(word for text in said for word in text.split(", ")))
+    texts = [given or words[kind] for given, kind in zip(own, inputs, strict=True)]
+    return ", ".join(dict.fromkeys(word for text in texts for word in text.split(", ")))
 
 
 def development_results(
-    unit: dict[str, Any], evaluated: Sequence[SectionKey]
+    own: dict[str, Any], evaluated: Sequence[SectionKey]
 ) -> dict[str, dict[str, float | None]]:
-    """The development results of each machine type, in per cent, from `result_file`.
+    """Return the development results of each machine type, in per cent, from `result_file`.
 
     With domains the harmonic means over sections: of the AUC over both domains and of the pAUC,
     and of AUC (source), AUC (target) and pAUC by themselves; without, the arithmetic means. Where
@@ -274,40 +274,42 @@ def development_results(
 
     Raises BadInput where there are none.
     """
-    directory = Path(unit["result_directory"])
-    path = directory / unit["result_file"]
-    held = read_result_csv(path)
-    keys = {(result.machine_type, result.section) for result in held}
+    directory = Path(own["result_directory"])
+    path = directory / own["result_file"]
+    sections = read_result_csv(path)
+    keys = {(result.machine_type, result.section) for result in sections}
     if keys & {(key.machine_type, key.section.partition("_")[2]) for key in evaluated}:
         try:
-            held, _ = evaluate_directory(directory, max_fpr=unit["max_fpr"])
+            sections, _ = evaluate_directory(directory, max_fpr=own["max_fpr"])
         except EvaluationError as error:
             raise BadInput(
                 f"{path}: is of the evaluation data, and there is no other: {error}"
             ) from None
-    found = {}
-    for machine_type, group in groupby(held, key=lambda result: result.machine_type):
-        metrics = [result.metrics for result in group]
-        column = {name: [[held[name]] for held in metrics] for name in metrics[0]}
-        if "pAUC" in column and "AUC" in column:
-            means = {
-                "averaged_auc": arithmetic_mean(column["AUC"]),
-                "averaged_pauc": arithmetic_mean(column["pAUC"]),
-            }
-        else:
-            source, target = column["AUC (source)"], column["AUC (target)"]
-            means = {
-                "harmonic_mean_auc": harmonic_mean([*source, *target]),
-                "harmonic_mean_pauc": harmonic_mean(column["pAUC"]),
-                "auc_source": harmonic_mean(source),
-                "auc_target": harmonic_mean(target),
-                "pauc": harmonic_mean(column["pAUC"]),
-            }
-        found[machine_type] = {
+    return {
+        machine_type: {
             name: None if np.isnan(value[0]) else 100 * float(value[0])
-            for name, value in means.items()
+            for name, value in _means([result.metrics for result in group]).items()
         }
-    return found
+        for machine_type, group in groupby(sections, key=lambda result: result.machine_type)
+    }
+
+
+def _means(sections: Sequence[dict[str, float]]) -> dict[str, np.ndarray]:
+    """The means over the sections of a machine type, as the template names them, each (1,)."""
+    column = {name: [[metrics[name]] for metrics in sections] for name in sections[0]}
+    if "pAUC" in column and "AUC" in column:
+        return {
+            "averaged_auc": arithmetic_mean(column["AUC"]),
+            "averaged_pauc": arithmetic_mean(column["pAUC"]),
+        }
+    source, target = column["AUC (source)"], column["AUC (target)"]
+    return {
+        "harmonic_mean_auc": harmonic_mean([*source, *target]),
+        "harmonic_mean_pauc": harmonic_mean(column["pAUC"]),
+        "auc_source": harmonic_mean(source),
+        "auc_target": harmonic_mean(target),
+        "pauc": harmonic_mean(column["pAUC"]),
+    }
 
 
 def write(path: Path, systems: dict[str, dict[str, bytes]]) -> None:

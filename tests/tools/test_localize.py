@@ -64,7 +64,7 @@ def plain_overlap_add(system: Tilting, frames: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("n_frames", [5, 6, 23])
 def test_overlap_add_equals_a_plain_loop(n_frames, monkeypatch) -> None:
-    monkeypatch.setattr(anomaly_map, "WINDOW_VALUES_A_BATCH", 4 * 5 * N_MELS)
+    monkeypatch.setattr(anomaly_map, "WINDOW_VALUES_PER_BATCH", 4 * 5 * N_MELS)
     frames = np.random.default_rng(0).normal(-50, 20, (n_frames, N_MELS)).astype(np.float32)
     expected = plain_overlap_add(Tilting(), frames)
     found = anomaly_map.rebuild(Tilting(), frames)
@@ -78,6 +78,19 @@ def test_training_mean_of_clips_of_other_lengths() -> None:
     over_time = (2 * -40 + 4 * -20) / 6
     assert np.allclose(mean[:, 0], [-30, -30, -20, -20, over_time, over_time])
     assert anomaly_map.scaled(np.array([-40.0, -30, -20]), low, high).tolist() == [0, 0.5, 1]
+
+
+def test_a_map_is_the_difference_to_the_mean_clip_in_the_training_range() -> None:
+    rng = np.random.default_rng(0)
+    training = frames_of([rng.normal(-50, 20, (9, N_MELS)) for _ in range(3)])
+    clip = rng.normal(-50, 20, (7, N_MELS)).astype(np.float32)
+    low, high, mean = normal = anomaly_map.training_mean(training, 9)
+    made = anomaly_map.compute(Tilting(), clip, normal)
+    rebuilt = (anomaly_map.rebuild(Tilting(), clip) - low) / (high - low)
+    expected = (mean[:7] - low) / (high - low)
+    np.testing.assert_allclose(made.reconstruction, rebuilt)
+    np.testing.assert_allclose(made.mean, expected)
+    np.testing.assert_allclose(made.difference, np.abs(rebuilt - expected))
 
 
 def largest_region(found: np.ndarray) -> np.ndarray:
