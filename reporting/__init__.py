@@ -1,3 +1,3 @@
-"""What `02_report.py` is made of: results gathered, tables, pictures, clips to hear, the page."""
+"""What `02_report.py` is made of: results read, tables, pictures, clips to hear, the page."""
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The trained systems behind the results: their losses, their maps and scores over time of clips.
 
-`explain` alone starts TensorFlow, and only where there are models.
+Only `explain` starts TensorFlow, and only where there are models.
 """
 
 from __future__ import annotations
@@ -15,16 +15,17 @@ import numpy as np
 
 import keras_model
 from core.errors import BadInput
+from core.settings import Config
 from core.system_settings import SystemSettings
-from data import clips, frame_cache
-from data.clip_names import clip_key
+from data import frame_cache
+from data.clips import parse_clip
 from data.dataset import read_clips
 from data.frames import Frames
 from models import saved
 from reporting import anomaly_map
-from reporting.figures import slug
-from reporting.media import Heard, save_image
-from reporting.runs import Gathered, Run
+from reporting.folder import slug
+from reporting.media import ClipKey, ClipMedia, save_image
+from reporting.runs import ReportData, Run
 
 if TYPE_CHECKING:
     from models.base import System
@@ -33,70 +34,70 @@ LONGEST_CURVE = 400  # points
 DIGITS = 4
 
 
-def settings_of(run: Run, param: SystemSettings) -> dict[str, Any] | None:
-    """The settings that a run was made with; None where its results lie elsewhere than they say.
+def settings_of(run: Run, config: Config) -> SystemSettings | None:
+    """Return the settings that a run was made with; None where its results lie elsewhere.
 
     Results from another place may come from other models than those in `model_directory`.
     """
     if run.system not in keras_model.SYSTEMS:
         return None
-    own = param.for_system(run.system, int(run.seed) if run.seed else None)
+    own = config.for_system(run.system, int(run.seed) if run.seed else None)
     return own if own.result_directory.resolve() == run.directory.resolve() else None
 
 
-def histories(found: Gathered, param: SystemSettings) -> dict[str, list[tuple[str, Path]]]:
-    """System → (name of the run, `history_<machine type>.csv`) of its runs."""
-    held: dict[str, list[tuple[str, Path]]] = {}
-    for run in found.runs:
-        own = settings_of(run, param)
+def histories(data: ReportData, config: Config) -> dict[str, list[tuple[str, Path]]]:
+    """Return system → (name of the run, `history_<machine type>.csv`) of its runs."""
+    files: dict[str, list[tuple[str, Path]]] = {}
+    for run in data.runs:
+        own = settings_of(run, config)
         if own:
             paths = sorted(own.model_directory.glob("history_*.csv"))
-            held.setdefault(run.system, []).extend((run.name, path) for path in paths)
-    return held
+            files.setdefault(run.system, []).extend((run.name, path) for path in paths)
+    return files
 
 
 def explain(
-    found: Gathered,
-    param: SystemSettings,
-    picked: Mapping[str, Mapping[str, Sequence[Path]]],
-    heard: Mapping[tuple[str, str], Heard],
+    data: ReportData,
+    config: Config,
+    clips: Mapping[ClipKey, ClipMedia],
     folder: Path,
-) -> list[str]:
-    """Let the first run of each system look at the chosen clips.
+) -> None:
+    """Compute maps and scores over time of the clips with a spectrogram.
+
+    They come from the first run of each system.
 
     Parameters
     ----------
-    picked : mode → machine type → clips
-    heard : gets the maps and the curves
+    data : `not_shown` gets one line per model that cannot be used, with the reason
+    config : all settings
+    clips : get the maps and the curves
     folder : of the report
-
-    Returns
-    -------
-    A line a model that could not be asked, with the reason.
     """
-    problems, strangers = [], []
-    for run in (runs[0] for runs in found.systems.values()):
-        own = settings_of(run, param)
+    groups: dict[tuple[str, str], list[ClipMedia]] = {}
+    for (machine_type, _), clip in clips.items():
+        if clip.spectrogram:
+            groups.setdefault((clip.mode, machine_type), []).append(clip)
+    elsewhere = []
+    for run in (runs[0] for runs in data.systems.values()):
+        own = settings_of(run, config)
         if own is None:
-            strangers.append(run.name)
+            elsewhere.append(run.name)
             continue
-        for mode, machine_types in picked.items():
-            for machine_type, paths in machine_types.items():
-                if not any(key.machine_type == machine_type for key in run.sections):
-                    continue
-                try:
-                    _explain(run, own, mode, machine_type, paths, heard, folder)
-                except BadInput as reason:
-                    problems.append(
-                        f"{run.name}: {machine_type}: no maps or scores over time: {reason}"
-                    )
-    if strangers:
-        problems.append(
-            f"{', '.join(strangers)}: these results lie elsewhere than the settings say, so no "
+        for (mode, machine_type), group in groups.items():
+            if not any(key.machine_type == machine_type for key in run.sections):
+                continue
+            try:
+                _explain(run, own, mode, machine_type, group, folder)
+            except BadInput as reason:
+                data.not_shown.append(
+                    f"{run.name}: {machine_type}: no maps or scores over time: {reason}"
+                )
+    if elsewhere:
+        data.not_shown.append(
+            f"{', '.join(elsewhere)}: these results lie elsewhere than the settings say, so no "
             "models are asked for maps and scores over time; give the --config and --set of "
             "01_test.py"
         )
-    return problems
 
 
 def _explain(
@@ -104,14 +105,13 @@ def _explain(
     own: dict[str, Any],
     mode: str,
     machine_type: str,
-    paths: Sequence[Path],
-    heard: Mapping[tuple[str, str], Heard],
+    clips: Sequence[ClipMedia],
     folder: Path,
 ) -> None:
     param = saved.as_imported(own.for_machine(machine_type), machine_type, mode)
-    place = saved.usable_model(param, machine_type, mode)
+    model = saved.usable_model(param, machine_type, mode)
     try:
-        listed = [clips.parse_clip(path, machine_type, path.parent.name) for path in paths]
+        listed = [parse_clip(clip.path, machine_type, clip.path.parent.name) for clip in clips]
     except ValueError as problem:
         raise BadInput(f"a clip is {problem}") from None
     # Not into the cache of the scripts: these are odd clips of a report.
@@ -122,15 +122,17 @@ def _explain(
         if not frames.clips:
             return
         keras_model.clear_session()
-        system = keras_model.load_model(place, param, None, machine_type).system
-        asked = [heard[machine_type, clip_key(clip.name)] for clip in frames.clips]
-        for held, curve in zip(asked, system.frame_scores(frames) or [], strict=False):
+        system = keras_model.load_model(model, param, None, machine_type).system
+        by_path = {clip.path: clip for clip in clips}
+        # Clips that could not be read are not among the frames.
+        usable = [by_path[clip.path] for clip in frames.clips]
+        for clip, curve in zip(usable, system.frame_scores(frames) or [], strict=False):
             if np.isfinite(curve).all():
-                held.curves[run.name] = _shortened(curve)
-        for held, shades in zip(asked, _maps(system, mode, machine_type, frames), strict=False):
-            stem = Path("maps") / slug(run.name) / slug(machine_type) / slug(held.path.stem)
+                clip.curves[run.name] = _shortened(curve)
+        for clip, shades in zip(usable, _maps(system, mode, machine_type, frames), strict=False):
+            stem = Path("maps") / slug(run.name) / slug(machine_type) / slug(clip.path.stem)
             save_image(folder / f"{stem}.png", shades)
-            held.maps[run.name] = quote(f"{stem.as_posix()}.png")
+            clip.maps[run.name] = quote(f"{stem.as_posix()}.png")
 
 
 def _maps(system: System, mode: str, machine_type: str, frames: Frames) -> Iterator[np.ndarray]:
@@ -142,13 +144,11 @@ def _maps(system: System, mode: str, machine_type: str, frames: Frames) -> Itera
 
     if type(system).reconstruct is System.reconstruct:
         return
-    training, _ = read_clips(system.param, mode, machine_type, ("train",))
-    low, high, mean = anomaly_map.training_mean(training, int(frames.count.max()))
+    clips, _ = read_clips(system.param, mode, machine_type, ("train",))
+    training = anomaly_map.training_mean(clips, int(frames.count.max()))
     for first, count in zip(frames.first, frames.count, strict=True):
-        rebuilt = anomaly_map.rebuild(system, np.asarray(frames.array[first : first + count]))
-        shades = np.abs(
-            anomaly_map.scaled(rebuilt, low, high) - anomaly_map.scaled(mean[:count], low, high)
-        )
+        levels = np.asarray(frames.array[first : first + count])
+        shades = anomaly_map.compute(system, levels, training).difference
         yield shades / max(float(shades.max()), 1e-12)
 
 

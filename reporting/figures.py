@@ -1,14 +1,12 @@
 """The pictures of a report, for the page as PNG and for a two-column paper as PDF.
 
-Everything is told apart by line style, hatching or lightness as well as by colour, so that it
-survives a grey printer and colour-blind readers; the colours are those of Okabe and Ito.
+Everything differs in line style, hatching or lightness as well as in colour, for grey printers and
+colour-blind readers; the colours are those of Okabe and Ito.
 """
 
 from __future__ import annotations
 
 import csv
-import re
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -16,7 +14,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from evaluation.metrics import ScoredSection, SectionKey, SectionResult
-from reporting.runs import Gathered, Run, Threshold
+from reporting.folder import slug
+from reporting.runs import ReportData, Run, Threshold
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,7 +36,7 @@ STYLE = {
     "savefig.dpi": 200,
 }
 PAGE_WIDTH = 7.16  # inches: both columns of an IEEE page
-PANELS_A_ROW = 3
+PANELS_PER_ROW = 3
 LINES = tuple(
     zip(
         ("#000000", "#E69F00", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#7F7F7F"),
@@ -57,70 +56,61 @@ class Picture(NamedTuple):
 
 
 def draw(
-    folder: Path,
-    found: Gathered,
-    histories: Mapping[str, Sequence[tuple[str, Path]]],
-    max_fpr: float,
-) -> tuple[list[Picture], list[str]]:
-    """Draw everything into a folder.
+    folder: Path, data: ReportData, histories: Mapping[str, Sequence[tuple[str, Path]]]
+) -> list[Picture]:
+    """Draw everything into a folder, and return the pictures.
 
     Parameters
     ----------
     folder : made where it is missing
-    found : of every system its first run is drawn, in the heat map the mean over its runs
+    data : of every system its first run is drawn, in the heat map the mean over its runs;
+        `not_shown` gets one line per history that cannot be read
     histories : system → (name of the run, `history_<machine type>.csv`) of its runs
-    max_fpr : the range of the pAUC
-
-    Returns
-    -------
-    The pictures, and a line a history that cannot be read.
     """
     import matplotlib
 
     folder.mkdir(parents=True, exist_ok=True)
-    problems: list[str] = []
-    made = []
+    pictures = []
     with matplotlib.rc_context(STYLE):
-        for picture, figure in _figures(found, histories, max_fpr, problems):
+        for picture, figure in _figures(data, histories):
             for ending in ("png", "pdf"):
-                about = {"CreationDate": None} if ending == "pdf" else None
-                figure.savefig(folder / f"{picture.stem}.{ending}", metadata=about)
-            made.append(picture)
-    return made, problems
+                metadata = {"CreationDate": None} if ending == "pdf" else None
+                figure.savefig(folder / f"{picture.stem}.{ending}", metadata=metadata)
+            pictures.append(picture)
+    return pictures
 
 
 def _figures(
-    found: Gathered,
-    histories: Mapping[str, Sequence[tuple[str, Path]]],
-    max_fpr: float,
-    problems: list[str],
+    data: ReportData, histories: Mapping[str, Sequence[tuple[str, Path]]]
 ) -> Iterator[tuple[Picture, Figure]]:
-    first = {system: runs[0] for system, runs in found.systems.items()}
-    if found.labelled:
+    first = {system: runs[0] for system, runs in data.systems.items()}
+    if data.labelled:
         yield (
             Picture(
                 "auc",
                 "AUC per section",
                 "AUC of every section, the mean over seeds; 0.5 is guessing. Hatched: no result.",
             ),
-            heat_map(found, max_fpr),
+            heat_map(data),
         )
-    for machine_type in dict.fromkeys(key.machine_type for key in found.labelled):
-        keys = [key for key in found.labelled if key.machine_type == machine_type]
+    for machine_type in dict.fromkeys(key.machine_type for key in data.labelled):
+        keys = [key for key in data.labelled if key.machine_type == machine_type]
         yield (
             Picture(
                 f"roc_{slug(machine_type)}",
                 f"ROC, {machine_type}",
                 f"ROC of every section of {machine_type}, source and target clips together; the "
-                f"pAUC is the area in the shaded range, false alarm rates up to {max_fpr:g}. "
+                f"pAUC is the area in the shaded range, false alarm rates up to {data.max_fpr:g}. "
                 f"{_which(first.values())}",
             ),
-            roc(keys, first, max_fpr),
+            roc(keys, first, data.max_fpr),
         )
     for system, run in first.items():
         for machine_type in dict.fromkeys(key.machine_type for key in sorted(run.labelled)):
             sections = {
-                key: held for key, held in run.labelled.items() if key.machine_type == machine_type
+                key: section
+                for key, section in run.labelled.items()
+                if key.machine_type == machine_type
             }
             yield (
                 Picture(
@@ -132,7 +122,7 @@ def _figures(
                 histograms(sections, run.thresholds),
             )
     for system, paths in histories.items():
-        curves = _read_histories(paths, problems)
+        curves = _read_histories(paths, data.not_shown)
         if curves:
             yield (
                 Picture(
@@ -153,21 +143,15 @@ def _short(name: str, longest: int = 28) -> str:
     return name if len(name) <= longest else name[: longest - 1] + "…"
 
 
-def slug(text: str) -> str:
-    """A name for files: letters, digits, "-", "_"; another text gives another one."""
-    plain = re.sub(r"[^A-Za-z0-9_-]+", "-", text)[:60]
-    return plain if plain == text else f"{plain}-{zlib.crc32(text.encode()):08x}"
-
-
-def heat_map(found: Gathered, max_fpr: float) -> Figure:
-    """AUC (source) and AUC (target), or AUC, of every system and section."""
-    keys, systems = found.labelled, found.systems
+def heat_map(data: ReportData) -> Figure:
+    """Draw AUC (source) and AUC (target), or AUC, of every system and section."""
+    keys, systems = data.labelled, data.systems
     results = {
-        (run.directory, key): section.evaluate(max_fpr)
-        for run in found.runs
+        (run.directory, key): section.evaluate(data.max_fpr)
+        for run in data.runs
         for key, section in run.labelled.items()
     }
-    columns = ["AUC (source)", "AUC (target)"] if found.with_domains else ["AUC"]
+    columns = ["AUC (source)", "AUC (target)"] if data.with_domains else ["AUC"]
     figure = _figure(PAGE_WIDTH, len(columns) * (0.55 + 0.24 * len(systems)) + 0.35)
     panels = figure.subplots(len(columns), 1, squeeze=False, sharex=True)[:, 0]
     size = 7 if len(keys) <= 12 else 5.5
@@ -201,10 +185,10 @@ def heat_map(found: Gathered, max_fpr: float) -> Figure:
 
 
 def _mean(results: Mapping, runs: Sequence[Run], key: SectionKey, column: str) -> float:
-    held: list[SectionResult] = [
+    own: list[SectionResult] = [
         results[run.directory, key] for run in runs if (run.directory, key) in results
     ]
-    return float(np.mean([result.metrics[column] for result in held])) if held else np.nan
+    return float(np.mean([result.metrics[column] for result in own])) if own else np.nan
 
 
 def _hatched(column: int, row: int):
@@ -214,7 +198,7 @@ def _hatched(column: int, row: int):
 
 
 def roc(keys: Sequence[SectionKey], first: Mapping[str, Run], max_fpr: float) -> Figure:
-    """A panel a section, a line a system."""
+    """Draw one panel per section, one line per system."""
     from sklearn.metrics import roc_curve
 
     figure, panels = _panels(len(keys), 2.5, sharex=True, sharey=True)
@@ -243,13 +227,13 @@ def roc(keys: Sequence[SectionKey], first: Mapping[str, Run], max_fpr: float) ->
 def histograms(
     sections: Mapping[SectionKey, ScoredSection], thresholds: Mapping[SectionKey, Threshold]
 ) -> Figure:
-    """A column a section, a row a domain: densities of normal and anomalous clips."""
+    """Draw the densities of normal and anomalous clips: a column per section, a row per domain."""
     import scipy.stats
 
     keys = sorted(sections)
     with_domains = sections[keys[0]].domains is not None
     domains = ["source", "target"] if with_domains else [""]
-    width = max(PAGE_WIDTH, 2.2 * len(keys)) if len(keys) > PANELS_A_ROW else PAGE_WIDTH
+    width = max(PAGE_WIDTH, 2.2 * len(keys)) if len(keys) > PANELS_PER_ROW else PAGE_WIDTH
     figure = _figure(width, 1.7 * len(domains) + 0.4)
     panels = figure.subplots(len(domains), len(keys), squeeze=False, sharex="col")
     for column, key in enumerate(keys):
@@ -283,7 +267,7 @@ def histograms(
 
 
 def losses(curves: Mapping[str, Sequence[dict[str, np.ndarray]]]) -> Figure:
-    """A panel a network, a line a loss; the first run thick, the others thin."""
+    """Draw one panel per network, one line per loss; the first run thick, the others thin."""
     figure, panels = _panels(len(curves), 2.0)
     names = list(dict.fromkeys(name for runs in curves.values() for one in runs for name in one))
     looks = dict(zip(names, _cycled(len(names)), strict=True))
@@ -314,13 +298,13 @@ def _read_histories(
             with path.open(newline="", encoding="utf-8") as stream:
                 rows = list(csv.reader(stream))
             values = np.array(rows[1:], dtype=float)
-            held = {
+            curve = {
                 name: values[:, column] for column, name in enumerate(rows[0]) if name != "epoch"
             }
         except (OSError, UnicodeDecodeError, csv.Error, ValueError, IndexError) as error:
             problems.append(f"{path}: half-written or foreign, no losses drawn from it ({error})")
             continue
-        curves.setdefault(path.stem.removeprefix("history_"), []).append(held)
+        curves.setdefault(path.stem.removeprefix("history_"), []).append(curve)
     return curves
 
 
@@ -338,9 +322,9 @@ def _figure(width: float, height: float) -> Figure:
 
 
 def _panels(count: int, height: float, **shared: bool) -> tuple[Figure, np.ndarray]:
-    columns = min(count, PANELS_A_ROW)
+    columns = min(count, PANELS_PER_ROW)
     rows = -(-count // columns)
-    figure = _figure(PAGE_WIDTH * columns / PANELS_A_ROW, height * rows + 0.3)
+    figure = _figure(PAGE_WIDTH * columns / PANELS_PER_ROW, height * rows + 0.3)
     panels = figure.subplots(rows, columns, squeeze=False, **shared).ravel()
     for spare in panels[count:]:
         spare.set_visible(False)
@@ -355,11 +339,15 @@ def _outer_labels(panels: Sequence[Axes], x: str, y: str) -> None:
 
 
 def _legend(figure: Figure, panels: Sequence[Axes]) -> None:
-    told = {}
+    entries = {}
     for axes in panels:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
-            told.setdefault(label, handle)
-    if told:
+            entries.setdefault(label, handle)
+    if entries:
         figure.legend(
-            told.values(), told, loc="outside upper center", ncols=min(len(told), 5), frameon=False
+            entries.values(),
+            entries,
+            loc="outside upper center",
+            ncols=min(len(entries), 5),
+            frameon=False,
         )

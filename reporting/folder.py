@@ -1,15 +1,17 @@
-"""The folder of a report: replaced as a whole, and nothing else overwritten."""
+"""The folder of a report: replaced as a whole, and nothing else overwritten; names in it."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 from core.errors import BadInput
-from core.files import locked
+from core.files import locked, whole_file
 
 MARK = '<meta name="generator" content="asd-baselines report">'
 
@@ -31,8 +33,8 @@ def check(to: Path) -> None:
 def replaced(to: Path) -> Iterator[Path]:
     """Make a report beside its place, and put it there when it is whole.
 
-    A killed run leaves what it had made beside, which the next one removes.
-    Raises BadInput where it cannot be written, or another run is at it.
+    A run that was killed leaves an unfinished folder beside it, which the next run removes.
+    Raises BadInput where the folder cannot be written, or another run is writing it.
     """
     to = to.resolve()
     made, old, lock = (to.with_name(f".{to.name}.{kind}") for kind in ("new", "old", "lock"))
@@ -59,3 +61,15 @@ def _tidy(to: Path, made: Path, old: Path) -> None:
         os.replace(old, to)  # interrupted between the two renames
     for folder in (made, old):
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def slug(text: str) -> str:
+    """Return a file name of letters, digits, "-" and "_"; another text gives another one."""
+    plain = re.sub(r"[^A-Za-z0-9_-]+", "-", text)[:60]
+    return plain if plain == text else f"{plain}-{zlib.crc32(text.encode()):08x}"
+
+
+def save_text(path: Path, text: str) -> None:
+    """Write a text file as UTF-8; it appears whole or not at all."""
+    with whole_file(path) as beside:
+        beside.write_text(text, encoding="utf-8")

@@ -14,32 +14,35 @@ from urllib.parse import quote
 import numpy as np
 
 from core.log import progress_bar
-from core.system_settings import Feature
-from data import clips
+from core.system_settings import Feature, SharedSettings
 from data.audio import file_load, log_mel
 from data.clip_names import clip_key
+from data.clips import TEST_FOLDERS, dataset_directory
 from evaluation.metrics import ScoredSection, SectionKey
-from reporting.figures import slug
-from reporting.runs import Gathered, Run, Threshold
+from reporting.folder import slug
+from reporting.runs import ReportData, Run, Threshold
 
-CLIPS_A_SECTION = 8  # with sound and pictures in the report's own folder
+CLIPS_PER_SECTION = 8  # with sound and pictures in the report's own folder
 LARGEST_COPY = 2_000_000  # bytes; longer clips are linked
 WIDEST = 1000  # columns of a picture
-DYNAMIC = 80.0  # decibels of a spectrogram
+DYNAMIC_RANGE = 80.0  # decibels of a spectrogram
 TICKS = (500, 1000, 2000, 4000, 8000, 16000, 32000)  # hertz
-RULE = (
-    f"Up to {CLIPS_A_SECTION} clips of each section lie in this folder, with their spectrograms: "
+CHOICE_RULE = (
+    f"Up to {CLIPS_PER_SECTION} clips of each section lie in this folder, with their spectrograms: "
     "false alarms and misses in turn, those furthest from the threshold first, then the highest "
     "scores, the systems in turn. The other clips are linked where they lay when this page was "
     "made. Maps and scores over time are those of each system's first seed."
 )
 
 
-@dataclass
-class Heard:
-    """What the page has of a clip, as paths from the page.
+ClipKey = tuple[str, str]  # machine type, name of the clip
 
-    path : the clip on this machine
+
+@dataclass
+class ClipMedia:
+    """What the page shows and plays of a clip, as paths from the page.
+
+    path, mode : the clip on this machine, and its dataset, "dev" or "eval"
     audio : the clip to play, "" of a CSV signal; copied : whether it lies in the report's folder
     spectrogram : "" where none was drawn
     seconds : its length, 0 where it was not read
@@ -48,6 +51,7 @@ class Heard:
     """
 
     path: Path
+    mode: str
     audio: str
     copied: bool = False
     spectrogram: str = ""
@@ -56,8 +60,8 @@ class Heard:
     curves: dict[str, list[float]] = field(default_factory=dict)
 
 
-def ranked(section: ScoredSection, threshold: Threshold | None) -> np.ndarray:
-    """The clips in the order of the page: (n_clips,) indices.
+def rank_clips(section: ScoredSection, threshold: Threshold | None) -> np.ndarray:
+    """Return the clips in the order of the page: (n_clips,) indices.
 
     False alarms and misses first, in turn, those furthest from the threshold before the others;
     then the rest, the highest score first.
@@ -75,110 +79,111 @@ def ranked(section: ScoredSection, threshold: Threshold | None) -> np.ndarray:
     return np.array([*in_turn, *(i for i in order.tolist() if not wrong[i])])
 
 
-def chosen(found: Gathered) -> dict[SectionKey, list[str]]:
-    """The clips of every section that come with sound and pictures, see RULE."""
-    picked: dict[SectionKey, list[str]] = {}
-    first = [runs[0] for runs in found.systems.values()]
-    for key in sorted({key for run in found.runs for key in run.sections}):
-        holding = [run for run in first if key in run.sections]
-        holding = holding or [run for run in found.runs if key in run.sections]
+def choose_clips(data: ReportData) -> dict[SectionKey, list[str]]:
+    """Return the clips of every section that come with sound and pictures, see CHOICE_RULE."""
+    chosen: dict[SectionKey, list[str]] = {}
+    first = [runs[0] for runs in data.systems.values()]
+    for key in data.sections:
+        runs = [run for run in first if key in run.sections]
+        runs = runs or [run for run in data.runs if key in run.sections]
         orders = [
-            run.sections[key].names[ranked(run.sections[key], run.thresholds.get(key))].tolist()
-            for run in holding
+            run.sections[key].names[rank_clips(run.sections[key], run.thresholds.get(key))].tolist()
+            for run in runs
         ]
         in_turn = [name for names in zip(*orders, strict=True) for name in names]
-        picked[key] = list(dict.fromkeys(in_turn))[:CLIPS_A_SECTION]
-    return picked
+        chosen[key] = list(dict.fromkeys(in_turn))[:CLIPS_PER_SECTION]
+    return chosen
 
 
 def find_clips(
-    param: Mapping[str, Any], machine_types: Sequence[str]
+    param: SharedSettings, machine_types: Sequence[str]
 ) -> dict[str, dict[str, tuple[Path, str]]]:
-    """The test clips of both datasets: machine type → `clip_key` → (path, "dev" or "eval")."""
-    held: dict[str, dict[str, tuple[Path, str]]] = {name: {} for name in machine_types}
+    """Return the test clips of both datasets: machine type → `clip_key` → (path, mode).
+
+    mode : "dev" or "eval"
+    """
+    files: dict[str, dict[str, tuple[Path, str]]] = {name: {} for name in machine_types}
     for mode in ("dev", "eval"):
         for name in machine_types:
-            for folder in clips.TEST_FOLDERS:
-                home = clips.dataset_directory(dict(param), mode) / name / folder
+            for folder in TEST_FOLDERS:
+                home = dataset_directory(param, mode) / name / folder
                 if home.is_dir():
                     for path in sorted(home.iterdir()):
-                        held[name].setdefault(clip_key(path.name), (path, mode))
-    return held
+                        files[name].setdefault(clip_key(path.name), (path, mode))
+    return files
 
 
-def hear(
-    found: Gathered, param: Mapping[str, Any], folder: Path, final: Path
-) -> tuple[dict[tuple[str, str], Heard], dict[str, dict[str, list[Path]]], list[str]]:
-    """Copy and draw the chosen clips, link the others.
+def collect(
+    data: ReportData, param: SharedSettings, folder: Path, final: Path
+) -> dict[ClipKey, ClipMedia]:
+    """Copy and draw the chosen clips, link the others, and return what there is of every clip.
 
     Parameters
     ----------
-    found : whose clips
+    data : whose clips; `not_shown` gets one line per clip that is gone or cannot be read
     param : the settings: where the datasets lie, and how spectrograms are made
     folder : of the report, as it is being made
-    final : where it will lie, which links start from
-
-    Returns
-    -------
-    (machine type, clip name) → what there is of the clip; mode → machine type → the chosen clips;
-    and a line a clip that is gone or cannot be read.
+    final : where the folder will lie, which links start from
     """
-    keys = sorted({key for run in found.runs for key in run.sections})
-    held = find_clips(param, list(dict.fromkeys(key.machine_type for key in keys)))
     names = {
-        key: dict.fromkeys(
-            n for run in found.runs if key in run.sections for n in run.sections[key].names.tolist()
+        key: list(
+            dict.fromkeys(
+                name
+                for run in data.runs
+                if key in run.sections
+                for name in run.sections[key].names.tolist()
+            )
         )
-        for key in keys
+        for key in data.sections
     }
-    heard = {}
-    problems = _gone(
-        {key: [n for n in names[key] if n not in held[key.machine_type]] for key in keys},
-        {key: len(names[key]) for key in keys},
-        param,
-    )
-    for key in keys:
+    files = find_clips(param, list(dict.fromkeys(key.machine_type for key in names)))
+    data.not_shown += _missing_clips(names, files, param)
+    clips = {}
+    for key in names:
         for name in names[key]:
-            if name in held[key.machine_type]:
-                path = held[key.machine_type][name][0]
+            if name in files[key.machine_type]:
+                path, mode = files[key.machine_type][name]
                 audio = "" if path.suffix == ".csv" else _link(path, final)
-                heard[key.machine_type, name] = Heard(path, audio)
-    picked: dict[str, dict[str, list[Path]]] = {}
-    listed = [(key, name) for key, of in chosen(found).items() for name in of]
-    with progress_bar(len(listed), "clips", "clip") as bar:
-        for key, name in listed:
+                clips[key.machine_type, name] = ClipMedia(path, mode, audio)
+    chosen = [(key, name) for key, names in choose_clips(data).items() for name in names]
+    with progress_bar(len(chosen), "clips", "clip") as bar:
+        for key, name in chosen:
             bar.update()
-            if (key.machine_type, name) not in heard:
+            clip = clips.get((key.machine_type, name))
+            if clip is None:
                 continue
-            path, mode = held[key.machine_type][name]
             try:
-                _copy_and_draw(heard[key.machine_type, name], key, param.feature, folder)
+                _copy_and_draw(clip, key.machine_type, param.feature, folder)
             except (ValueError, OSError) as problem:
-                problems.append(f"{path}: no spectrogram: {problem}")
-                continue
-            picked.setdefault(mode, {}).setdefault(key.machine_type, []).append(path)
-    return heard, picked, problems
+                data.not_shown.append(f"{clip.path}: no spectrogram: {problem}")
+    return clips
 
 
-def _gone(
-    gone: Mapping[SectionKey, Sequence[str]], sizes: Mapping[SectionKey, int], param: Mapping
+def _missing_clips(
+    names: Mapping[SectionKey, Sequence[str]],
+    files: Mapping[str, Mapping[str, tuple[Path, str]]],
+    param: SharedSettings,
 ) -> list[str]:
+    """One line per section of which some clips are gone, one for all of which every clip is."""
+    missing = {
+        key: [name for name in names[key] if name not in files[key.machine_type]] for key in names
+    }
     places = (
         f"dev_directory ({param.dev_directory}) nor in eval_directory "
         f"({param.eval_directory}), so they cannot be heard"
     )
-    whole = [key for key, names in gone.items() if len(names) == sizes[key]]
+    whole = [key for key in names if len(missing[key]) == len(names[key])]
     problems = []
     if whole:
         problems.append(
             f"the clips of {', '.join(map(str, whole))} are neither in {places}; give the --config "
             "and --set of 01_test.py"
         )
-    for key, names in gone.items():
-        if names and key not in whole:
-            shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+    for key, gone in missing.items():
+        if gone and key not in whole:
+            shown = ", ".join(gone[:3]) + (", ..." if len(gone) > 3 else "")
             problems.append(
-                f"{key}: {len(names)} of {sizes[key]} clips are neither in {places}: {shown}"
+                f"{key}: {len(gone)} of {len(names[key])} clips are neither in {places}: {shown}"
             )
     return problems
 
@@ -190,27 +195,27 @@ def _link(path: Path, final: Path) -> str:
         return path.resolve().as_uri()
 
 
-def _copy_and_draw(held: Heard, key: SectionKey, feature: Feature, folder: Path) -> None:
-    stem = Path(slug(key.machine_type)) / slug(held.path.stem)
-    y, sample_rate = file_load(held.path, feature.channel)
-    if held.audio and held.path.stat().st_size <= LARGEST_COPY:
-        place = folder / "clips" / f"{stem}.wav"
-        place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(held.path, place)
-        held.audio, held.copied = quote(place.relative_to(folder).as_posix()), True
+def _copy_and_draw(clip: ClipMedia, machine_type: str, feature: Feature, folder: Path) -> None:
+    stem = Path(slug(machine_type)) / slug(clip.path.stem)
+    y, sample_rate = file_load(clip.path, feature.channel)
+    if clip.audio and clip.path.stat().st_size <= LARGEST_COPY:
+        copy = folder / "clips" / f"{stem}.wav"
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(clip.path, copy)
+        clip.audio, clip.copied = quote(copy.relative_to(folder).as_posix()), True
     sample_rate = sample_rate or feature.sample_rate
     levels = log_mel(y, feature.model_copy(update={"sample_rate": sample_rate, "floor": 1e-10}))
-    held.seconds = len(y) / sample_rate
-    shades = (levels - levels.max()) / DYNAMIC + 1
-    place = folder / "spectrograms" / f"{stem}.png"
-    save_image(place, shades)
-    held.spectrogram = quote(place.relative_to(folder).as_posix())
+    clip.seconds = len(y) / sample_rate
+    shades = (levels - levels.max()) / DYNAMIC_RANGE + 1
+    image = folder / "spectrograms" / f"{stem}.png"
+    save_image(image, shades)
+    clip.spectrogram = quote(image.relative_to(folder).as_posix())
 
 
 def save_image(path: Path, shades: np.ndarray) -> None:
-    """Write (n_frames, n_mels) values, 0 to 1, as an image a pixel a value, in matplotlib's magma.
+    """Write (n_frames, n_mels) values, 0 to 1, as an image in magma, one pixel per value.
 
-    Of more than WIDEST frames every column is the largest of several.
+    Where there are more than WIDEST frames, each column is the largest of several.
     """
     from matplotlib import colormaps
     from PIL import Image
@@ -226,7 +231,7 @@ def save_image(path: Path, shades: np.ndarray) -> None:
 
 
 def ticks(feature: Feature) -> list[tuple[str, float]]:
-    """Where frequencies lie on a spectrogram: (text, share of the height from below)."""
+    """Return where frequencies lie on a spectrogram: (text, share of the height from below)."""
     from reporting.anomaly_map import axes_of
 
     _, hertz = axes_of(feature, 1)
@@ -240,37 +245,45 @@ def ticks(feature: Feature) -> list[tuple[str, float]]:
     ]
 
 
-def rows(
-    run: Run, machine_type: str, heard: Mapping[tuple[str, str], Heard]
+def section_lists(
+    run: Run, machine_type: str, clips: Mapping[ClipKey, ClipMedia]
 ) -> Iterator[dict[str, Any]]:
-    """The sections of a run and machine type as the page takes them, clips in their order."""
+    """Yield the sections of a run and machine type as the page takes them, clips in their order."""
     for key, section in sorted(run.sections.items()):
         if key.machine_type != machine_type:
             continue
         threshold = run.thresholds.get(key)
-        listed = []
-        for index in ranked(section, threshold).tolist():
-            name = str(section.names[index])
-            held = heard.get((machine_type, name))
-            row: dict[str, Any] = {"name": name, "score": float(section.scores[index])}
-            for field_name, array in (
-                ("domain", section.domains),
-                ("label", section.labels),
-                ("decision", section.decisions),
-            ):
-                row[field_name] = None if array is None else array[index].item()
-            if held:
-                row |= {"audio": held.audio, "copied": held.copied}
-                if held.spectrogram:
-                    row |= {"spectrogram": held.spectrogram, "seconds": held.seconds}
-                if run.name in held.maps:
-                    row["map"] = held.maps[run.name]
-                if run.name in held.curves:
-                    row["curve"] = held.curves[run.name]
-            listed.append(row)
         yield {
             "section": key.section.replace("_", " "),
             "threshold": threshold.value if threshold else None,
             "method": threshold.method if threshold else "",
-            "clips": listed,
+            "clips": [
+                _clip_entry(run, section, index, clips.get((machine_type, section.names[index])))
+                for index in rank_clips(section, threshold).tolist()
+            ],
         }
+
+
+def _clip_entry(
+    run: Run, section: ScoredSection, index: int, clip: ClipMedia | None
+) -> dict[str, Any]:
+    """A clip as the page takes it; an unknown domain, label or decision is None."""
+    entry: dict[str, Any] = {
+        "name": str(section.names[index]),
+        "score": float(section.scores[index]),
+    }
+    for name, array in (
+        ("domain", section.domains),
+        ("label", section.labels),
+        ("decision", section.decisions),
+    ):
+        entry[name] = None if array is None else array[index].item()
+    if clip:
+        entry |= {"audio": clip.audio, "copied": clip.copied}
+        if clip.spectrogram:
+            entry |= {"spectrogram": clip.spectrogram, "seconds": clip.seconds}
+        if run.name in clip.maps:
+            entry["map"] = clip.maps[run.name]
+        if run.name in clip.curves:
+            entry["curve"] = clip.curves[run.name]
+    return entry

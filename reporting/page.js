@@ -75,32 +75,32 @@ const load = () => {
   script.onload = () => script.remove();
   document.head.append(script);
 };
-const take = (file, held) => {
+const take = (file, list) => {
   if (about.runs[$("run").value].data[$("machine").value] !== file) return;
   const before = $("section").value;
-  sections = held;
-  options($("section"), held.map((one) => [one.section, one.section]));
-  if (held.some((one) => one.section === before)) $("section").value = before;
+  sections = list;
+  options($("section"), list.map((one) => [one.section, one.section]));
+  if (list.some((one) => one.section === before)) $("section").value = before;
   chooseSection();
 };
 const chooseSection = () => {
   const name = current && current.name;
   section = sections.find((one) => one.section === $("section").value);
   const rows = section.clips.map((clip) => {
-    const row = make("tr"), cell = make("td"), said = verdict(clip);
+    const row = make("tr"), cell = make("td"), outcome = verdict(clip);
     const button = make("button", { type: "button" }, clip.name);
     button.addEventListener("click", () => choose(clip, row));
     cell.append(button);
     cell.dataset.value = clip.name;
     const score = make("td", { "data-value": clip.score }, short(clip.score));
-    row.append(cell, make("td", {}, said), score, make("td", {}, decisionOf(clip)), make("td", {}, labelOf(clip)), make("td", {}, clip.domain ?? ""));
-    if (said === "miss" || said === "false alarm") row.className = "wrong";
+    row.append(cell, make("td", {}, outcome), score, make("td", {}, decisionOf(clip)), make("td", {}, labelOf(clip)), make("td", {}, clip.domain ?? ""));
+    if (outcome === "miss" || outcome === "false alarm") row.className = "wrong";
     return row;
   });
   const table = $("clips");
   table.tBodies[0].replaceChildren(...rows);
   for (const cell of table.tHead.rows[0].cells) cell.removeAttribute("aria-sort");
-  const count = (said) => section.clips.filter((clip) => verdict(clip) === said).length;
+  const count = (outcome) => section.clips.filter((clip) => verdict(clip) === outcome).length;
   const judged = section.clips.some(verdict);
   $("status").textContent = `${section.clips.length} clips` +
     (judged ? `: ${count("false alarm")} false alarms, ${count("miss")} misses, ${count("hit")} hits, ${count("correctly normal")} correctly normal` : "") +
@@ -117,10 +117,10 @@ const choose = (clip, row) => {
   current = clip;
   $("clip").hidden = false;
   $("clip-name").textContent = clip.name;
-  const said = verdict(clip), parts = [`Score ${short(clip.score)}`];
+  const outcome = verdict(clip), parts = [`Score ${short(clip.score)}`];
   if (section.threshold !== null) parts.push(`${clip.score > section.threshold ? "above" : "not above"} the threshold ${short(section.threshold)}`);
   if (clip.label !== null) parts.push(`it is ${clip.label ? "an anomaly" : "normal"}`);
-  $("clip-said").textContent = parts.join(", ") + (said ? `: ${said}.` : ".");
+  $("clip-summary").textContent = parts.join(", ") + (outcome ? `: ${outcome}.` : ".");
   player.hidden = !clip.audio;
   if (!clip.audio) player.removeAttribute("src");
   else if (player.getAttribute("src") !== clip.audio) player.src = clip.audio;
@@ -153,7 +153,7 @@ const drawStrip = () => {
   draw(svg, "circle", { class: "this", cx: at(current.score), cy: current.label ? 38 : 18, r: 8 });
   draw(svg, "text", { x: 0, y: 62 }, short(low));
   draw(svg, "text", { x: 600, y: 62, "text-anchor": "end" }, short(high));
-  svg.setAttribute("aria-label", $("clip-said").textContent + ` Scores of the section from ${short(low)} to ${short(high)}.`);
+  svg.setAttribute("aria-label", $("clip-summary").textContent + ` Scores of the section from ${short(low)} to ${short(high)}.`);
 };
 const drawCurve = (clip, run) => {
   const values = clip.curve;

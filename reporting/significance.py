@@ -4,25 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
 
 from evaluation import intervals
 from evaluation.metrics import ScoredSection
-from reporting.runs import MEAN_OF_BOTH, SCORE, Gathered, Run, counted
+from reporting.runs import ReportData, Run, counted
 
 SIGNIFICANT = 0.05
 
 
 @dataclass(frozen=True)
-class Chance:
+class ScoreInterval:
     """The score of a system over all machine types and how far chance moves it.
 
     n_clips, n_sections : that the score is over
     evaluator_field : of the first run; the official evaluator has no seeds
-    against : the comparison with the baseline, None for the baseline itself and without one
-    shared : sections that the comparison is over
+    comparison : with the baseline; None for the baseline itself and without one
+    n_compared : sections that the comparison is over
     """
 
     system: str
@@ -31,72 +32,78 @@ class Chance:
     jackknife: intervals.Interval
     bootstrap: intervals.Interval
     evaluator_field: float
-    against: intervals.Comparison | None
-    shared: int
+    comparison: intervals.Comparison | None
+    n_compared: int
 
 
-def chances(found: Gathered, baseline: str, max_fpr: float, seed: int) -> list[Chance]:
-    """Intervals of every system that has a score, and its test against the baseline.
+def score_intervals(data: ReportData) -> list[ScoreInterval]:
+    """Return the intervals of every system that has a score, and its test against the baseline.
 
-    Over the sections that all of its runs have; the test over those that the baseline has too.
+    They are over the sections that all of its runs have; the test is over those that all runs of
+    the baseline have too.
     """
-    held = {name: _shared(runs) for name, runs in found.systems.items()}
-    drawn: dict[tuple, np.ndarray] = {}
+    systems, max_fpr = data.systems, data.max_fpr
+    sections = {name: _common_sections(runs) for name, runs in systems.items()}
 
-    def draw(system: str, keys: tuple) -> tuple[list[list[ScoredSection]], np.ndarray]:
-        sides = [[run.sections[key] for key in keys] for run in found.systems[system]]
-        if (system, keys) not in drawn:
-            drawn[system, keys] = intervals.resampled(sides, max_fpr, seed)
-        return sides, drawn[system, keys]
+    def score(system: str, keys: tuple) -> float:
+        return intervals.score(_select(systems[system], keys), max_fpr)
+
+    @cache
+    def resampled(system: str, keys: tuple) -> np.ndarray:
+        return intervals.resampled(_select(systems[system], keys), max_fpr, data.seed)
 
     rows = []
-    for system, keys in held.items():
-        if not keys:
-            continue
-        runs, resampled = draw(system, keys)
-        centre = intervals.score(runs, max_fpr)
+    for system, keys in sections.items():
+        centre = score(system, keys) if keys else np.nan
         if not np.isfinite(centre):
             continue
-        against, shared = None, tuple(key for key in keys if key in held.get(baseline, ()))
-        if system != baseline and shared:
-            ours, our_draws = draw(system, shared)
-            theirs, their_draws = draw(baseline, shared)
-            difference = intervals.score(ours, max_fpr) - intervals.score(theirs, max_fpr)
-            against = intervals.paired_bootstrap(difference, our_draws, their_draws)
+        comparison = None
+        shared = tuple(key for key in keys if key in sections.get(data.baseline, ()))
+        if system != data.baseline and shared:
+            comparison = intervals.paired_bootstrap(
+                score(system, shared) - score(data.baseline, shared),
+                resampled(system, shared),
+                resampled(data.baseline, shared),
+            )
+        runs = _select(systems[system], keys)
         rows.append(
-            Chance(
+            ScoreInterval(
                 system,
                 sum(len(section.scores) for section in runs[0]),
                 len(keys),
                 intervals.jackknife(runs, max_fpr),
-                intervals.bootstrap(centre, resampled),
+                intervals.bootstrap(centre, resampled(system, keys)),
                 intervals.evaluator_field(runs[0], max_fpr),
-                against,
+                comparison,
                 len(shared),
             )
         )
     return rows
 
 
-def _shared(runs: Sequence[Run]) -> tuple:
+def _common_sections(runs: Sequence[Run]) -> tuple:
     return tuple(sorted(set.intersection(*(set(run.labelled) for run in runs))))
 
 
-def in_words(row: Chance, baseline: str) -> str:
-    """What the paired test says, in a sentence or two."""
-    if row.against is None:
+def _select(runs: Sequence[Run], keys: tuple) -> list[list[ScoredSection]]:
+    return [[run.sections[key] for key in keys] for run in runs]
+
+
+def describe_comparison(interval: ScoreInterval, baseline: str) -> str:
+    """Return what the paired test says, in a sentence; "" where there is none."""
+    if interval.comparison is None:
         return ""
-    difference, low, high, p = row.against
-    told = p < SIGNIFICANT
+    difference, low, high, p = interval.comparison
     where = f"{abs(difference):.3f} {'above' if difference >= 0 else 'below'} {baseline}"
     verdict = (
         "more than the choice of test clips explains"
-        if told
+        if p < SIGNIFICANT
         else "the choice of test clips alone can explain as much"
     )
     return (
-        f"{row.system} scores {where}; 95 % of the differences over redrawn clips lie between "
-        f"{low:+.3f} and {high:+.3f}: {verdict} (p {_p(p)}, {counted(row.shared, 'section')})."
+        f"{interval.system} scores {where}; 95 % of the differences over redrawn clips lie between "
+        f"{low:+.3f} and {high:+.3f}: {verdict} "
+        f"(p {_p(p)}, {counted(interval.n_compared, 'section')})."
     )
 
 
@@ -105,8 +112,8 @@ def _p(p: float) -> str:
     return f"≤ {least:.1g}" if p <= least else f"= {p:.2g}"
 
 
-def chance_explained(seed: int) -> list[str]:
-    """How to read the intervals."""
+def interval_notes(seed: int) -> list[str]:
+    """Return how to read the intervals, one paragraph per line."""
     return [
         "Jackknife: every clip left out once; variance (N − 1)/N · Σ(θᵢ − mean)². Bootstrap: clips "
         f"redrawn {intervals.RESAMPLINGS} times within section, domain and label (seed {seed}), "
@@ -120,35 +127,35 @@ def chance_explained(seed: int) -> list[str]:
     ]
 
 
-def interval_rows(found: Gathered, chance: Sequence[Chance], baseline: str) -> list[Sequence[Any]]:
-    head = (
-        "system", "clips", "sections", SCORE if found.with_domains else MEAN_OF_BOTH,
+def interval_csv(data: ReportData, rows: Sequence[ScoreInterval]) -> list[Sequence[Any]]:
+    """Return the rows of intervals.csv, the heads first."""
+    heads = (
+        "system", "clips", "sections", data.score_name,
         "jackknife low", "jackknife high", "bootstrap low", "bootstrap high",
         "official evaluator's field", "baseline", "difference", "difference low",
         "difference high", "p", "sections compared",
     )  # fmt: skip
-    rows: list[Sequence[Any]] = [head]
-    for row in chance:
-        against = (baseline, *row.against, row.shared) if row.against else [""] * 6
-        rows.append(
+    lines: list[Sequence[Any]] = [heads]
+    for row in rows:
+        comparison = (
+            (data.baseline, *row.comparison, row.n_compared) if row.comparison else [""] * 6
+        )
+        lines.append(
             (
-                row.system,
-                row.n_clips,
-                row.n_sections,
-                *row.jackknife,
-                *row.bootstrap[1:],
-                row.evaluator_field,
-                *against,
+                *(row.system, row.n_clips, row.n_sections),
+                *(*row.jackknife, *row.bootstrap[1:], row.evaluator_field),
+                *comparison,
             )
         )
-    return rows
+    return lines
 
 
-def chance_cells(
-    chance: Sequence[Chance], name: str, escape: Callable[[str], str] = str
+def interval_cells(
+    data: ReportData, rows: Sequence[ScoreInterval], escape: Callable[[str], str] = str
 ) -> tuple[list[str], list[list[str]]]:
-    """Heads and rows of the table of intervals."""
-    heads = ["system", name, "jackknife", "bootstrap", "official evaluator's field", "clips"]
+    """Return the heads and the rows of the table of intervals."""
+    heads = ["system", data.score_name, "jackknife", "bootstrap"]
+    heads += ["official evaluator's field", "clips"]
     return heads, [
         [
             escape(row.system),
@@ -158,5 +165,5 @@ def chance_cells(
             f"{row.evaluator_field:.2g}",
             str(row.n_clips),
         ]
-        for row in chance
+        for row in rows
     ]

@@ -31,7 +31,7 @@ from models import saved
 MOST_SYSTEMS = 4
 LONGEST_ABBREVIATION = 10
 NEEDED = ("name", "abbreviation", "machine_learning_method", "aggregation_method")
-# In the order of the template; what is said of a system comes over what is said of all.
+# In the order of the template; the description of a system comes over that of all.
 DESCRIPTION = (
     *("input_sampling_rate", "data_augmentation", "front_end", "acoustic_features"),
     *("embeddings", "machine_learning_method", "aggregation_method"),
@@ -46,21 +46,21 @@ _LABEL_PART = re.compile(r"[A-Za-z][A-Za-z0-9-]*")
 
 
 def stem(config: Config) -> str:
-    """Author_Institute_task2; raises BadInput, with the problems of the authors, if it cannot."""
-    held = config.submission().model_dump()
+    """Return Author_Institute_task2; raises BadInput with all problems of label and authors."""
+    block = config.submission().model_dump()
     problems = []
     for key in ("author", "institute"):
-        if held.get(key) is None:
+        if block.get(key) is None:
             problems.append(f"submission.{key}: missing; it is part of the label")
-        elif not _LABEL_PART.fullmatch(held[key]):
+        elif not _LABEL_PART.fullmatch(block[key]):
             problems.append(
-                f"submission.{key} is {held[key]!r}; a label takes letters, digits and hyphens "
+                f"submission.{key} is {block[key]!r}; a label takes letters, digits and hyphens "
                 "of the English alphabet"
             )
-    problems += _author_problems(held.get("authors") or [])
+    problems += _author_problems(block.get("authors") or [])
     if problems:
         raise BadInput("\n".join(problems))
-    return f"{held['author']}_{held['institute']}_task2"
+    return f"{block['author']}_{block['institute']}_task2"
 
 
 def _author_problems(authors: Sequence[dict[str, Any]]) -> list[str]:
@@ -92,11 +92,11 @@ def _author_problems(authors: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def system_files(config: Config, name: str, label: str) -> dict[str, bytes]:
-    """The files of one system, or of an ensemble: name in its folder of the package → content.
+    """Return the files of one system or ensemble: name in its folder of the package → content.
 
     Parameters
     ----------
-    config : the settings, unresolved
+    config : all settings
     label : Author_Institute_task2_N
 
     Raises
@@ -104,8 +104,8 @@ def system_files(config: Config, name: str, label: str) -> dict[str, bytes]:
     BadInput : with every problem of its CSV files, its models, its development results and its
         description.
     """
-    unit = config.for_system(name)
-    directory = unit.result_directory
+    own = config.for_system(name)
+    directory = own.result_directory
     record = ensemble.read_record(directory)
     if name not in system_classes() and not record:
         beside = {path.parent.name for path in directory.parent.glob(f"*/{ensemble.RECORD}")}
@@ -115,24 +115,24 @@ def system_files(config: Config, name: str, label: str) -> dict[str, bytes]:
             f"{nearest(name, known)}"
         )
     problems, files, meta = Together(), {}, {}
-    machine_types = clips.select_machines(unit, "eval", [])
+    machine_types = clips.select_machines(own, "eval", [])
     evaluated: list[SectionKey] = []
     for machine_type in machine_types:
         with problems:
-            found, sections = _csv_files(unit, machine_type)
-            files |= found
+            csv_files, sections = _csv_files(own, machine_type)
+            files |= csv_files
             evaluated += sections
     members = {name: 1.0}
     with problems:
         if name not in system_classes():
             members = _members(name, record)
     with problems:
-        meta = _description(config, unit, name, members, label)
+        meta = _description(config, own, name, members, label)
     with problems:
         parameters = [_parameters(config, member, machine_types) for member in members]
         meta["system"]["complexity"] = {"total_parameters": sum(parameters)}
     with problems:
-        meta["results"] = {"development_dataset": development_results(unit, evaluated)}
+        meta["results"] = {"development_dataset": development_results(own, evaluated)}
     problems.stop()
     order = ("description", "complexity", "external_datasets", "source_code")
     meta["system"] = {key: meta["system"][key] for key in order}
@@ -140,22 +140,20 @@ def system_files(config: Config, name: str, label: str) -> dict[str, bytes]:
     return {f"{label}.meta.yaml": text.encode(), **files}
 
 
-def _csv_files(
-    unit: SystemSettings, machine_type: str
-) -> tuple[dict[str, bytes], list[SectionKey]]:
+def _csv_files(own: SystemSettings, machine_type: str) -> tuple[dict[str, bytes], list[SectionKey]]:
     """The CSV files of a machine type's evaluation clips, each scored and decided once."""
-    found, bad = clips.list_clips(unit, "eval", machine_type, clips.TEST_FOLDERS)
+    listed, bad = clips.list_clips(own, "eval", machine_type, clips.TEST_FOLDERS)
     problems = [f"{path}: {problem}" for path, problem in bad]
     files, sections = {}, []
     for kind, read in (
         ("anomaly_score", read_scores),
         ("decision_result", read_decisions),
     ):
-        names = [(results.file_name(kind, machine_type, clip), clip) for clip in found]
+        names = [(results.file_name(kind, machine_type, clip), clip) for clip in listed]
         for file, group in groupby(sorted(names, key=lambda pair: pair[0]), lambda pair: pair[0]):
             expected = [clip for _, clip in group]
             key = SectionKey(machine_type, expected[0].section)
-            path = unit.result_directory / file
+            path = own.result_directory / file
             sections.append(key)
             if not path.is_file():
                 problems.append(f"{path}: missing; make it with 01_test.py -e")
@@ -183,11 +181,11 @@ def _members(name: str, record: dict[str, Any]) -> dict[str, float]:
 
 
 def _parameters(config: Config, system: str, machine_types: Sequence[str]) -> int:
-    """Those of a system's network, the largest where they differ between machine types."""
-    unit, problems, counts = config.for_system(system), Together(), [0]
+    """The parameters of a system's network, the most where they differ between machine types."""
+    own, problems, counts = config.for_system(system), Together(), [0]
     for machine_type in machine_types:
         with problems:
-            place = saved.usable_model(unit.for_machine(machine_type), machine_type, "eval")
+            place = saved.usable_model(own.for_machine(machine_type), machine_type, "eval")
             counts.append(saved.count_parameters(place))
     problems.stop()
     return max(counts)
@@ -195,32 +193,34 @@ def _parameters(config: Config, system: str, machine_types: Sequence[str]) -> in
 
 def _description(
     config: Config,
-    unit: SystemSettings,
+    own: SystemSettings,
     name: str,
     members: dict[str, float],
     label: str,
 ) -> dict[str, Any]:
-    held = config.submission().model_dump()
-    systems = held.get("systems", {})
-    said = {
-        "input_sampling_rate": f"{unit.feature.sample_rate / 1000:g}kHz",
+    block = config.submission().model_dump()
+    systems = block.get("systems", {})
+    entries = {
+        "input_sampling_rate": f"{own.feature.sample_rate / 1000:g}kHz",
         "acoustic_features": _acoustic_features(config, systems, members),
-        **_given(held.get("description")),
+        **_given(block.get("description")),
     }
     if name not in system_classes():
-        said |= {
-            "name": f"Ensemble of {_together(systems, members, 'name')}",
+        entries |= {
+            "name": f"Ensemble of {_joined(systems, members, 'name')}",
             "abbreviation": name,
-            "machine_learning_method": _together(systems, members, "machine_learning_method"),
-            "aggregation_method": _together(systems, members, "aggregation_method"),
+            "machine_learning_method": _joined(systems, members, "machine_learning_method"),
+            "aggregation_method": _joined(systems, members, "aggregation_method"),
             "ensemble_method_subsystem_count": len(members),
             "decision_making": "weighted average",
         }
-    said |= _given(systems.get(name))
-    problems = [f"submission.systems.{name}.{key}: missing" for key in NEEDED if not said.get(key)]
-    if len(said.get("abbreviation") or "") > LONGEST_ABBREVIATION:
+    entries |= _given(systems.get(name))
+    problems = [
+        f"submission.systems.{name}.{key}: missing" for key in NEEDED if not entries.get(key)
+    ]
+    if len(entries.get("abbreviation") or "") > LONGEST_ABBREVIATION:
         problems.append(
-            f"submission.systems.{name}.abbreviation is {said['abbreviation']!r}; at most "
+            f"submission.systems.{name}.abbreviation is {entries['abbreviation']!r}; at most "
             f"{LONGEST_ABBREVIATION} characters"
         )
     if problems:
@@ -228,14 +228,14 @@ def _description(
     return {
         "submission": {
             "label": label,
-            "name": said["name"],
-            "abbreviation": said["abbreviation"],
-            "authors": held["authors"],
+            "name": entries["name"],
+            "abbreviation": entries["abbreviation"],
+            "authors": block["authors"],
         },
         "system": {
-            "description": {key: said.get(key) for key in DESCRIPTION},
-            "external_datasets": held.get("external_datasets"),
-            "source_code": held.get("source_code"),
+            "description": {key: entries.get(key) for key in DESCRIPTION},
+            "external_datasets": block.get("external_datasets"),
+            "source_code": block.get("source_code"),
         },
     }
 
@@ -244,24 +244,24 @@ def _given(block: dict[str, Any] | None) -> dict[str, Any]:
     return {key: value for key, value in (block or {}).items() if value is not None}
 
 
-def _together(systems: dict[str, Any], members: Sequence[str], key: str) -> str:
-    """What is said of the members, each thing once."""
-    said = [_given(systems.get(member)).get(key) for member in members]
-    return ", ".join(dict.fromkeys(word for word in said if word))
+def _joined(systems: dict[str, Any], members: Sequence[str], key: str) -> str:
+    """The entries of the members under a key, each different one once."""
+    entries = [_given(systems.get(member)).get(key) for member in members]
+    return ", ".join(dict.fromkeys(entry for entry in entries if entry))
 
 
 def _acoustic_features(config: Config, systems: dict[str, Any], members: Sequence[str]) -> str:
     words = {"log_mel": "log-mel energies", "waveform": "raw waveform"}
     inputs = [config.for_system(member).feature.input for member in members]
     own = [_given(systems.get(member)).get("acoustic_features") for member in members]
-    said = [given or words[kind] for given, kind in zip(own, inputs, strict=True)]
-    return ", ".join(dict.fromkeys(word for text in said for word in text.split(", ")))
+    texts = [given or words[kind] for given, kind in zip(own, inputs, strict=True)]
+    return ", ".join(dict.fromkeys(word for text in texts for word in text.split(", ")))
 
 
 def development_results(
-    unit: SystemSettings, evaluated: Sequence[SectionKey]
+    own: SystemSettings, evaluated: Sequence[SectionKey]
 ) -> dict[str, dict[str, float | None]]:
-    """The development results of each machine type, in per cent, from `result_file`.
+    """Return the development results of each machine type, in per cent, from `result_file`.
 
     With domains the harmonic means over sections: of the AUC over both domains and of the pAUC,
     and of AUC (source), AUC (target) and pAUC by themselves; without, the arithmetic means. Where
@@ -270,40 +270,42 @@ def development_results(
 
     Raises BadInput where there are none.
     """
-    directory = unit.result_directory
-    path = directory / unit.result_file
-    held = read_result_csv(path)
-    keys = {(result.machine_type, result.section) for result in held}
+    directory = own.result_directory
+    path = directory / own.result_file
+    sections = read_result_csv(path)
+    keys = {(result.machine_type, result.section) for result in sections}
     if keys & {(key.machine_type, key.section.partition("_")[2]) for key in evaluated}:
         try:
-            held, _ = evaluate_directory(directory, max_fpr=unit.max_fpr)
+            sections, _ = evaluate_directory(directory, max_fpr=own.max_fpr)
         except EvaluationError as error:
             raise BadInput(
                 f"{path}: is of the evaluation data, and there is no other: {error}"
             ) from None
-    found = {}
-    for machine_type, group in groupby(held, key=lambda result: result.machine_type):
-        metrics = [result.metrics for result in group]
-        column = {name: [[held[name]] for held in metrics] for name in metrics[0]}
-        if "pAUC" in column and "AUC" in column:
-            means = {
-                "averaged_auc": arithmetic_mean(column["AUC"]),
-                "averaged_pauc": arithmetic_mean(column["pAUC"]),
-            }
-        else:
-            source, target = column["AUC (source)"], column["AUC (target)"]
-            means = {
-                "harmonic_mean_auc": harmonic_mean([*source, *target]),
-                "harmonic_mean_pauc": harmonic_mean(column["pAUC"]),
-                "auc_source": harmonic_mean(source),
-                "auc_target": harmonic_mean(target),
-                "pauc": harmonic_mean(column["pAUC"]),
-            }
-        found[machine_type] = {
+    return {
+        machine_type: {
             name: None if np.isnan(value[0]) else 100 * float(value[0])
-            for name, value in means.items()
+            for name, value in _means([result.metrics for result in group]).items()
         }
-    return found
+        for machine_type, group in groupby(sections, key=lambda result: result.machine_type)
+    }
+
+
+def _means(sections: Sequence[dict[str, float]]) -> dict[str, np.ndarray]:
+    """The means over the sections of a machine type, as the template names them, each (1,)."""
+    column = {name: [[metrics[name]] for metrics in sections] for name in sections[0]}
+    if "pAUC" in column and "AUC" in column:
+        return {
+            "averaged_auc": arithmetic_mean(column["AUC"]),
+            "averaged_pauc": arithmetic_mean(column["pAUC"]),
+        }
+    source, target = column["AUC (source)"], column["AUC (target)"]
+    return {
+        "harmonic_mean_auc": harmonic_mean([*source, *target]),
+        "harmonic_mean_pauc": harmonic_mean(column["pAUC"]),
+        "auc_source": harmonic_mean(source),
+        "auc_target": harmonic_mean(target),
+        "pauc": harmonic_mean(column["pAUC"]),
+    }
 
 
 def write(path: Path, systems: dict[str, dict[str, bytes]]) -> None:

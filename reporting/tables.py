@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from tabulate import tabulate
 
-from core.files import save_csv, whole_file
+from core.files import save_csv
 from evaluation.metrics import (
     DOMAINS,
     OFFICIAL_SCORE_COLUMNS,
@@ -20,8 +22,16 @@ from evaluation.metrics import (
     harmonic_mean,
     official_score,
 )
-from reporting.runs import MEAN_OF_BOTH, SCORE, Gathered
-from reporting.significance import Chance, chance_cells, chance_explained, in_words, interval_rows
+from reporting.folder import save_text
+from reporting.runs import MEAN_OF_BOTH, SCORE, ReportData
+from reporting.significance import (
+    ScoreInterval,
+    describe_comparison,
+    interval_cells,
+    interval_csv,
+    interval_notes,
+    score_intervals,
+)
 
 ALL = "all machine types"
 
@@ -46,60 +56,142 @@ class Row:
 
     values : column → (mean over seeds, standard deviation over them); NaN where there is none
     seeds : how many runs the means are over
-    whole : whether these runs have every section that any run has
+    complete : whether these runs have every section that any run has
     """
 
     group: str
     system: str
     values: dict[str, tuple[float, float]]
     seeds: int
-    whole: bool
+    complete: bool
 
 
-def columns(found: Gathered) -> list[str]:
-    """The columns of the comparison."""
-    if found.with_domains:
-        return [*OFFICIAL_SCORE_COLUMNS, SCORE, *BOTH_DOMAINS]
-    return [*PLAIN_COLUMNS, MEAN_OF_BOTH]
+class Cell(NamedTuple):
+    """A mean in a table; Markdown, LaTeX, the screen and the page each write it in their own way.
+
+    value : the mean as it is, NaN for a gap
+    mean : with three decimals
+    deviation : the standard deviation over seeds with three decimals, "" of a single run
+    best : whether it is the best of its column among the complete rows
+    complete : whether its row is, see `Row`
+    """
+
+    value: float
+    mean: str
+    deviation: str
+    best: bool
+    complete: bool
+
+    @property
+    def gap(self) -> bool:
+        """Whether there is no result."""
+        return not np.isfinite(self.value)
+
+    def text(self, best: str = "{}") -> str:
+        """The cell in plain letters; best: how the best of a column is written."""
+        if self.gap:
+            return GAP
+        text = best.format(self.mean) if self.best else self.mean
+        if self.deviation:
+            text += f" ± {self.deviation}"
+        return text if self.complete else f"{text} †"
 
 
-def compare(found: Gathered, max_fpr: float) -> list[Row]:
-    """A row a system, for all machine types first, then for each; none without labels.
+class Table(NamedTuple):
+    """The comparison in one group, that is a machine type or ALL: rows with a cell per column."""
 
-    Where some of a system's runs lack sections of a group, its row is over the others; where all
-    do, it is over what there is and not `whole`.
+    group: str
+    rows: list[tuple[Row, list[Cell]]]
+
+    @property
+    def label(self) -> str:
+        """The group in letters and digits, for \\label."""
+        return re.sub("[^A-Za-z0-9]+", "-", self.group)
+
+    @property
+    def complete(self) -> bool:
+        """Whether all rows are."""
+        return all(row.complete for row, _ in self.rows)
+
+    @property
+    def several_seeds(self) -> bool:
+        """Whether any row is a mean over several seeds."""
+        return any(row.seeds > 1 for row, _ in self.rows)
+
+
+@dataclass(frozen=True)
+class Report:
+    """The numbers of a report.
+
+    rows : for all machine types first, then for each; none without labels
+    intervals : of every system that has a score
+    """
+
+    data: ReportData
+    rows: list[Row]
+    intervals: list[ScoreInterval]
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns of the comparison."""
+        if self.data.with_domains:
+            return [*OFFICIAL_SCORE_COLUMNS, SCORE, *BOTH_DOMAINS]
+        return [*PLAIN_COLUMNS, MEAN_OF_BOTH]
+
+    @property
+    def tables(self) -> list[Table]:
+        """One table per group."""
+        groups: dict[str, list[Row]] = {}
+        for row in self.rows:
+            groups.setdefault(row.group, []).append(row)
+        return [
+            Table(group, list(zip(rows, cells(rows, self.columns), strict=True)))
+            for group, rows in groups.items()
+        ]
+
+    @property
+    def comparisons(self) -> list[str]:
+        """The tests against the baseline, one sentence each."""
+        sentences = [describe_comparison(one, self.data.baseline) for one in self.intervals]
+        return [sentence for sentence in sentences if sentence]
+
+
+def compare(data: ReportData) -> Report:
+    """Compute the comparison, the intervals and the tests.
+
+    Where some of a system's runs miss sections of a group, its row is over the others; where all
+    do, it is over what there is and not `complete`.
     """
     results = {
-        run.directory: [section.evaluate(max_fpr) for section in run.labelled.values()]
-        for run in found.runs
+        run.directory: [section.evaluate(data.max_fpr) for section in run.labelled.values()]
+        for run in data.runs
     }
-    wanted = [(key.machine_type, key.section.partition("_")[2]) for key in found.labelled]
-    if not wanted:
-        return []
+    labelled = [key.machine_type for key in data.labelled]
     rows = []
-    for group in [ALL, *dict.fromkeys(machine_type for machine_type, _ in wanted)]:
-        size = sum(group in (ALL, machine_type) for machine_type, _ in wanted)
-        for system, runs in found.systems.items():
-            held = [
+    for group in [ALL, *dict.fromkeys(labelled)] if labelled else []:
+        n_sections = sum(group in (ALL, machine_type) for machine_type in labelled)
+        for system, runs in data.systems.items():
+            of_runs = [
                 [result for result in results[run.directory] if group in (ALL, result.machine_type)]
                 for run in runs
             ]
-            held = [of_run for of_run in held if of_run]
-            whole = [of_run for of_run in held if len(of_run) == size]
-            used = [_metrics(of_run) for of_run in whole or held]
-            values = {
-                name: (
-                    float(np.mean([one[name] for one in used])),
-                    float(np.std([one[name] for one in used], ddof=1)) if len(used) > 1 else np.nan,
-                )
-                for name in (used[0] if used else ())
-            }
-            rows.append(Row(group, system, values, len(used), bool(whole)))
-    return rows
+            rows.append(_row(group, system, [one for one in of_runs if one], n_sections))
+    return Report(data, rows, score_intervals(data))
 
 
-def _metrics(results: Sequence[SectionResult]) -> dict[str, float]:
-    """The means of result.csv, the official score, and the means over both domains together."""
+def _row(group: str, system: str, runs: Sequence[Sequence[SectionResult]], n_sections: int) -> Row:
+    complete = [run for run in runs if len(run) == n_sections]
+    means = [_means(run) for run in complete or runs]
+    values = {}
+    for name in means[0] if means else ():
+        column = [run[name] for run in means]
+        deviation = float(np.std(column, ddof=1)) if len(column) > 1 else np.nan
+        values[name] = (float(np.mean(column)), deviation)
+    return Row(group, system, values, len(means), bool(complete))
+
+
+def _means(results: Sequence[SectionResult]) -> dict[str, float]:
+    """The means of result.csv, the official score, and the means over the clips of both domains."""
     values = [list(result.metrics.values()) for result in results]
     names = tuple(results[0].metrics)
     if names == PLAIN_COLUMNS:
@@ -112,19 +204,49 @@ def _metrics(results: Sequence[SectionResult]) -> dict[str, float]:
     return {**means, SCORE: official_score(results)}
 
 
-def explained(found: Gathered, rows: Sequence[Row], max_fpr: float) -> list[str]:
-    """How to read the tables, a sentence or two a line."""
-    mean = "harmonic" if found.with_domains else "arithmetic"
-    lines = [
-        f"Means over machine types and sections are {mean}, as in result.csv"
-        f"{', so one section at 0 makes a mean 0' if found.with_domains else ''}; pAUC is taken "
-        f"up to a false alarm rate of {max_fpr:g}."
+def cells(rows: Sequence[Row], columns: Sequence[str]) -> list[list[Cell]]:
+    """Return the cells of one group's rows: a list per row, with one cell per column.
+
+    The best of a column is compared as it is shown; where all are equal, none is the best.
+    """
+    best = {}
+    for name in columns:
+        shown = [
+            f"{row.values[name][0]:.3f}"
+            for row in rows
+            if row.complete and np.isfinite(row.values.get(name, (np.nan,))[0])
+        ]
+        best[name] = max(shown, key=float) if len(set(shown)) > 1 else None
+    return [
+        [_cell(row, row.values.get(name, (np.nan, np.nan)), best[name]) for name in columns]
+        for row in rows
     ]
-    if found.with_domains:
+
+
+def _cell(row: Row, value: tuple[float, float], best: str | None) -> Cell:
+    mean, deviation = value
+    return Cell(
+        mean,
+        f"{mean:.3f}",
+        f"{deviation:.3f}" if np.isfinite(deviation) else "",
+        row.complete and f"{mean:.3f}" == best,
+        row.complete,
+    )
+
+
+def notes(report: Report) -> list[str]:
+    """Return how to read the tables, one or two sentences per line."""
+    domains = report.data.with_domains
+    lines = [
+        f"Means over machine types and sections are {'harmonic' if domains else 'arithmetic'}, as "
+        f"in result.csv{', so one section at 0 makes a mean 0' if domains else ''}; pAUC is taken "
+        f"up to a false alarm rate of {report.data.max_fpr:g}."
+    ]
+    if domains:
         lines.append("Precision, recall and F1 score are over the sections of both domains.")
-    if any(len(runs) > 1 for runs in found.systems.values()):
+    if any(len(runs) > 1 for runs in report.data.systems.values()):
         lines.append("± is the standard deviation over seeds.")
-    if not all(row.whole for row in rows):
+    if not all(row.complete for row in report.rows):
         lines.append(
             "† The mean is over fewer sections than others have, and competes with none of theirs; "
             f"{GAP}: no result."
@@ -132,194 +254,102 @@ def explained(found: Gathered, rows: Sequence[Row], max_fpr: float) -> list[str]
     return lines
 
 
-def marked(
-    rows: Sequence[Row],
-    names: Sequence[str],
-    bold: Callable[[str], str],
-    gap: str,
-    spread: str,
-    dagger: str,
-) -> list[list[str]]:
-    """The cells of one group's rows: three decimals, the best of each column in bold."""
-    best = {}
-    for name in names:
-        rounded = [
-            round(row.values[name][0], 3)
-            for row in rows
-            if row.whole and np.isfinite(row.values.get(name, (np.nan,))[0])
-        ]
-        best[name] = max(rounded) if len(set(rounded)) > 1 else None
-    table = []
-    for row in rows:
-        cells = []
-        for name in names:
-            mean, deviation = row.values.get(name, (np.nan, np.nan))
-            if not np.isfinite(mean):
-                cells.append(gap)
-                continue
-            text = f"{mean:.3f}"
-            if row.whole and round(mean, 3) == best[name]:
-                text = bold(text)
-            if np.isfinite(deviation):
-                text += spread.format(f"{deviation:.3f}")
-            cells.append(text if row.whole else text + dagger)
-        table.append(cells)
-    return table
-
-
-def groups(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    """Machine type, or ALL → its rows."""
-    return {row.group: [other for other in rows if other.group == row.group] for row in rows}
-
-
-def save(
-    folder: Path,
-    found: Gathered,
-    rows: Sequence[Row],
-    chance: Sequence[Chance],
-    baseline: str,
-    max_fpr: float,
-    seed: int,
-) -> None:
+def save(folder: Path, report: Report) -> None:
     """Write comparison.md, comparison.csv, comparison.tex and intervals.csv."""
-    names = columns(found)
-    every = list(dict.fromkeys([*names, *(name for row in rows for name in row.values)]))
-    heads = [head for name in every for head in (name, f"{name} std")]
-    table: list[list[Any]] = [["machine_type", "system", "seeds", "complete", *heads]]
-    for row in rows:
-        pairs = [row.values.get(name, (np.nan, np.nan)) for name in every]
-        table.append(
-            [
-                row.group,
-                row.system,
-                row.seeds,
-                int(row.whole),
-                *("" if np.isnan(value) else repr(value) for pair in pairs for value in pair),
-            ]
-        )
-    save_csv(folder / "comparison.csv", table)
-    save_csv(folder / "intervals.csv", interval_rows(found, chance, baseline))
-    _save_text(folder / "comparison.md", markdown(found, rows, chance, baseline, max_fpr, seed))
-    _save_text(folder / "comparison.tex", latex(found, rows))
+    save_csv(folder / "comparison.csv", _comparison_csv(report))
+    save_csv(folder / "intervals.csv", interval_csv(report.data, report.intervals))
+    save_text(folder / "comparison.md", markdown(report))
+    save_text(folder / "comparison.tex", latex(report))
 
 
-def markdown(
-    found: Gathered,
-    rows: Sequence[Row],
-    chance: Sequence[Chance],
-    baseline: str,
-    max_fpr: float,
-    seed: int,
-) -> str:
-    """The comparison, the intervals, the tests and the gaps as GitHub's Markdown."""
-    names, lines = columns(found), ["# Comparison", ""]
-    for group, of_group in groups(rows).items():
-        cells = marked(of_group, names, "**{}**".format, GAP, " ± {}", " †")
-        lines += [f"## {_md(group)}", ""]
-        lines += _md_table(
-            ["system", "seeds", *names],
-            [
-                [_md(row.system), str(row.seeds), *of_row]
-                for row, of_row in zip(of_group, cells, strict=True)
-            ],
-        )
-    lines += [*explained(found, rows, max_fpr), ""]
-    if chance:
-        name = SCORE if found.with_domains else MEAN_OF_BOTH
-        lines += [f"## 95 % intervals of the {name}", ""]
-        lines += _md_table(*chance_cells(chance, name, _md))
-        lines += [line for line in (_md(in_words(row, baseline)) for row in chance) if line]
-        lines += ["", *chance_explained(seed), ""]
-    for title, said in (("Missing", found.gaps), ("Left out", found.problems)):
-        if said:
-            lines += [f"## {title}", "", *(f"- {_md(line)}" for line in said), ""]
+def _comparison_csv(report: Report) -> list[list[Any]]:
+    columns = [*report.columns, *(name for row in report.rows for name in row.values)]
+    columns = list(dict.fromkeys(columns))
+    heads = [head for name in columns for head in (name, f"{name} std")]
+    lines: list[list[Any]] = [["machine_type", "system", "seeds", "complete", *heads]]
+    for row in report.rows:
+        pairs = [row.values.get(name, (np.nan, np.nan)) for name in columns]
+        numbers = ["" if np.isnan(value) else repr(value) for pair in pairs for value in pair]
+        lines.append([row.group, row.system, row.seeds, int(row.complete), *numbers])
+    return lines
+
+
+def markdown(report: Report) -> str:
+    """Return the comparison, the intervals, the tests and the gaps as GitHub's Markdown."""
+    lines = ["# Comparison", ""]
+    for table in report.tables:
+        lines += [f"## {_escape_markdown(table.group)}", ""]
+        rows = [
+            [_escape_markdown(row.system), str(row.seeds), *(one.text("**{}**") for one in of_row)]
+            for row, of_row in table.rows
+        ]
+        lines += [_aligned([["system", "seeds", *report.columns], *rows], "pipe"), ""]
+    lines += [*notes(report), ""]
+    if report.intervals:
+        heads, rows = interval_cells(report.data, report.intervals, _escape_markdown)
+        lines += [f"## 95 % intervals of the {report.data.score_name}", ""]
+        lines += [_aligned([heads, *rows], "pipe"), ""]
+        lines += map(_escape_markdown, report.comparisons)
+        lines += ["", *interval_notes(report.data.seed), ""]
+    for title, items in (("Missing", report.data.gaps), ("Left out", report.data.problems)):
+        if items:
+            lines += [f"## {title}", "", *(f"- {_escape_markdown(item)}" for item in items), ""]
     return "\n".join(lines)
 
 
-def on_screen(found: Gathered, rows: Sequence[Row], chance: Sequence[Chance], baseline: str) -> str:
-    """The comparison over all machine types, the intervals and the tests, for a terminal."""
-    of_all = groups(rows).get(ALL)
-    if not of_all:
-        return "no clip has a label, so there is nothing to compare"
-    names = columns(found)
-    cells = marked(of_all, names, str, GAP, " ± {}", " †")
-    lines = _aligned(
-        [ALL, *names], [[row.system, *of_row] for row, of_row in zip(of_all, cells, strict=True)]
-    )
-    if chance:
-        name = SCORE if found.with_domains else MEAN_OF_BOTH
-        lines += ["", *_aligned(*chance_cells(chance, name))]
-    said = [in_words(row, baseline) for row in chance]
-    return "\n".join([*lines, "", *filter(None, said)]).rstrip() + "\n"
-
-
-def _aligned(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    wide = [max(len(line[place]) for line in [heads, *rows]) for place in range(len(heads))]
-    return [
-        "  ".join(
-            f"{cell:>{width}}" if place else f"{cell:<{width}}"
-            for place, (cell, width) in enumerate(zip(line, wide, strict=True))
-        )
-        for line in [heads, *rows]
-    ]
-
-
-def latex(found: Gathered, rows: Sequence[Row]) -> str:
-    """A table a group, to paste into a paper that loads booktabs."""
-    names = columns(found)
-    lines = [r"% \usepackage{booktabs}"]
-    for group, of_group in groups(rows).items():
-        cells = marked(
-            of_group,
-            names,
-            r"\textbf{{{}}}".format,
-            "--",
-            r"{{\,\scriptsize$\pm${}}}",
-            r"$^\dagger$",
-        )
-        note = (
-            ""
-            if all(row.whole for row in of_group)
-            else r" $^\dagger$: over fewer sections than the others; --: no result."
-        )
-        several = any(row.seeds > 1 for row in of_group)
-        spread = ", mean $\\pm$ standard deviation over seeds" if several else ""
-        lines += [
-            "",
-            r"\begin{table*}[t]",
-            r"\centering\footnotesize\setlength{\tabcolsep}{3pt}",
-            rf"\caption{{Results on {latex_escape(group)}{spread}.{note}}}",
-            rf"\label{{tab:{re.sub('[^A-Za-z0-9]+', '-', group)}}}",
-            rf"\begin{{tabular}}{{@{{}}l{'c' * len(names)}@{{}}}}",
-            r"\toprule",
-            " & ".join(["system", *map(latex_escape, names)]) + r" \\",
-            r"\midrule",
-            *(
-                " & ".join([latex_escape(row.system), *of_row]) + r" \\"
-                for row, of_row in zip(of_group, cells, strict=True)
-            ),
-            r"\bottomrule",
-            r"\end{tabular}",
-            r"\end{table*}",
-        ]
-    return "\n".join(lines) + "\n"
-
-
-def latex_escape(text: str) -> str:
-    """Text that LaTeX prints as it is."""
-    return "".join(_LATEX.get(letter, letter) for letter in text if letter.isprintable())
-
-
-def _md(text: str) -> str:
+def _escape_markdown(text: str) -> str:
     text = "".join(letter if letter.isprintable() else " " for letter in text)
     return re.sub(r"([\\`*_{}\[\]<>#|~])", r"\\\1", text)
 
 
-def _md_table(heads: list[str], rows: list[list[str]]) -> list[str]:
-    lines = [heads, ["---", *["---:"] * (len(heads) - 1)], *rows]
-    return [*(f"| {' | '.join(line)} |" for line in lines), ""]
+def on_screen(report: Report) -> str:
+    """Return the comparison over all machine types, the intervals and the tests as plain text."""
+    table = next(iter(report.tables), None)
+    if table is None:
+        return "no clip has a label, so there is nothing to compare"
+    rows = [[row.system, *(one.text() for one in of_row)] for row, of_row in table.rows]
+    lines = [_aligned([[ALL, *report.columns], *rows], "plain"), ""]
+    if report.intervals:
+        heads, rows = interval_cells(report.data, report.intervals)
+        lines += [_aligned([heads, *rows], "plain"), ""]
+    return "\n".join([*lines, *report.comparisons]).rstrip() + "\n"
 
 
-def _save_text(path: Path, text: str) -> None:
-    with whole_file(path) as beside:
-        beside.write_text(text, encoding="utf-8")
+def _aligned(lines: Sequence[Sequence[str]], form: str) -> str:
+    """The heads and the rows, the first column to the left, the others to the right.
+
+    form : "plain" or "pipe" (Markdown), as tabulate names them
+    """
+    return tabulate(
+        lines,
+        # As mere lines, heads of "plain" are not padded beyond their columns.
+        headers="firstrow" if form == "pipe" else (),
+        tablefmt=form,
+        colalign=("left", *["right"] * (len(lines[0]) - 1)),
+        disable_numparse=True,
+    )
+
+
+def latex(report: Report) -> str:
+    """Return one table per group, to paste into a paper that loads booktabs."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        block_start_string="<%",
+        block_end_string="%>",
+        variable_start_string="<<",
+        variable_end_string=">>",
+        comment_start_string="<#",
+        comment_end_string="#>",
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        undefined=StrictUndefined,
+        finalize=lambda value: escape_latex(str(value)),  # every value, so none is forgotten
+    )
+    template = environment.get_template("comparison.tex.jinja")
+    return template.render(tables=report.tables, columns=report.columns)
+
+
+def escape_latex(text: str) -> str:
+    """Return text that LaTeX prints as it is."""
+    return "".join(_LATEX.get(letter, letter) for letter in text if letter.isprintable())

@@ -27,7 +27,7 @@ from data import clips
 from data.dataset import read_clips, report_bad_clips
 from data.frames import Frames
 from models import saved
-from reporting.anomaly_map import axes_of, rebuild, scaled, training_mean
+from reporting import anomaly_map
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = command_line_chk(__doc__, argv, _add_clip)
     units = settings.read_config(args.config, args.set).runs(args.system, args.seed)
     for unit in units:
-        setup_log(unit.result_directory)
+        setup_log(Path(unit["result_directory"]))
         for machine_type, place, training, frames in plan(args, unit):
             param = saved.as_imported(unit.for_machine(machine_type), machine_type, args.mode)
             keras_model.clear_session()
@@ -80,7 +80,7 @@ def plan(args: argparse.Namespace, unit: dict[str, Any]) -> list[tuple[str, Path
                 "\n".join(f"--clip {name}: no such test clip" for name in sorted(wanted))
             )
     problems.stop()
-    report_bad_clips(bad, unit.result_directory, args.skip_bad)
+    report_bad_clips(bad, Path(unit["result_directory"]), args.skip_bad)
     return planned
 
 
@@ -90,40 +90,41 @@ def draw_clips(system: System, machine_type: str, training: Frames, frames: Fram
     Raises BadInput for a system that does not rebuild windows.
     """
     param = system.param
-    low, high, mean = training_mean(training, int(frames.count.max()))
-    seconds, hertz = axes_of(param.feature, len(mean))
+    normal = anomaly_map.training_mean(training, int(frames.count.max()))
+    seconds, hertz = anomaly_map.axes_of(param.feature, len(normal.mean))
     with progress_bar(len(frames.clips), f"{machine_type} maps", "clip") as bar:
         for clip, first, count in zip(frames.clips, frames.first, frames.count, strict=True):
+            levels = np.asarray(frames.array[first : first + count])
             try:
-                rebuilt = rebuild(system, np.asarray(frames.array[first : first + count]))
+                made = anomaly_map.compute(system, levels, normal)
             except NotImplementedError:
                 raise BadInput(
                     f"--system {param.system}: it does not rebuild windows, so there is no map"
                 ) from None
-            held = {
-                "reconstruction": scaled(rebuilt, low, high).T,  # (n_mels, n_frames)
-                "mean": scaled(mean[:count], low, high).T,
-                "map": np.abs(scaled(rebuilt, low, high) - scaled(mean[:count], low, high)).T,
+            panels = {
+                "reconstruction": made.reconstruction.T,  # (n_mels, n_frames)
+                "mean": made.mean.T,
+                "map": made.difference.T,
                 "seconds": seconds[:count],
                 "hertz": hertz,
             }
             stem = param.result_directory / f"anomaly_map_{machine_type}_{clip.path.stem}"
             with whole_file(Path(f"{stem}.npz")) as beside, beside.open("wb") as stream:
-                np.savez(stream, **held)
+                np.savez(stream, **panels)
             with whole_file(Path(f"{stem}.png")) as beside:
-                figure(held, f"{machine_type}: {clip.name}").canvas.print_png(beside)
+                figure(panels, f"{machine_type}: {clip.name}").canvas.print_png(beside)
             bar.update()
     logger.info("%s: %d maps -> %s", machine_type, len(frames.clips), stem.parent)
 
 
-def figure(held: dict[str, np.ndarray], title: str) -> Figure:
+def figure(panels: dict[str, np.ndarray], title: str) -> Figure:
     """The three panels, one above the other, time in seconds and frequency in hertz."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     drawn = Figure(figsize=(8, 9), layout="constrained")
     FigureCanvasAgg(drawn)
-    seconds, hertz = held["seconds"], held["hertz"]
+    seconds, hertz = panels["seconds"], panels["hertz"]
     step = seconds[1] - seconds[0] if len(seconds) > 1 else 1.0
     extent = (seconds[0] - step / 2, seconds[-1] + step / 2, -0.5, len(hertz) - 0.5)
     ticks = [tick for tick in TICKS if hertz[0] <= tick <= hertz[-1]]
@@ -131,7 +132,7 @@ def figure(held: dict[str, np.ndarray], title: str) -> Figure:
         drawn.subplots(3, sharex=True), ("reconstruction", "mean", "map"), (1, 1, None), strict=True
     ):
         image = axes.imshow(
-            held[name], origin="lower", aspect="auto", extent=extent, vmin=0, vmax=top
+            panels[name], origin="lower", aspect="auto", extent=extent, vmin=0, vmax=top
         )
         axes.set_yticks(np.interp(ticks, hertz, np.arange(len(hertz))), labels=map(str, ticks))
         axes.set_ylabel("frequency (Hz)")

@@ -112,7 +112,7 @@ def test_test_folders_of_2021(tmp_path):
     touch(tmp_path / "fan" / "source_test", "section_00_source_test_normal_0000.wav")
     touch(tmp_path / "fan" / "target_test", "section_00_target_test_normal_0000.wav")
     listed, _ = clips.list_clips(
-        {"eval_directory": str(tmp_path)}, "eval", "fan", clips.TEST_FOLDERS
+        SharedSettings(eval_directory=tmp_path), "eval", "fan", clips.TEST_FOLDERS
     )
     assert [clip.folder for clip in listed] == ["source_test", "target_test"]
 

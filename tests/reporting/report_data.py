@@ -14,15 +14,15 @@ SECONDS = 0.5
 
 def names(section: str = "00", clips: int = 8, domains: bool = True) -> list[str]:
     """Names of test clips: half source, half target, every second an anomaly."""
-    found = []
+    listed = []
     for index in range(clips):
         label = ("normal", "anomaly")[index % 2]
         if domains:
             domain = "source" if index < clips // 2 else "target"
-            found.append(f"section_{section}_{domain}_test_{label}_{index:04d}_v_{index}.wav")
+            listed.append(f"section_{section}_{domain}_test_{label}_{index:04d}_v_{index}.wav")
         else:
-            found.append(f"{label}_id_{section}_{index:08d}.wav")
-    return found
+            listed.append(f"{label}_id_{section}_{index:08d}.wav")
+    return listed
 
 
 def write(path: Path, rows: Sequence[Sequence]) -> None:
@@ -49,11 +49,11 @@ def results(
             listed = names(section, clips, domains)
             scores = rng.normal(size=clips) + [lift * ("anomaly" in name) for name in listed]
             kind = f"section_{section}_test" if domains else f"id_{section}"
-            held = [(name, float(score)) for name, score in zip(listed, scores, strict=True)]
-            write(folder / f"anomaly_score_{machine}_{kind}.csv", held)
+            rows = [(name, float(score)) for name, score in zip(listed, scores, strict=True)]
+            write(folder / f"anomaly_score_{machine}_{kind}.csv", rows)
             write(
                 folder / f"decision_result_{machine}_{kind}.csv",
-                [(name, int(score > threshold)) for name, score in held],
+                [(name, int(score > threshold)) for name, score in rows],
             )
             name = f"section_{section}" if domains else f"id_{section}"
             fitted.append([machine, name, threshold, "gamma", 2.0, -1.0, 0.5])

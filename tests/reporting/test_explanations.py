@@ -1,4 +1,4 @@
-"""Which models and losses belong to results, and what is said where there are none."""
+"""Which models and losses belong to results, and what is reported where there are none."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from core import settings
 from reporting import explanations, runs
-from reporting.media import Heard
+from reporting.media import ClipMedia
 from tests.reporting.report_data import dataset, names, results, write
 
 
@@ -25,8 +25,8 @@ def settings_for(folder: Path) -> dict[str, Any]:
     )
 
 
-def found(*given: Path) -> runs.Gathered:
-    return runs.gather(list(given), "./result/{system}")
+def read(*given: Path) -> runs.ReportData:
+    return runs.read_runs(list(given), "./result/{system}")
 
 
 @pytest.mark.parametrize(
@@ -34,29 +34,33 @@ def found(*given: Path) -> runs.Gathered:
     [("result/ae/3", True), ("elsewhere/ae/3", False), ("result/team/3", False)],
 )
 def test_the_models_of_other_results_are_not_taken_for_theirs(place, known, tmp_path) -> None:
-    held = found(results(tmp_path / place))
-    assert held.runs[0].seed == "3"
-    own = explanations.settings_of(held.runs[0], settings_for(tmp_path))
+    data = read(results(tmp_path / place))
+    assert data.runs[0].seed == "3"
+    own = explanations.settings_of(data.runs[0], settings_for(tmp_path))
     assert (own is not None) == known
     write(tmp_path / "model" / "ae" / "3" / "history_fan.csv", [("epoch", "loss"), (1, 2)])
-    losses = explanations.histories(held, settings_for(tmp_path))
+    losses = explanations.histories(data, settings_for(tmp_path))
     path = tmp_path / "model" / "ae" / "3" / "history_fan.csv"
     assert losses == ({"ae": [("ae seed 3", path)]} if known else {})
     if not known:
-        (problem,) = explanations.explain(held, settings_for(tmp_path), {}, {}, tmp_path)
+        explanations.explain(data, settings_for(tmp_path), {}, tmp_path)
+        (problem,) = data.not_shown
         assert "these results lie elsewhere than the settings say" in problem
 
 
 def test_a_missing_model_is_named_for_machine_types_that_have_results(tmp_path) -> None:
     dataset(tmp_path, sections=["00"])
-    held = found(results(tmp_path / "result" / "ae" / "0", machines=["fan"], sections=["00"]))
+    data = read(results(tmp_path / "result" / "ae" / "0", machines=["fan"], sections=["00"]))
     path = tmp_path / "dev_data" / "fan" / "test" / names()[0]
-    heard = {("fan", path.name): Heard(path, "x.wav")}
-    picked = {"dev": {"fan": [path], "valve": [path]}}
-    (problem,) = explanations.explain(held, settings_for(tmp_path), picked, heard, tmp_path)
+    clips = {
+        (machine_type, path.name): ClipMedia(path, "dev", "x.wav", spectrogram="x.png")
+        for machine_type in ("fan", "valve")
+    }
+    explanations.explain(data, settings_for(tmp_path), clips, tmp_path)
+    (problem,) = data.not_shown
     assert problem.startswith("ae seed 0: fan: no maps or scores over time: ")
     assert "there is no model of fan; train it first with 00_train.py --dev" in problem
-    assert not heard["fan", path.name].curves
+    assert not clips["fan", path.name].curves
 
 
 def test_a_long_curve_keeps_its_peaks() -> None:

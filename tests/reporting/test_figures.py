@@ -1,4 +1,4 @@
-"""The pictures: what they draw, and that grey and colour-blind readers can tell it apart."""
+"""The pictures: what they draw, and that grey and colour-blind readers can read them."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ import pytest
 from PIL import Image
 
 from reporting import figures
-from reporting.runs import Gathered, Threshold, gather
+from reporting.folder import slug
+from reporting.runs import ReportData, Threshold, read_runs
 from tests.reporting.report_data import results, write
 
 
 @pytest.fixture
-def found(tmp_path) -> Gathered:
+def data(tmp_path) -> ReportData:
     results(tmp_path / "result" / "ae", clips=24)
     results(tmp_path / "result" / "idnn", machines=["fan"], seed=1, clips=24)
-    return gather([tmp_path / "result"], "./result/{system}")
+    return read_runs([tmp_path / "result"], "./result/{system}")
 
 
 def history(path: Path, *rows: tuple) -> tuple[str, Path]:
@@ -25,10 +26,10 @@ def history(path: Path, *rows: tuple) -> tuple[str, Path]:
     return "ae seed 0", path
 
 
-def test_every_picture_is_drawn_twice_and_described(found, tmp_path) -> None:
+def test_every_picture_is_drawn_twice_and_described(data, tmp_path) -> None:
     histories = {"ae": [history(tmp_path / "history_fan.csv", (1, 3.0, 4.0), (2, 2.0, 3.5))]}
-    drawn, problems = figures.draw(tmp_path / "to", found, histories, 0.1)
-    assert problems == []
+    drawn = figures.draw(tmp_path / "to", data, histories)
+    assert data.not_shown == []
     assert [picture.stem for picture in drawn] == [
         *("auc", "roc_fan", "roc_valve"),
         *("scores_ae_fan", "scores_ae_valve", "scores_idnn_fan", "loss_ae"),
@@ -43,9 +44,9 @@ def test_every_picture_is_drawn_twice_and_described(found, tmp_path) -> None:
         assert b"/Type3" not in pdf
 
 
-def test_the_roc_shades_the_pauc_and_passes_through_the_right_points(found) -> None:
-    keys = [key for key in found.labelled if key.machine_type == "fan"]
-    first = {system: runs[0] for system, runs in found.systems.items()}
+def test_the_roc_shades_the_pauc_and_passes_through_the_right_points(data) -> None:
+    keys = [key for key in data.labelled if key.machine_type == "fan"]
+    first = {system: runs[0] for system, runs in data.systems.items()}
     figure = figures.roc(keys, first, 0.1)
     axes = figure.axes[0]
     assert axes.patches[0].get_width() == pytest.approx(0.1)
@@ -62,9 +63,9 @@ def test_the_roc_shades_the_pauc_and_passes_through_the_right_points(found) -> N
     assert lines["ae"].get_linestyle() != lines["idnn"].get_linestyle()
 
 
-def test_histograms_hold_every_clip_with_threshold_and_gamma_curve(found) -> None:
-    run = found.systems["ae"][0]
-    fan = {key: held for key, held in run.sections.items() if key.machine_type == "fan"}
+def test_histograms_hold_every_clip_with_threshold_and_gamma_curve(data) -> None:
+    run = data.systems["ae"][0]
+    fan = {key: section for key, section in run.sections.items() if key.machine_type == "fan"}
     figure = figures.histograms(fan, run.thresholds)
     assert [axes.get_title() for axes in figure.axes] == [
         *("fan section 00 source", "fan section 01 source"),
@@ -72,9 +73,9 @@ def test_histograms_hold_every_clip_with_threshold_and_gamma_curve(found) -> Non
     ]
     for axes in figure.axes:
         handles, labels = axes.get_legend_handles_labels()
-        told = dict(zip(labels, handles, strict=True))
-        assert set(told) == {"normal", "anomaly", "threshold", "gamma fit"}
-        assert told["threshold"].get_xdata()[0] == 1.0
+        legend = dict(zip(labels, handles, strict=True))
+        assert set(legend) == {"normal", "anomaly", "threshold", "gamma fit"}
+        assert legend["threshold"].get_xdata()[0] == 1.0
     normal = [patch for patch in figure.axes[0].patches if patch.get_hatch() is None]
     hatched = [patch for patch in figure.axes[0].patches if patch.get_hatch()]
     assert hatched
@@ -82,25 +83,25 @@ def test_histograms_hold_every_clip_with_threshold_and_gamma_curve(found) -> Non
     assert areas == pytest.approx(1.0)
 
 
-def test_without_a_gamma_fit_there_is_no_curve(found) -> None:
-    run = found.systems["ae"][0]
+def test_without_a_gamma_fit_there_is_no_curve(data) -> None:
+    run = data.systems["ae"][0]
     key = next(iter(run.sections))
     plain = {key: Threshold(0.5, "empirical quantile", None)}
     figure = figures.histograms({key: run.sections[key]}, plain)
-    told = figure.axes[0].get_legend_handles_labels()[1]
-    assert set(told) == {"normal", "anomaly", "threshold"}
+    legend = figure.axes[0].get_legend_handles_labels()[1]
+    assert set(legend) == {"normal", "anomaly", "threshold"}
 
 
-def test_the_heat_map_writes_values_and_hatches_gaps(found) -> None:
-    figure = figures.heat_map(found, 0.1)
+def test_the_heat_map_writes_values_and_hatches_gaps(data) -> None:
+    figure = figures.heat_map(data)
     source, target = figure.axes[:2]
     assert (source.get_title(loc="left"), target.get_title(loc="left")) == (
         "AUC (source)",
         "AUC (target)",
     )
-    run = found.systems["ae"][0]
+    run = data.systems["ae"][0]
     expected = [
-        f"{run.sections[key].evaluate().metrics['AUC (source)']:.2f}" for key in found.labelled
+        f"{run.sections[key].evaluate().metrics['AUC (source)']:.2f}" for key in data.labelled
     ]
     assert [text.get_text() for text in source.texts][:4] == expected
     assert len(source.texts) == 6
@@ -128,15 +129,15 @@ def test_a_broken_history_is_named_and_the_others_drawn(tmp_path) -> None:
 
 @pytest.mark.parametrize("name", ["fan", "a b", "a/b", "../x", "x" * 300, "ü", ""])
 def test_names_of_files_stay_in_the_folder_and_apart(name) -> None:
-    made = figures.slug(name)
+    made = slug(name)
     assert "/" not in made
     assert ".." not in made
     assert 0 < len(made) < 80 or name == ""
-    assert figures.slug("a b") != figures.slug("a/b") != figures.slug("a-b")
+    assert slug("a b") != slug("a/b") != slug("a-b")
 
 
 def test_names_with_dollar_signs_are_drawn_as_they_are(tmp_path) -> None:
     results(tmp_path / "result" / "$x^$", machines=["$_{$"], clips=24)
-    held = gather([tmp_path / "result"], "./result/{system}")
-    drawn, _ = figures.draw(tmp_path / "to", held, {}, 0.1)
+    data = read_runs([tmp_path / "result"], "./result/{system}")
+    drawn = figures.draw(tmp_path / "to", data, {})
     assert len(drawn) == 3

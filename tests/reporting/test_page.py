@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from reporting import media
-from reporting import media as listening
 from tests.conftest import run_inside
 from tests.reporting.report_data import dataset, results
 from tests.reporting.test_report import run
@@ -21,7 +20,7 @@ BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-c
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator:
-    """Chromium, found as BROWSER or on PATH and driven by playwright."""
+    """Chromium, from BROWSER or on PATH and driven by playwright."""
     sync_api = pytest.importorskip("playwright.sync_api", reason="no playwright: no browser test")
     path = os.environ.get("BROWSER") or next(filter(None, map(shutil.which, BROWSERS)), None)
     if not path:
@@ -58,8 +57,8 @@ class Opened:
         self.wrong: list[str] = []
         self.page = browser.new_context(**options).new_page()
         self.page.on("pageerror", lambda error: self.wrong.append(str(error)))
-        self.page.on("console", lambda said: self.wrong.append(said.text))
-        self.page.on("dialog", lambda said: self.wrong.append("a dialog opened"))
+        self.page.on("console", lambda message: self.wrong.append(message.text))
+        self.page.on("dialog", lambda _: self.wrong.append("a dialog opened"))
         self.page.on("requestfailed", self.failed)
         self.page.on(
             "request",
@@ -89,19 +88,19 @@ class Opened:
 
 @pytest.fixture
 def opened(browser, demo_report) -> Iterator[Opened]:
-    held = Opened(browser, demo_report)
-    yield held
-    assert held.wrong == []
-    held.page.context.close()
+    shown = Opened(browser, demo_report)
+    yield shown
+    assert shown.wrong == []
+    shown.page.context.close()
 
 
 def test_it_opens_quickly_and_is_small(opened, demo_report) -> None:
     assert opened.seconds < 2
     size = sum(path.stat().st_size for path in demo_report.rglob("*") if path.is_file())
     clips = len(list(demo_report.glob("clips/*/*.wav")))
-    assert clips == 3 * min(media.CLIPS_A_SECTION, 8)
+    assert clips == 3 * min(media.CLIPS_PER_SECTION, 8)
     # Of `make demo` with all its machine types: four of three sections.
-    assert size / clips * 12 * media.CLIPS_A_SECTION < 30e6
+    assert size / clips * 12 * media.CLIPS_PER_SECTION < 30e6
 
 
 def test_tables_sort_by_any_column_and_gaps_stay_last(opened) -> None:
@@ -127,13 +126,14 @@ def test_tables_sort_by_any_column_and_gaps_stay_last(opened) -> None:
 
 
 def test_false_alarms_and_misses_stand_first(opened) -> None:
-    said = opened.column("#clips", 2)
-    wrong = [text in ("false alarm", "miss") for text in said]
+    verdicts = opened.column("#clips", 2)
+    wrong = [text in ("false alarm", "miss") for text in verdicts]
     assert any(wrong)
     assert wrong == sorted(wrong, reverse=True)
     counted = opened.page.inner_text("#status")
     assert (
-        f"8 clips: {said.count('false alarm')} false alarms, {said.count('miss')} miss" in counted
+        f"8 clips: {verdicts.count('false alarm')} false alarms, {verdicts.count('miss')} miss"
+        in counted
     )
     assert "threshold " in counted
 
@@ -158,7 +158,7 @@ def test_a_clip_plays_and_its_pictures_show(opened) -> None:
     ring, line = page.locator("#strip .this"), page.locator("#strip .threshold")
     score, threshold = (
         float(word.strip(",.:"))
-        for word in page.inner_text("#clip-said").split()
+        for word in page.inner_text("#clip-summary").split()
         if word[0] in "-0123456789"
     )
     assert (float(ring.get_attribute("cx")) > float(line.get_attribute("x1"))) == (
@@ -218,30 +218,30 @@ def test_pictures_are_there_with_words_for_those_who_cannot_see_them(opened, dem
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_phone_needs_no_sideways_scrolling(browser, demo_report, scheme) -> None:
     size = {"width": 360, "height": 740}
-    held = Opened(browser, demo_report, viewport=size, color_scheme=scheme, is_mobile=True)
-    held.page.locator("#clips tbody button").first.click()
-    assert held.page.evaluate("document.documentElement.scrollWidth") <= 360
+    shown = Opened(browser, demo_report, viewport=size, color_scheme=scheme, is_mobile=True)
+    shown.page.locator("#clips tbody button").first.click()
+    assert shown.page.evaluate("document.documentElement.scrollWidth") <= 360
     ground, text = (
-        sum(map(int, held.page.evaluate(f"getComputedStyle(document.body).{of}")[4:-1].split(",")))
+        sum(map(int, shown.page.evaluate(f"getComputedStyle(document.body).{of}")[4:-1].split(",")))
         for of in ("backgroundColor", "color")
     )
     assert (ground < 150 < 600 < text) if scheme == "dark" else (text < 150 < 600 < ground)
-    assert held.wrong == []
-    held.page.context.close()
+    assert shown.wrong == []
+    shown.page.context.close()
 
 
 def test_without_javascript_the_tables_and_pictures_remain(browser, demo_report) -> None:
-    held = Opened(browser, demo_report, java_script_enabled=False)
-    assert held.page.locator("#compare table").count() == 3
-    assert held.page.locator(".pictures img").count() == 5
-    assert "needs JavaScript" in held.page.inner_text("#listen")
-    held.page.context.close()
+    shown = Opened(browser, demo_report, java_script_enabled=False)
+    assert shown.page.locator("#compare table").count() == 3
+    assert shown.page.locator(".pictures img").count() == 5
+    assert "needs JavaScript" in shown.page.inner_text("#listen")
+    shown.page.context.close()
 
 
 def test_strange_names_are_text_and_their_clips_play(browser, tmp_path, monkeypatch) -> None:
     strange = "<img src=x onerror=alert(1)>'\"& #%41 é{{js}}"
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(listening, "CLIPS_A_SECTION", 4)
+    monkeypatch.setattr(media, "CLIPS_PER_SECTION", 4)
     dataset(tmp_path, machines=[strange], sections=["00"])
     results(tmp_path / "result" / f"ae {strange}", machines=[strange], sections=["00"])
     wav = next((tmp_path / "dev_data" / strange / "test").iterdir())
@@ -251,18 +251,18 @@ def test_strange_names_are_text_and_their_clips_play(browser, tmp_path, monkeypa
         quoted = '"' + odd.replace('"', '""') + '"'
         path.write_text(path.read_text(encoding="utf-8").replace(wav.name, quoted), "utf-8")
     assert run("result", "--set", "dev_directory=dev_data") == 0
-    held = Opened(browser, tmp_path / "report")
-    assert strange in held.page.inner_text("#compare")
-    assert odd in held.column("#clips", 1)
+    shown = Opened(browser, tmp_path / "report")
+    assert strange in shown.page.inner_text("#compare")
+    assert odd in shown.column("#clips", 1)
     linked = []
-    for button in held.page.locator("#clips tbody button").all():
+    for button in shown.page.locator("#clips tbody button").all():
         button.click()
-        held.until("document.getElementById('player').duration > 0.4")
-        linked.append("Linked where it lay" in held.page.inner_text("#clip-note"))
+        shown.until("document.getElementById('player').duration > 0.4")
+        linked.append("Linked where it lay" in shown.page.inner_text("#clip-note"))
         if not linked[-1]:
-            held.until("document.getElementById('spectrogram').naturalWidth > 10")
-        assert held.page.locator("#spectrogram").is_hidden() == linked[-1]
+            shown.until("document.getElementById('spectrogram').naturalWidth > 10")
+        assert shown.page.locator("#spectrogram").is_hidden() == linked[-1]
     assert sorted(linked) == [False] * 4 + [True] * 4
-    assert held.page.locator("img[src=x]").count() == 0
-    assert held.wrong == []
-    held.page.context.close()
+    assert shown.page.locator("img[src=x]").count() == 0
+    assert shown.wrong == []
+    shown.page.context.close()

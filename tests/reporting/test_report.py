@@ -1,4 +1,4 @@
-"""02_report.py as a user runs it: what it says, what it leaves, and what it leaves alone."""
+"""02_report.py as a user runs it: what it prints, what it writes, and what it does not touch."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ import pytest
 
 from core.errors import BadInput
 from core.script import guarded
-from reporting import folder
-from reporting import media as listening
+from reporting import folder, media
 from tests.conftest import ROOT
 from tests.reporting.report_data import dataset, names, results, write
 
@@ -26,7 +25,7 @@ def run(*arguments: object) -> int:
     return guarded(lambda: script.main([str(argument) for argument in arguments]))
 
 
-def test_help_and_a_report_without_models_leave_tensorflow_alone(tmp_path) -> None:
+def test_help_and_a_report_without_models_do_not_start_tensorflow(tmp_path) -> None:
     results(tmp_path / "result" / "ae")
     results(tmp_path / "result" / "idnn", seed=1)
     for arguments in (["--help"], []):
@@ -45,7 +44,7 @@ def test_help_and_a_report_without_models_leave_tensorflow_alone(tmp_path) -> No
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["empty"], "empty: no anomaly_score_*.csv in it or below"),
         (["nowhere"], "nowhere: no such directory"),
@@ -59,7 +58,7 @@ def test_help_and_a_report_without_models_leave_tensorflow_alone(tmp_path) -> No
     ],
 )
 def test_bad_input_is_one_message_and_nothing_written(
-    arguments, said, tmp_path, monkeypatch, capsys
+    arguments, message, tmp_path, monkeypatch, capsys
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
@@ -70,7 +69,7 @@ def test_bad_input_is_one_message_and_nothing_written(
     assert run(*arguments, *directory) == 1
     error = capsys.readouterr().err
     assert error.startswith("error: ")
-    assert said in error
+    assert message in error
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -81,11 +80,11 @@ def test_an_unknown_option_is_misuse(capsys) -> None:
     assert "--baseline" in capsys.readouterr().err
 
 
-def test_what_is_skipped_and_missing_is_said_on_screen_and_on_the_page(
+def test_what_is_skipped_and_missing_is_named_on_screen_and_on_the_page(
     tmp_path, monkeypatch, capsys
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("reporting.figures.draw", lambda *_: ([], []))
+    monkeypatch.setattr("reporting.figures.draw", lambda *_: [])
     dataset(tmp_path, machines=["fan"], sections=["00"])
     (tmp_path / "dev_data" / "fan" / "test" / names()[0]).unlink()
     for seed in (0, 1):
@@ -94,7 +93,7 @@ def test_what_is_skipped_and_missing_is_said_on_screen_and_on_the_page(
     bad = tmp_path / "result" / "ae" / "1" / "anomaly_score_valve_section_00_test.csv"
     write(bad, [[names()[0], 1.0], [names()[0], 2.0]])
     assert run("result", "--set", "dev_directory=dev_data") == 0
-    said = capsys.readouterr().err
+    warnings = capsys.readouterr().err
     page = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
     for line in (
         f"{names()[0]} a second time",
@@ -104,15 +103,32 @@ def test_what_is_skipped_and_missing_is_said_on_screen_and_on_the_page(
         "fan section 00: 1 of 8 clips are neither in dev_directory (dev_data)",
         "ae seed 0, idnn seed 0: these results lie elsewhere than the settings say",
     ):
-        assert line in said
+        assert line in warnings
         assert line in page
     assert "3 gaps, named below" in page
+
+
+def test_strange_names_are_text_on_the_page(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("reporting.figures.draw", lambda *_: [])
+    strange = "<img src=x>'\"& {{ 7 * 7 }}{% raw %}"
+    results(tmp_path / "result" / strange / "0", machines=[f"fan{strange}"])
+    results(tmp_path / "result" / strange / "1", machines=["fan"])
+    assert run("result") == 0
+    page = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
+    assert page.startswith("<!doctype html>")
+    assert "<img src=x>" not in page
+    assert "&lt;img src=x&gt;&#39;&#34;&amp; {{ 7 * 7 }}{% raw %}" in page
+    assert "\\u003cimg src=x\\u003e" in page
+    for path in (tmp_path / "report" / "data").iterdir():
+        assert path.read_text(encoding="utf-8").startswith('take("data/')
+        assert "<" not in path.read_text(encoding="utf-8")
 
 
 def test_the_same_command_again_replaces_the_report_as_a_whole(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     results(tmp_path / "result" / "ae", machines=["fan"], sections=["00"])
-    monkeypatch.setattr("reporting.figures.draw", lambda *_: ([], []))
+    monkeypatch.setattr("reporting.figures.draw", lambda *_: [])
     assert run("result") == 0
     (tmp_path / "report" / "pictures").mkdir()
     first = (tmp_path / "report" / "comparison.csv").read_bytes()
@@ -132,8 +148,8 @@ def test_an_interrupted_report_leaves_the_old_one(tmp_path, monkeypatch, capsys)
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(listening, "hear", interrupted)
-    monkeypatch.setattr("reporting.figures.draw", lambda *_: ([], []))
+    monkeypatch.setattr(media, "collect", interrupted)
+    monkeypatch.setattr("reporting.figures.draw", lambda *_: [])
     assert run("result") == 130
     assert capsys.readouterr().err == "\ninterrupted; the same command goes on from here\n"
     assert [path.name for path in to.iterdir()] == ["report.html"]
@@ -143,9 +159,9 @@ def test_an_interrupted_report_leaves_the_old_one(tmp_path, monkeypatch, capsys)
 @pytest.mark.parametrize("at", ["made", "put aside"])
 def test_what_a_killed_report_left_is_put_right(tmp_path, at) -> None:
     to, made, old = (tmp_path / name for name in ("report", ".report.new", ".report.old"))
-    for held in (made, to if at == "made" else old):
-        held.mkdir()
-        (held / "page").write_text(held.name)
+    for place in (made, to if at == "made" else old):
+        place.mkdir()
+        (place / "page").write_text(place.name)
     with pytest.raises(KeyboardInterrupt), folder.replaced(to) as beside:
         assert list(beside.iterdir()) == []
         raise KeyboardInterrupt
@@ -171,7 +187,7 @@ def test_interrupted_between_the_renames(tmp_path, monkeypatch) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == [".report.lock", "report"]
 
 
-def test_a_second_report_to_the_same_place_leaves_the_first_alone(tmp_path) -> None:
+def test_a_second_report_to_the_same_place_does_not_touch_the_first(tmp_path) -> None:
     to = tmp_path / "report"
     with folder.replaced(to) as made:
         (made / "page").touch()

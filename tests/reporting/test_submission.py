@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import yaml
 
+from core import settings
 from core.errors import BadInput
 from data.clip_names import Clip as NamedClip
 from data.clips import Clip
@@ -344,7 +345,7 @@ def test_without_evaluation_data(out, demo, tmp_path):
 
 def test_years_without_domains_have_averages(tmp_path):
     (tmp_path / "result.csv").write_text("fan\nid,AUC,pAUC\n01,0.5,0.6\n03,0.75,0.8\nAverage,0,0\n")
-    unit = {"result_directory": str(tmp_path), "result_file": "result.csv", "max_fpr": 0.1}
+    unit = settings.read_config().for_system("ae").with_values({"result_directory": tmp_path})
     assert submission.development_results(unit, []) == {
         "fan": {"averaged_auc": 62.5, "averaged_pauc": pytest.approx(70.0)}
     }

@@ -16,26 +16,24 @@ from evaluation.csv_files import evaluate_directory
 from evaluation.metrics import DOMAINS, EPSILON, official_score
 from evaluation.result_csv import write_result_csv
 from reporting import tables
-from reporting.runs import gather
-from reporting.significance import Chance, chances, in_words
+from reporting.runs import read_runs
+from reporting.significance import ScoreInterval, describe_comparison
 from tests.reporting.report_data import results
 
 
-def compared(folder: Path, baseline: str = "ae") -> tuple:
-    held = gather([folder], "./result/{system}", baseline)
-    return held, tables.compare(held, 0.1), chances(held, baseline, 0.1, 0)
+def compared(folder: Path) -> tables.Report:
+    return tables.compare(read_runs([folder], "./result/{system}"))
 
 
 def saved(folder: Path, to: Path) -> list[dict[str, str]]:
-    held, rows, chance = compared(folder)
-    tables.save(to, held, rows, chance, "ae", 0.1, 0)
+    tables.save(to, compared(folder))
     with (to / "comparison.csv").open(newline="", encoding="utf-8") as stream:
         return list(csv.DictReader(stream))
 
 
 def means_of(path: Path) -> dict[str, dict[str, str]]:
     """Machine type, or "all machine types" → the harmonic means of a result.csv, as written."""
-    found, group, heads = {}, "", []
+    means, group, heads = {}, "", []
     with path.open(newline="", encoding="utf-8") as stream:
         for row in csv.reader(stream):
             if len(row) == 1:
@@ -44,8 +42,8 @@ def means_of(path: Path) -> dict[str, dict[str, str]]:
                 heads = row[1:]
             elif row and row[0].startswith("harmonic mean"):
                 name = tables.ALL if "over all" in row[0] else group
-                found[name] = dict(zip(heads, row[1:], strict=True))
-    return found
+                means[name] = dict(zip(heads, row[1:], strict=True))
+    return means
 
 
 def test_the_cells_are_those_of_result_csv(tmp_path) -> None:
@@ -69,13 +67,13 @@ def test_the_official_score_is_the_published_definition(tmp_path) -> None:
     values = [
         result.metrics[c] for c in ("AUC (source)", "AUC (target)", "pAUC") for result in judged
     ]
-    _, rows, chance = compared(tmp_path)
+    report = compared(tmp_path)
     by_hand = len(values) / sum(1 / value for value in values)
-    assert rows[0].values["official score"][0] == pytest.approx(by_hand, abs=1e-12)
-    assert chance[0].jackknife.score == pytest.approx(by_hand, abs=1e-12)
+    assert report.rows[0].values["official score"][0] == pytest.approx(by_hand, abs=1e-12)
+    assert report.intervals[0].jackknife.score == pytest.approx(by_hand, abs=1e-12)
     both = [result.metrics[f"recall ({d})"] for d in DOMAINS for result in judged]
     by_hand = len(both) / sum(1 / max(value, EPSILON) for value in both)
-    assert rows[0].values["recall"][0] == pytest.approx(by_hand, abs=1e-12)
+    assert report.rows[0].values["recall"][0] == pytest.approx(by_hand, abs=1e-12)
 
 
 def test_mean_and_deviation_over_seeds(tmp_path) -> None:
@@ -83,16 +81,21 @@ def test_mean_and_deviation_over_seeds(tmp_path) -> None:
     for seed in range(3):
         folder = results(tmp_path / "ae" / f"seed_{seed}", seed=seed, clips=24)
         scores.append(official_score(evaluate_directory(folder)[0]))
-    _, rows, chance = compared(tmp_path)
-    mean, deviation = rows[0].values["official score"]
-    assert rows[0].seeds == 3
+    report = compared(tmp_path)
+    mean, deviation = report.rows[0].values["official score"]
+    assert report.rows[0].seeds == 3
     assert mean == pytest.approx(np.mean(scores), abs=1e-12)
     assert deviation == pytest.approx(np.std(scores, ddof=1), abs=1e-12)
-    assert chance[0].jackknife.score == pytest.approx(np.mean(scores), abs=1e-12)
+    assert report.intervals[0].jackknife.score == pytest.approx(np.mean(scores), abs=1e-12)
 
 
-def row(group: str, system: str, value: float, whole: bool = True) -> tables.Row:
-    return tables.Row(group, system, {"pAUC": (value, np.nan)}, 1, whole)
+def narrow(markdown: str) -> str:
+    """Markdown without the spaces that align the columns of its tables."""
+    return re.sub(" {2,}", " ", markdown)
+
+
+def row(group: str, system: str, value: float, complete: bool = True) -> tables.Row:
+    return tables.Row(group, system, {"pAUC": (value, np.nan)}, 1, complete)
 
 
 def test_the_best_of_those_that_can_be_compared_is_bold() -> None:
@@ -100,13 +103,13 @@ def test_the_best_of_those_that_can_be_compared_is_bold() -> None:
         row("fan", "a", 0.70004),
         row("fan", "b", 0.69996),
         row("fan", "c", 0.6),
-        row("fan", "d", 0.9, whole=False),
+        row("fan", "d", 0.9, complete=False),
         row("fan", "e", np.nan),
     ]
-    cells = tables.marked(given, ["pAUC"], "*{}*".format, "gap", " ± {}", "!")
-    assert [cell for (cell,) in cells] == ["*0.700*", "*0.700*", "0.600", "0.900!", "gap"]
-    alone = tables.marked(given[:1], ["pAUC"], "*{}*".format, "gap", " ± {}", "!")
-    assert alone == [["0.700"]]
+    cells = [cell.text("*{}*") for (cell,) in tables.cells(given, ["pAUC"])]
+    assert cells == ["*0.700*", "*0.700*", "0.600", "0.900 †", "–"]
+    ((only,),) = tables.cells(given[:1], ["pAUC"])
+    assert only.text("*{}*") == "0.700"
 
 
 def test_gaps_are_empty_cells_never_zeros(tmp_path) -> None:
@@ -120,7 +123,7 @@ def test_gaps_are_empty_cells_never_zeros(tmp_path) -> None:
     assert gap.pop("seeds") == gap.pop("complete") == "0"
     assert {value for key, value in gap.items() if key not in ("machine_type", "system")} == {""}
     assert lines[tables.ALL, "vae"]["complete"] == "0"
-    markdown = (tmp_path / "to" / "comparison.md").read_text(encoding="utf-8")
+    markdown = narrow((tmp_path / "to" / "comparison.md").read_text(encoding="utf-8"))
     assert "| vae | 0 |" + " – |" * 7 in markdown
     assert "- vae: 2 of 4 sections missing: valve (all sections)" in markdown
     over_all = next(line for line in markdown.splitlines() if line.startswith("| vae | 1 |"))
@@ -132,42 +135,45 @@ def test_gaps_are_empty_cells_never_zeros(tmp_path) -> None:
 def test_a_seed_with_gaps_does_not_lower_the_mean_of_the_others(tmp_path) -> None:
     results(tmp_path / "ae" / "0", clips=24)
     results(tmp_path / "ae" / "1", seed=1, clips=24, machines=["fan"])
-    _, rows, chance = compared(tmp_path)
-    of_all, fan, valve = rows
+    report = compared(tmp_path)
+    of_all, fan, valve = report.rows
     assert (of_all.seeds, fan.seeds, valve.seeds) == (1, 2, 1)
-    assert of_all.whole
+    assert of_all.complete
     # The interval is over what every seed has.
-    assert (chance[0].n_sections, chance[0].n_clips) == (2, 48)
+    assert (report.intervals[0].n_sections, report.intervals[0].n_clips) == (2, 48)
 
 
 def test_without_domains_the_columns_are_those_of_2020(tmp_path) -> None:
     folder = results(tmp_path / "ae", domains=False, clips=24)
-    held, rows, chance = compared(tmp_path)
+    report = compared(tmp_path)
     judged, _ = evaluate_directory(folder)
     auc, pauc = (np.mean([result.metrics[c] for result in judged]) for c in ("AUC", "pAUC"))
-    assert tables.columns(held) == ["AUC", "pAUC", "mean of AUC and pAUC"]
-    assert rows[0].values["AUC"][0] == pytest.approx(auc, abs=1e-12)
-    assert rows[0].values["mean of AUC and pAUC"][0] == pytest.approx((auc + pauc) / 2, abs=1e-12)
-    assert chance[0].jackknife.score == pytest.approx((auc + pauc) / 2, abs=1e-12)
+    assert report.columns == ["AUC", "pAUC", "mean of AUC and pAUC"]
+    values = report.rows[0].values
+    assert values["AUC"][0] == pytest.approx(auc, abs=1e-12)
+    assert values["mean of AUC and pAUC"][0] == pytest.approx((auc + pauc) / 2, abs=1e-12)
+    assert report.intervals[0].jackknife.score == pytest.approx((auc + pauc) / 2, abs=1e-12)
 
 
 def test_the_test_is_over_the_sections_that_both_have(tmp_path) -> None:
     results(tmp_path / "ae", clips=24)
     results(tmp_path / "vae", seed=1, clips=24, machines=["fan"], lift=3)
-    held, _, (ae, vae) = compared(tmp_path)
-    assert ae.against is None
-    assert vae.shared == 2
-    runs = [[[run.sections[key] for key in held.labelled[:2]]] for run in held.runs]
-    assert vae.against.difference == pytest.approx(
+    report = compared(tmp_path)
+    ae, vae = report.intervals
+    assert ae.comparison is None
+    assert vae.n_compared == 2
+    keys = report.data.labelled[:2]
+    runs = [[[run.sections[key] for key in keys]] for run in report.data.runs]
+    assert vae.comparison.difference == pytest.approx(
         intervals.score(runs[1]) - intervals.score(runs[0]), abs=1e-12
     )
-    said = in_words(vae, "ae")
+    (sentence,) = report.comparisons
     assert re.match(
-        r"vae scores 0\.\d{3} above ae; 95 % of the differences over redrawn clips", said
+        r"vae scores 0\.\d{3} above ae; 95 % of the differences over redrawn clips", sentence
     )
-    assert "(p " in said
-    assert "2 sections)" in said
-    assert in_words(ae, "ae") == ""
+    assert "(p " in sentence
+    assert "2 sections)" in sentence
+    assert describe_comparison(ae, "ae") == ""
 
 
 @pytest.mark.parametrize(
@@ -192,8 +198,8 @@ def test_the_test_is_over_the_sections_that_both_have(tmp_path) -> None:
 def test_the_test_in_words(comparison, where, between, verdict, p) -> None:
     nothing = intervals.Interval(0, 0, 0)
     against = intervals.Comparison(*comparison)
-    said = in_words(Chance("vae", 8, 1, nothing, nothing, 0, against, 1), "ae")
-    assert said == (
+    interval = ScoreInterval("vae", 8, 1, nothing, nothing, 0, against, 1)
+    assert describe_comparison(interval, "ae") == (
         f"vae scores {where}; 95 % of the differences over redrawn clips lie between {between}: "
         f"{verdict} ({p}, 1 section)."
     )
@@ -205,8 +211,8 @@ def test_intervals_are_named_for_what_they_are(tmp_path) -> None:
     saved(tmp_path / "result", tmp_path / "to")
     with (tmp_path / "to" / "intervals.csv").open(newline="", encoding="utf-8") as stream:
         ae, vae = csv.DictReader(stream)
-    held, _, _ = compared(tmp_path / "result")
-    run = [held.runs[0].sections[key] for key in held.labelled]
+    data = compared(tmp_path / "result").data
+    run = [data.runs[0].sections[key] for key in data.labelled]
     left = intervals.jackknife([run])
     assert (float(ae["jackknife low"]), float(ae["jackknife high"])) == left[1:]
     assert float(ae["official evaluator's field"]) == intervals.evaluator_field(run)

@@ -18,6 +18,7 @@ import pytest
 from core.errors import BadInput
 from core.files import alone
 from core.script import guarded
+from core.system_settings import SharedSettings
 from data import clips
 from tests.conftest import ROOT
 from tests.tools.bad_line import serving
@@ -342,7 +343,7 @@ def test_the_latest_revision_of_an_archive_counts(server, tmp_path):
 
 def test_what_was_downloaded_is_a_dataset(server, tmp_path):
     run(server, tmp_path, "--dev")
-    param = {"dev_directory": str(tmp_path / "dev_data")}
+    param = SharedSettings(dev_directory=tmp_path / "dev_data")
     assert clips.select_machines(param, "dev", []) == ["fan", "valve"]
     found, bad = clips.list_clips(param, "dev", "fan", ("train",))
     assert (len(found), bad) == (1, [])

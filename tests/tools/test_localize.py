@@ -12,6 +12,7 @@ import tensorflow as tf
 import keras_model
 from core import settings
 from core.errors import BadInput
+from core.system_settings import Feature
 from data.clips import Clip
 from data.frames import Frames
 from reporting import anomaly_map
@@ -62,7 +63,7 @@ def plain_overlap_add(system: Tilting, frames: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("n_frames", [5, 6, 23])
 def test_overlap_add_equals_a_plain_loop(n_frames, monkeypatch) -> None:
-    monkeypatch.setattr(anomaly_map, "WINDOW_VALUES_A_BATCH", 4 * 5 * N_MELS)
+    monkeypatch.setattr(anomaly_map, "WINDOW_VALUES_PER_BATCH", 4 * 5 * N_MELS)
     frames = np.random.default_rng(0).normal(-50, 20, (n_frames, N_MELS)).astype(np.float32)
     expected = plain_overlap_add(Tilting(), frames)
     found = anomaly_map.rebuild(Tilting(), frames)
@@ -76,6 +77,19 @@ def test_training_mean_of_clips_of_other_lengths() -> None:
     over_time = (2 * -40 + 4 * -20) / 6
     assert np.allclose(mean[:, 0], [-30, -30, -20, -20, over_time, over_time])
     assert anomaly_map.scaled(np.array([-40.0, -30, -20]), low, high).tolist() == [0, 0.5, 1]
+
+
+def test_a_map_is_the_difference_to_the_mean_clip_in_the_training_range() -> None:
+    rng = np.random.default_rng(0)
+    training = frames_of([rng.normal(-50, 20, (9, N_MELS)) for _ in range(3)])
+    clip = rng.normal(-50, 20, (7, N_MELS)).astype(np.float32)
+    low, high, mean = normal = anomaly_map.training_mean(training, 9)
+    made = anomaly_map.compute(Tilting(), clip, normal)
+    rebuilt = (anomaly_map.rebuild(Tilting(), clip) - low) / (high - low)
+    expected = (mean[:7] - low) / (high - low)
+    np.testing.assert_allclose(made.reconstruction, rebuilt)
+    np.testing.assert_allclose(made.mean, expected)
+    np.testing.assert_allclose(made.difference, np.abs(rebuilt - expected))
 
 
 def largest_region(found: np.ndarray) -> np.ndarray:
@@ -98,8 +112,8 @@ def test_the_largest_region_of_the_map_is_the_burst(tmp_path) -> None:
     clip = tones + rng.normal(0, 1, (40, N_MELS))
     clip[18:26, 2:5] += 40
     param = param_of(tmp_path, n_mels=N_MELS)
-    param.fit.update(epochs=24, batch_size=64, verbose=0, lr=0.003)
-    param.network.update(units=[128], latent=64)
+    fit = {"fit.epochs": 24, "fit.batch_size": 64, "fit.verbose": 0, "fit.lr": 0.003}
+    param = param.with_values({**fit, "network.units": [128], "network.latent": 64})
     system = keras_model.get_model(param, ["section_00"])
     system.train(frames_of(training))
     localize.draw_clips(system, "fan", frames_of(training), frames_of([clip], "test"))
@@ -129,7 +143,7 @@ def test_a_system_that_does_not_rebuild_is_refused(tmp_path) -> None:
 
 
 def test_axes_are_seconds_and_hertz() -> None:
-    feature = {"n_mels": 128, "sample_rate": 16000, "hop_length": 512, "mel_scale": "slaney"}
+    feature = Feature(n_mels=128, sample_rate=16000, hop_length=512, mel_scale="slaney")
     seconds, hertz = anomaly_map.axes_of(feature, 313)
     assert seconds[-1] == pytest.approx(312 * 0.032)
     assert hertz[0] > 0
