@@ -19,10 +19,12 @@ def main() -> int:
     failures = Together(tell=True)
     with (
         alone(*(param.model_directory for param in params)),
-        executors.engine(args, params) as engine,
+        executors.make_executor(
+            args.cluster, args.jobs, args.gpus_per_job, *executors.directories(params, args.mode)
+        ) as executor,
     ):
-        todo = training.plan(args, params)
-        jobs.run(todo, engine, failures)
+        todo = training.plan(args, params, executor)
+        jobs.run_jobs(todo, executor, failures)
         failures.stop(len(todo))
     return 0
 

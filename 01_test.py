@@ -31,10 +31,15 @@ def main() -> int:
     ]
     own = (p.result_directory for p in [*params, *(param for _, param in made)])
     compared, members, failures = {}, {}, Together(tell=True)
-    with alone(*own), executors.engine(args, params) as engine:
-        planned = testing.plan(args, params)
-        failed = testing.score_elsewhere(planned, args, engine, failures)
-        anew, truth = args.force and engine is None, bool(args.ground_truth)
+    with (
+        alone(*own),
+        executors.make_executor(
+            args.cluster, args.jobs, args.gpus_per_job, *executors.directories(params, args.mode)
+        ) as executor,
+    ):
+        planned = testing.plan(args, params, executor)
+        failed = testing.score_elsewhere(planned, args, executor, failures)
+        anew, truth = args.force and executor is None, bool(args.ground_truth)
         for param, tests in planned:
             if param.result_directory in failed:
                 continue

@@ -17,7 +17,6 @@ from pydantic import (
     StrictBool,
     StringConstraints,
     TypeAdapter,
-    ValidationError,
 )
 
 from core.errors import nearest
@@ -125,8 +124,10 @@ def check_tree(
             problems += more
         else:
             try:
+                if isinstance(value, bool) and typing.get_origin(known[name].annotation) is Literal:
+                    raise ValueError("true is not the choice 1")
                 converted[name] = _adapter(model, name).validate_python(value)
-            except ValidationError:
+            except ValueError:  # of pydantic too
                 problems.append(f"{where}: {key} is {value!r}; expected {expected(model, name)}")
     return converted, problems
 

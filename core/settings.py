@@ -252,12 +252,8 @@ def _check_layer(tree: Mapping[Any, Any], name: str, where: str) -> tuple[Layer,
 def _check_block(system: str, tree: Any, where: str) -> tuple[dict[str, Any], list[str]]:
     kind = system_classes()[system]
     rest = dict(tree) if isinstance(tree, dict) else tree
-    chosen = {
-        key: rest.pop(key)
-        for key in ("machines", "releases")
-        if isinstance(rest, dict) and key in rest
-    }
     also = ("machines", *(["releases"] if kind.releases else []))
+    chosen = {key: rest.pop(key) for key in also if isinstance(rest, dict) and key in rest}
     checked, problems = check_tree(rest, kind, where, system, NOT_IN_BLOCKS, also)
     inner = {*NOT_IN_BLOCKS, "release"}
     if "machines" in chosen:

@@ -11,7 +11,7 @@ from core.log import logger
 from core.system_settings import SystemSettings
 from data.clips import Clip, dataset_directory, list_clips, shown
 from data.csv_signals import holds_signals, list_signals
-from data.frame_cache import load_frames
+from data.frame_cache import RemoteWorkers, load_frames
 from data.frames import Frames
 
 
@@ -21,6 +21,7 @@ def read_clips(
     machine_types: str | Sequence[str],
     folders: tuple[str, ...],
     jobs: int | None = None,
+    remote: RemoteWorkers | None = None,
 ) -> tuple[Frames, list[tuple[Path, str]]]:
     """List the clips of a machine type, or of several, and load their frames, as `load_frames`.
 
@@ -43,7 +44,7 @@ def read_clips(
         clips += found
         bad += problems
     machine_type = ", ".join(names)
-    frames, unusable = load_frames(clips, param, jobs, machine_type)
+    frames, unusable = load_frames(clips, param, jobs, machine_type, remote)
     bad += unusable
     if not frames.clips:
         raise BadInput(

@@ -9,9 +9,9 @@ import json
 import os
 import signal
 import tokenize
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -28,6 +28,7 @@ CACHE_VERSION = 1  # raise when the same settings would give other frames
 CACHE_LEFTOVERS = 3600  # seconds after which what a dead run left half-written is removed
 CLIPS_A_TASK = 16
 Task = list[tuple[int, Path, int, int]]  # of some clips: index, path, first row, number of rows
+TaskResult = tuple[int, list[tuple[int, str]]]  # number of its clips; (index, problem) of bad ones
 CLIPS_WORTH_A_PROCESS = 200  # extracting fewer takes less time than starting another process
 WINDOW_KEYS = (
     "n_frames",
@@ -37,8 +38,31 @@ SAMPLE_KEYS = ("input", "sample_rate", "channel")  # what samples depend on
 _BROKEN = (OSError, ValueError, EOFError, SyntaxError, tokenize.TokenError)  # of an array
 
 
+class RemoteWorkers(Protocol):
+    """Processes that may be on other machines, and send back what they extract.
+
+    number : how many there are
+    """
+
+    number: int
+
+    def starmap(
+        self, function: Callable[..., Any], arguments: Sequence[tuple], at_once: int
+    ) -> Iterator[Any]:
+        """Yield function(*values) of each tuple of values, in any order.
+
+        at_once : so many calls are sent before their results are back
+
+        Raises BadInput where a call fails.
+        """
+
+
 def load_frames(
-    clips: Sequence[Clip], param: SystemSettings, jobs: int | None = None, title: str = ""
+    clips: Sequence[Clip],
+    param: SystemSettings,
+    jobs: int | None = None,
+    title: str = "",
+    remote: RemoteWorkers | None = None,
 ) -> tuple[Frames, list[tuple[Path, str]]]:
     """The frames of clips, from the cache where it holds them, else extracted in parallel.
 
@@ -50,8 +74,9 @@ def load_frames(
     clips : what to read, each once
     param : the settings: their `feature` block, and `cache_directory`, where the arrays lie;
         it may be deleted at any time
-    jobs : processes; None takes one a core
+    jobs : processes of this machine; None takes one per core
     title : of the progress bar
+    remote : workers that take the place of the processes where there is enough to do
 
     Returns
     -------
@@ -77,7 +102,7 @@ def load_frames(
             # Another run may have extracted them meanwhile.
             found = _cached(place, about, len(clips), makes)
             if found is None:
-                save_json(about, _extract(clips, makes, place, jobs, title))
+                save_json(about, _extract(clips, makes, place, jobs, title, remote))
                 found = _cached(place, about, len(clips), makes)
     if found is None:
         raise BadInput(f"{place}: vanished as soon as it was written; is the disk in order?")
@@ -135,15 +160,25 @@ def _cached(
 
 
 def _extract(
-    clips: Sequence[Clip], makes: dict[str, Any], place: Path, jobs: int | None, title: str
+    clips: Sequence[Clip],
+    makes: dict[str, Any],
+    place: Path,
+    jobs: int | None,
+    title: str,
+    remote: RemoteWorkers | None,
 ) -> dict[str, Any]:
-    from joblib import Parallel, cpu_count, delayed
+    """Extract the frames of clips into an array at `place`.
+
+    Returns
+    -------
+    What to save beside the array: "count", the frames of each clip, and "problems", (index of a
+    clip, what is wrong with it).
+    """
+    from joblib import cpu_count
     from joblib.externals.loky.process_executor import TerminatedWorkerError
-    from joblib.parallel import get_active_backend
 
     count, problems = _read_headers(clips, makes)
-    first = np.cumsum(count) - count
-    # Both survive an interruption; `done` says which clips' frames are in place.
+    # Both survive an interruption; `done` marks the clips whose frames are in the array.
     unfinished, done = place.with_suffix(".unfinished.npy"), place.with_suffix(".done.npy")
     begun = [
         _unfinished(unfinished, (int(count.sum()), makes.get("n_mels", 1)), np.float32),
@@ -152,35 +187,19 @@ def _extract(
     if not all(begun):
         np.lib.format.open_memmap(done, "r+")[:] = 0
     missing = np.flatnonzero((count > 0) & (np.load(done) == 0)).tolist()
-    tasks = [
-        [
-            (index, clips[index].path.absolute(), int(first[index]), int(count[index]))
-            for index in missing[at : at + CLIPS_A_TASK]
-        ]
-        for at in range(0, len(missing), CLIPS_A_TASK)
-    ]
+    tasks = _tasks(clips, count, missing)
     worth = -(-len(missing) // CLIPS_WORTH_A_PROCESS)
-    far = min(worth, getattr(get_active_backend()[0], "far", 0))
-    if far > 1:
-        # Machines that share a file system must not write into one page of a file, so they send.
-        parallel = Parallel(far, return_as="generator_unordered")
-        sent = parallel(delayed(_send_frames)(task, makes) for task in tasks)
-        found = (_keep(task, frames, unfinished, done) for task, frames in sent)
+    n_remote = min(worth, remote.number) if remote else 0
+    if n_remote > 1:
+        results = _extract_remotely(remote, n_remote, tasks, makes, unfinished, done)
     else:
-        parallel = Parallel(
-            n_jobs=max(1, min(jobs or cpu_count(), worth)),
-            backend="loky",
-            return_as="generator_unordered",
-        )
-        with _without_ctrl_c():
-            found = parallel(
-                delayed(_write_frames)(task, makes, unfinished, done) for task in tasks
-            )
+        n_jobs = max(1, min(jobs or cpu_count(), worth))
+        results = _extract_in_processes(n_jobs, tasks, makes, unfinished, done)
     readable = int((count > 0).sum())
     bar = progress_bar(readable, f"{title} features", "clip", readable - len(missing))
     try:
         with bar:
-            for n_clips, wrong in found:
+            for n_clips, wrong in results:
                 problems += wrong
                 bar.update(n_clips)
     except TerminatedWorkerError:
@@ -188,19 +207,64 @@ def _extract(
             f"{title}: a process that extracts features was killed, most likely for want of "
             "memory; run the same command again with a smaller --jobs: what is done is kept"
         ) from None
-    if far > 1:
-        with unfinished.open("rb+") as stream:
-            os.fsync(stream.fileno())  # before others look
     os.replace(unfinished, place)
     done.unlink(missing_ok=True)
     return {"count": count.tolist(), "problems": sorted(problems)}
 
 
+def _tasks(clips: Sequence[Clip], count: np.ndarray, missing: list[int]) -> list[Task]:
+    """Return the tasks that extract the missing clips, given by index.
+
+    count : (n_clips,) the frames of each clip
+    """
+    first = np.cumsum(count) - count
+    return [
+        [
+            (index, clips[index].path.absolute(), int(first[index]), int(count[index]))
+            for index in missing[at : at + CLIPS_A_TASK]
+        ]
+        for at in range(0, len(missing), CLIPS_A_TASK)
+    ]
+
+
+def _extract_remotely(
+    remote: RemoteWorkers,
+    workers: int,
+    tasks: list[Task],
+    makes: dict[str, Any],
+    unfinished: Path,
+    done: Path,
+) -> Iterator[TaskResult]:
+    """Write the frames that remote workers send, and yield what became of each task.
+
+    They do not write themselves: machines that share a file system must not write into one page of
+    a file.
+    """
+    arguments = [(task, makes) for task in tasks]
+    # Twice as many tasks as workers, so that none waits for this process.
+    for task, frames in remote.starmap(_send_frames, arguments, 2 * workers):
+        yield _write(task, frames, unfinished, done)
+    with unfinished.open("rb+") as stream:
+        os.fsync(stream.fileno())  # before other machines read it
+
+
+def _extract_in_processes(
+    n_jobs: int, tasks: list[Task], makes: dict[str, Any], unfinished: Path, done: Path
+) -> Iterator[TaskResult]:
+    """Have processes of this machine write frames, and yield what became of each task."""
+    from joblib import Parallel, delayed
+
+    parallel = Parallel(n_jobs=n_jobs, backend="loky", return_as="generator_unordered")
+    with _without_ctrl_c():
+        results = parallel(delayed(_write_frames)(task, makes, unfinished, done) for task in tasks)
+    yield from results
+
+
 @contextlib.contextmanager
 def _without_ctrl_c() -> Iterator[None]:
-    """Processes started within never see Ctrl-C, which this process hears of afterwards.
+    """Block Ctrl-C: processes started within never get it, and this process gets it afterwards.
 
-    A terminal sends it to all of them, and each would print where it was.
+    A terminal sends Ctrl-C to all processes, and each would print a traceback.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield
@@ -216,7 +280,7 @@ def _without_ctrl_c() -> Iterator[None]:
 
 
 def _unfinished(path: Path, shape: tuple[int, ...], kind: type) -> bool:
-    """Whether an array of this shape was begun already; if not, begin it, its disk space taken."""
+    """Return whether an array of this shape was begun already; if not, make it on the disk."""
     try:
         array = np.lib.format.open_memmap(path, "r")
         if (array.shape, array.dtype) == (shape, kind):
@@ -226,7 +290,7 @@ def _unfinished(path: Path, shape: tuple[int, ...], kind: type) -> bool:
     with whole_file(path) as beside:
         array = np.lib.format.open_memmap(beside, "w+", kind, shape)
         array.flush()
-        # Without its space, a memory map on a full disk ends the process, and nobody learns why.
+        # Without its space, a memory map on a full disk ends the process without a message.
         if hasattr(os, "posix_fallocate"):
             with beside.open("r+b") as stream:
                 os.posix_fallocate(stream.fileno(), 0, beside.stat().st_size)
@@ -236,7 +300,7 @@ def _unfinished(path: Path, shape: tuple[int, ...], kind: type) -> bool:
 def _read_headers(
     clips: Sequence[Clip], makes: dict[str, Any]
 ) -> tuple[np.ndarray, list[tuple[int, str]]]:
-    """How many frames each clip has, 0 for those that cannot be used, and what is wrong there."""
+    """Return (n_clips,) the frames of each clip, and (index, problem) of clips with 0 frames."""
     count = np.zeros(len(clips), np.int64)
     channels: dict[int, int] = {}
     problems = []
@@ -249,34 +313,28 @@ def _read_headers(
     usual = max(
         collections.Counter(channels.values()).items(), key=lambda pair: pair[::-1], default=(0, 0)
     )[0]
-    for index, held in channels.items():
-        if held != usual:
+    for index, n_channels in channels.items():
+        if n_channels != usual:
             count[index] = 0
-            problems.append((index, f"has {held} channels, where most clips have {usual}"))
+            problems.append((index, f"has {n_channels} channels, where most clips have {usual}"))
     return count, problems
 
 
-def _write_frames(
-    task: Task, makes: dict[str, Any], place: Path, done: Path
-) -> tuple[int, list[tuple[int, str]]]:
-    return _keep(task, _frames(task, makes), place, done)
+def _write_frames(task: Task, makes: dict[str, Any], unfinished: Path, done: Path) -> TaskResult:
+    return _write(task, _frames(task, makes), unfinished, done)
 
 
 def _send_frames(task: Task, makes: dict[str, Any]) -> tuple[Task, list[np.ndarray | str]]:
     return task, list(_frames(task, makes))
 
 
-def _keep(
-    task: Task, made: Iterable[np.ndarray | str] | Exception, place: Path, done: Path
-) -> tuple[int, list[tuple[int, str]]]:
-    if isinstance(made, Exception):
-        raise BadInput(
-            f"extracting features failed on the cluster ({str(made).strip().splitlines()[-1]}); "
-            "run the same command again: what is done is kept"
-        )
-    array, marks = (np.lib.format.open_memmap(path, "r+") for path in (place, done))
+def _write(
+    task: Task, results: Iterable[np.ndarray | str], unfinished: Path, done: Path
+) -> TaskResult:
+    """Write the frames of a task's clips into the array, and mark the clips as done."""
+    array, marks = (np.lib.format.open_memmap(path, "r+") for path in (unfinished, done))
     problems = []
-    for (index, _, first, count), frames in zip(task, made, strict=True):
+    for (index, _, first, count), frames in zip(task, results, strict=True):
         if isinstance(frames, str):
             problems.append((index, frames))
             continue
@@ -286,7 +344,7 @@ def _keep(
 
 
 def _frames(task: Task, makes: dict[str, Any]) -> Iterator[np.ndarray | str]:
-    """The frames of each clip, or what is wrong with it."""
+    """Yield the frames of each clip, or what is wrong with it."""
     for _, path, _, count in task:
         try:
             y, _ = file_load(path, makes["channel"])

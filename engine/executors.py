@@ -1,8 +1,7 @@
-"""Where jobs run: processes of this machine, or a cluster."""
+"""Make the executor of a command: processes of this machine, or a cluster."""
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import importlib.util
 import os
@@ -12,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from core.errors import BadInput
-from engine.jobs import OWN_DIRECTORIES, Engine, Outcome, Unit, thread_settings, work_off
+from engine.jobs import OUTPUT_DIRECTORIES, Executor, Job, JobResult, run_job, thread_settings
 
 KILLED = (
     "its process, or one beside it, was killed, most likely for want of memory: a smaller --jobs "
@@ -21,38 +20,59 @@ KILLED = (
 
 
 @contextlib.contextmanager
-def engine(args: argparse.Namespace, params: Sequence[dict[str, Any]]) -> Iterator[Engine | None]:
-    """What a command line asks for: None for this process; whatever is started, ends here too.
+def make_executor(
+    cluster: str | None,
+    jobs: int | None,
+    gpus_per_job: float | None = None,
+    read: Sequence[str] = (),
+    written: Sequence[str] = (),
+) -> Iterator[Executor | None]:
+    """Yield the executor of a command, None for this process; end afterwards what it started.
 
-    params : the settings of the run's systems; a cluster must see their directories
+    Parameters
+    ----------
+    cluster : "auto", "ray://host:port" or "local:N"; None: no cluster
+    jobs : the number of jobs at once; None: one, or on a cluster as many as there is room for
+    gpus_per_job : GPUs of the cluster for each job, or a fraction of one; None: no GPU
+    read, written : directories as absolute paths, which every node of a cluster must be able to
+        read, and to write into
 
     Raises BadInput where the cluster cannot be used.
     """
-    if args.cluster:
+    if cluster:
         if importlib.util.find_spec("ray") is None:
             raise BadInput("--cluster needs Ray: pip install '.[cluster]'")
         from engine import ray_cluster
 
-        data = _places(params, f"{args.mode}_directory")
-        own = _places(params, "cache_directory", *OWN_DIRECTORIES)
-        joined = ray_cluster.connected(args.cluster, args.jobs, args.gpus_per_job, data, own)
-        with joined as found, _without_gpus():
-            yield found
-    elif (args.jobs or 1) > 1:
-        with contextlib.closing(Processes(args.jobs)) as found, _without_gpus() as env:
-            found.env.update(env)
-            yield found
+        joined = ray_cluster.connected(cluster, jobs, gpus_per_job, read, written)
+        with joined as executor, _without_gpus():
+            yield executor
+    elif (jobs or 1) > 1:
+        with contextlib.closing(ProcessExecutor(jobs)) as executor, _without_gpus() as env:
+            executor.env.update(env)
+            yield executor
     else:
         yield None
 
 
-def _places(params: Sequence[dict[str, Any]], *keys: str) -> list[str]:
-    return sorted({str(getattr(param, key).absolute()) for param in params for key in keys})
+def directories(params: Sequence[dict[str, Any]], mode: str) -> tuple[list[str], list[str]]:
+    """Return the directories that jobs read, and those that they write into, as absolute paths.
+
+    params : the settings of all systems and seeds of the command
+    """
+
+    def absolute(*keys: str) -> list[str]:
+        return sorted({str(getattr(param, key).absolute()) for param in params for key in keys})
+
+    return absolute(f"{mode}_directory"), absolute("cache_directory", *OUTPUT_DIRECTORIES)
 
 
 @contextlib.contextmanager
 def _without_gpus() -> Iterator[dict[str, str | None]]:
-    """Keep this process off the GPUs, which its workers need; yields what they are to undo."""
+    """Hide the GPUs from this process, because its workers need them.
+
+    Yields the environment variables that show them to the workers again.
+    """
     name = "CUDA_VISIBLE_DEVICES"
     before = os.environ.get(name)
     os.environ[name] = "-1"
@@ -64,8 +84,13 @@ def _without_gpus() -> Iterator[dict[str, str | None]]:
             os.environ[name] = before
 
 
-class Processes:
-    """Processes of this machine, as many at once as asked for, each with its share of the cores."""
+class ProcessExecutor:
+    """Runs jobs in processes of this machine, each with its share of the cores.
+
+    jobs : the number of jobs at once
+    """
+
+    workers = None
 
     def __init__(self, jobs: int):
         from joblib import cpu_count
@@ -73,47 +98,51 @@ class Processes:
         self.jobs, self.threads = jobs, max(1, cpu_count() // jobs)
         self.env: dict[str, str | None] = dict(thread_settings(self.threads))
 
-    def each(self, waiting: Mapping[int, Unit], again: bool) -> Iterator[tuple[int, Outcome]]:
+    def run(self, jobs: Mapping[int, Job], retry: bool) -> Iterator[tuple[int, JobResult]]:
+        """Run jobs, and yield (number, result) of each as it ends."""
         from joblib import Parallel, delayed, parallel_config
         from joblib.externals.loky.process_executor import TerminatedWorkerError
 
         ended = set()
-        # What failed may have failed for want of memory, so it is tried again alone.
-        at_once = 1 if again else min(self.jobs, len(waiting))
+        # What failed may have failed for want of memory, so it runs one after another.
+        at_once = 1 if retry else min(self.jobs, len(jobs))
         with parallel_config(backend="loky", inner_max_num_threads=self.threads):
-            # Two, for one would run in this process.
+            # At least two processes: with one, joblib would run the job in this process.
             parallel = Parallel(
                 max(2, at_once), return_as="generator_unordered", pre_dispatch=at_once, batch_size=1
             )
             try:
-                for number, outcome in parallel(
-                    delayed(_in_process)(number, unit, self.env, os.getpid())
-                    for number, unit in waiting.items()
+                for number, result in parallel(
+                    delayed(_run_job)(number, job, self.env, os.getpid())
+                    for number, job in jobs.items()
                 ):
                     ended.add(number)
-                    yield number, outcome
+                    yield number, result
             except TerminatedWorkerError:
-                left = [number for number in waiting if number not in ended]
-                begun = [number for number in left if waiting[number].now_path.exists()]
-                for number in begun or left[:at_once]:
-                    waiting[number].now_path.unlink(missing_ok=True)
-                    yield number, Outcome(KILLED)
+                left = [number for number in jobs if number not in ended]
+                started = [number for number in left if jobs[number].progress_path.exists()]
+                for number in started or left[:at_once]:
+                    jobs[number].progress_path.unlink(missing_ok=True)
+                    yield number, JobResult(KILLED)
 
     def close(self) -> None:
+        """Kill the processes, whatever they do."""
         from joblib.externals.loky import get_reusable_executor
 
-        get_reusable_executor().shutdown(wait=False, kill_workers=True)
+        # Without reuse=True loky would first wait until they have done their jobs.
+        get_reusable_executor(reuse=True).shutdown(wait=False, kill_workers=True)
 
 
-def _in_process(
-    number: int, unit: Unit, env: Mapping[str, str | None], driver: int
-) -> tuple[int, Outcome]:
+def _run_job(
+    number: int, job: Job, env: Mapping[str, str | None], driver: int
+) -> tuple[int, JobResult]:
     if not any(thread.name == "driver" for thread in threading.enumerate()):
         threading.Thread(target=_end_with, args=(driver,), name="driver", daemon=True).start()
-    return number, work_off(unit, env)
+    return number, run_job(job, env)
 
 
 def _end_with(driver: int) -> None:
+    """End this process as soon as the driver has ended, even if it was killed."""
     while os.getppid() == driver:
         time.sleep(1)
     os._exit(1)

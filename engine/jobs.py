@@ -1,7 +1,7 @@
-"""Units of work, such as a training each: one after another, side by side, or on a cluster.
+"""Run jobs, such as one training each: in this process, or by an executor in workers.
 
-A unit is a function of a module and plain settings. In this process it is simply called; a worker
-writes all that it says to a log of the unit's own, and the driver shows how far all of them are.
+A job is a function of a module and plain settings. In this process it is simply called. A worker
+writes all messages of a job to that job's own log, and this process shows the progress of all jobs.
 """
 
 from __future__ import annotations
@@ -19,35 +19,38 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from tqdm import tqdm
+
 from core.errors import BadInput, Together
 from core.log import into_file, logger, progress_bar, setup_log
 from core.system_settings import SystemSettings
+from data.frame_cache import RemoteWorkers
 
 ATTEMPTS = 2
 
-OWN_DIRECTORIES = ("model_directory", "result_directory")
-DIRECTORIES = ("dev_directory", "eval_directory", "cache_directory", *OWN_DIRECTORIES)
+OUTPUT_DIRECTORIES = ("model_directory", "result_directory")
+DIRECTORIES = ("dev_directory", "eval_directory", "cache_directory", *OUTPUT_DIRECTORIES)
 
 
-class Unit(NamedTuple):
-    """One piece of work.
+class Job(NamedTuple):
+    """A training of one network, or the scoring of one slice of test clips.
 
-    name : what it is called in messages, "fan: 990 clips"
-    title : what tells it from all others of the run, "ae seed 0 fan"
+    name : its name in messages of this process, "fan: 990 clips"
+    title : its name among all jobs of the command, "ae seed 0 fan"
     log : the name of its log, in logs/ of the result directory
     param : the settings of its system, resolved
-    work : a function of a module, called with param, given, and here
-    given : what else it needs, plain values
-    here : what it may use where it runs in this process, and loads by itself elsewhere
+    function : a function of a module, called with param, arguments and local_arguments
+    arguments : plain values
+    local_arguments : what the function gets in this process; in a worker it loads them itself
     """
 
     name: str
     title: str
     log: str
     param: SystemSettings
-    work: Callable[..., None]
-    given: tuple[Any, ...]
-    here: tuple[Any, ...] = ()
+    function: Callable[..., None]
+    arguments: tuple[Any, ...]
+    local_arguments: tuple[Any, ...] = ()
 
     @property
     def directory(self) -> Path:
@@ -58,130 +61,138 @@ class Unit(NamedTuple):
         return self.directory / "logs" / f"{self.log}.log"
 
     @property
-    def now_path(self) -> Path:
-        """Where a worker says how far it is; there while the unit is at work."""
-        return self.directory / "logs" / f".{self.log}.now"
+    def progress_path(self) -> Path:
+        """The file in which a worker writes its progress; it exists while the job runs."""
+        return self.directory / "logs" / f".{self.log}.progress"
 
-    def elsewhere(self) -> Unit:
-        """What a worker gets, who may stand in another directory."""
+    def for_worker(self) -> Job:
+        """Return the job with absolute paths and plain values only."""
         places = {key: getattr(self.param, key).absolute() for key in DIRECTORIES}
-        return self._replace(param=self.param.with_values(places), here=())
+        return self._replace(param=self.param.with_values(places), local_arguments=())
 
 
-class Outcome(NamedTuple):
-    """How a unit ended.
+class JobResult(NamedTuple):
+    """How a job ended.
 
     problem : what went wrong; empty where nothing did
     final : whether another attempt would end the same way
-    said : (level, message) of what it logged
+    messages : (level, message) of what it logged
     seconds : how long it took
-    node : where it ran, for the engine
+    node : Ray's id of the node on which it ran; empty without Ray
     """
 
     problem: str
     final: bool = False
-    said: Sequence[tuple[int, str]] = ()
+    messages: Sequence[tuple[int, str]] = ()
     seconds: float = 0.0
     node: str = ""
 
 
-class Engine(Protocol):
-    """What runs units elsewhere."""
+class Executor(Protocol):
+    """Runs jobs in workers: processes of this machine, or of a cluster.
 
-    def each(self, waiting: Mapping[int, Unit], again: bool) -> Iterator[tuple[int, Outcome]]:
-        """Run units, and yield number and outcome of each as it ends.
+    workers : workers that extract features too; None: processes of this machine do it
+    """
 
-        There is one at least; those without did not begin. again: they failed once, elsewhere.
+    workers: RemoteWorkers | None
+
+    def run(self, jobs: Mapping[int, Job], retry: bool) -> Iterator[tuple[int, JobResult]]:
+        """Run jobs, and yield (number, result) of each as it ends.
+
+        Yields at least one result. A job without a result was not started. retry : all of these
+        jobs failed once.
         """
 
 
-def run(units: Sequence[Unit], engine: Engine | None, problems: Together) -> list[Unit]:
-    """Run every unit, whatever becomes of the others; the problems are collected.
+def run_jobs(jobs: Sequence[Job], executor: Executor | None, problems: Together) -> list[Job]:
+    """Run every job, also after one has failed; the problems are collected.
 
     Parameters
     ----------
-    engine : None runs them in this process, one after another
+    executor : None runs the jobs in this process, one after another
 
     Returns
     -------
-    The units that failed.
+    The jobs that failed.
     """
-    if engine is not None:
-        return _run_elsewhere(units, engine, problems)
+    if executor is not None:
+        return _run_in_workers(jobs, executor, problems)
     failed = []
-    for number, unit in enumerate(units, start=1):
-        setup_log(unit.directory)
-        logger.info("[%d/%d] %s", number, len(units), unit.name)
+    for number, job in enumerate(jobs, start=1):
+        setup_log(job.directory)
+        logger.info("[%d/%d] %s", number, len(jobs), job.name)
         before = len(problems.messages)
         with problems:
-            unit.work(unit.param, *unit.given, *unit.here)
-        failed += [unit] * (len(problems.messages) - before)
+            job.function(job.param, *job.arguments, *job.local_arguments)
+        failed += [job] * (len(problems.messages) - before)
     return failed
 
 
-def _run_elsewhere(units: Sequence[Unit], engine: Engine, problems: Together) -> list[Unit]:
-    waiting = {number: unit.elsewhere() for number, unit in enumerate(units)}
+def _run_in_workers(jobs: Sequence[Job], executor: Executor, problems: Together) -> list[Job]:
+    waiting = {number: job.for_worker() for number, job in enumerate(jobs)}
     attempts: collections.Counter[int] = collections.Counter()
     failed, done = [], 0
     with _Display(list(waiting.values())) as display:
         while waiting:
-            again = all(attempts[number] for number in waiting)
-            chosen = {n: unit for n, unit in waiting.items() if again or not attempts[n]}
-            for number, outcome in engine.each(chosen, again):
-                unit = units[number]
+            retry = all(attempts[number] for number in waiting)
+            chosen = {n: job for n, job in waiting.items() if retry or not attempts[n]}
+            for number, result in executor.run(chosen, retry):
+                job = jobs[number]
                 attempts[number] += 1
-                setup_log(unit.directory)
-                for level, message in outcome.said:
+                setup_log(job.directory)
+                for level, message in result.messages:
                     logger.log(level, "%s", message)
-                if outcome.problem and not outcome.final and attempts[number] < ATTEMPTS:
+                if result.problem and not result.final and attempts[number] < ATTEMPTS:
                     logger.warning(
                         "%s: %s; to be tried once more; log -> %s",
-                        *(unit.title, outcome.problem, unit.log_path),
+                        *(job.title, result.problem, job.log_path),
                     )
                     continue
                 del waiting[number]
                 done += 1
                 display.step()
-                if outcome.problem:
-                    failed.append(unit)
+                if result.problem:
+                    failed.append(job)
                     with problems:
-                        raise BadInput(f"{unit.title}: {outcome.problem}; log -> {unit.log_path}")
+                        raise BadInput(f"{job.title}: {result.problem}; log -> {job.log_path}")
                 logger.info(
                     "[%d/%d] %s: %s after %.0f s",
-                    *(done, len(units), unit.title),
-                    *("failed" if outcome.problem else "done", outcome.seconds),
+                    *(done, len(jobs), job.title),
+                    *("failed" if result.problem else "done", result.seconds),
                 )
     return failed
 
 
-def work_off(unit: Unit, env: Mapping[str, str | None]) -> Outcome:
-    """Do a unit in a worker.
+def run_job(job: Job, env: Mapping[str, str | None]) -> JobResult:
+    """Run one job in a worker.
 
-    env : variables that count as TensorFlow starts, None to unset; a worker that has started it
-        for an earlier unit had the same ones
+    env : environment variables that TensorFlow reads as it starts, None to remove one; they are
+        the same for all jobs, because a worker that ran a job before has started TensorFlow
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the driver, who ends the workers
+    # tqdm's own lock has a semaphore, which would be left behind when the worker is killed.
+    tqdm.set_lock(threading.RLock())
     for name, value in env.items():
         os.environ.pop(name, None)
         if value is not None:
             os.environ[name] = value
-    began, problem, final, said = time.monotonic(), "", False, []
+    start, problem, final, messages = time.monotonic(), "", False, []
     try:
-        with into_file(unit.log_path, unit.now_path, said):
-            logger.info("%s on %s %s", unit.title, socket.gethostname(), _node())
-            said.clear()
+        with into_file(job.log_path, job.progress_path, messages):
+            logger.info("%s on %s %s", job.title, socket.gethostname(), _node())
+            messages.clear()
             try:
-                unit.work(unit.param, *unit.given)
+                job.function(job.param, *job.arguments)
             except BadInput as error:
                 problem, final = str(error), True
                 logger.error("%s", error)
-                said.pop()
-            except Exception as error:  # whatever it is, the other units go on
+                messages.pop()
+            except Exception as error:  # whatever it is, the other jobs go on
                 problem = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
                 traceback.print_exc()
     except OSError as error:
         problem = f"{error.filename or 'its log'}: {error.strerror} on {socket.gethostname()}"
-    return Outcome(problem, final, said, time.monotonic() - began, _node())
+    return JobResult(problem, final, messages, time.monotonic() - start, _node())
 
 
 def _node() -> str:
@@ -190,7 +201,10 @@ def _node() -> str:
 
 
 def thread_settings(threads: int) -> dict[str, str]:
-    """The variables that give TensorFlow and others so many threads, where none says otherwise."""
+    """Return environment variables that limit TensorFlow and others to so many threads.
+
+    A variable that is set already keeps its value.
+    """
     names = (
         *("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"),
         *("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"),
@@ -202,17 +216,17 @@ def thread_settings(threads: int) -> dict[str, str]:
 
 
 class _Display:
-    """One bar over all units, with what runs now and how far that is."""
+    """One bar over all jobs, with the jobs that run now and the progress of each."""
 
-    def __init__(self, units: Sequence[Unit]):
-        self.units = units
+    def __init__(self, jobs: Sequence[Job]):
+        self.jobs = jobs
         self.stopped = threading.Event()
         self.thread = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self) -> _Display:
-        for unit in self.units:
-            unit.now_path.unlink(missing_ok=True)
-        self.bar = progress_bar(len(self.units), "units", "unit")
+        for job in self.jobs:
+            job.progress_path.unlink(missing_ok=True)
+        self.bar = progress_bar(len(self.jobs), "jobs", "job")
         self.thread.start()
         return self
 
@@ -220,17 +234,18 @@ class _Display:
         self.stopped.set()
         self.thread.join()
         self.bar.close()
-        for unit in self.units:
-            unit.now_path.unlink(missing_ok=True)
+        for job in self.jobs:
+            job.progress_path.unlink(missing_ok=True)
 
     def step(self) -> None:
         self.bar.update()
 
     def _watch(self) -> None:
         while not self.stopped.wait(1 if sys.stderr.isatty() else 10):
-            now = []
-            for unit in self.units:
+            running = []
+            for job in self.jobs:
                 with contextlib.suppress(OSError):
-                    now.append(f"{unit.title} {unit.now_path.read_text(encoding='utf-8')}".strip())
-            more = f" and {len(now) - 4} more" if len(now) > 4 else ""
-            self.bar.set_postfix_str(", ".join(now[:4]) + more)
+                    progress = job.progress_path.read_text(encoding="utf-8")
+                    running.append(f"{job.title} {progress}".strip())
+            more = f" and {len(running) - 4} more" if len(running) > 4 else ""
+            self.bar.set_postfix_str(", ".join(running[:4]) + more)

@@ -1,6 +1,7 @@
 """What a node of a cluster sees of the directories of a run.
 
-Nodes get these functions as text, for they may not see this project: only Python's own modules.
+Nodes get the text of these functions, because they may not see this project: the functions import
+only Python's own modules.
 """
 
 from __future__ import annotations
@@ -11,29 +12,32 @@ import os
 
 
 def digest(directory: str) -> str:
-    """What a directory holds: its Python files and its packages' with their sizes, else all names.
+    """Return a hash of a directory's content.
 
-    directory : of this project, or of a dataset, which has no Python files
+    It covers the Python files there and in packages one level below, with their sizes; without
+    Python files, the names of all entries.
+
+    directory : this project, or a dataset, which has no Python files
     """
     entries = [entry for entry in os.scandir(directory) if not entry.name.startswith(".")]
     packages = [entry.path for entry in entries if os.path.isfile(f"{entry.path}/__init__.py")]
-    held = [
+    lines = [
         f"{os.path.relpath(entry.path, directory)} {entry.stat().st_size}"
         for folder in (directory, *packages)
         for entry in os.scandir(folder)
         if entry.name.endswith(".py")
     ]
-    held = held or [entry.name for entry in entries]
-    return hashlib.sha256("\n".join(sorted(held)).encode()).hexdigest()
+    lines = lines or [entry.name for entry in entries]
+    return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()
 
 
-def missing(read: dict[str, str], tokens: list[str]) -> list[str]:
-    """What a node lacks, a line each.
+def check_node(read: dict[str, str], tokens: list[str]) -> list[str]:
+    """Return why jobs cannot run on this node, one line per problem.
 
     Parameters
     ----------
-    read : directory → its digest
-    tokens : files that the driver left in the directories to write into
+    read : directory → its digest where the command was started
+    tokens : files that the command has written into its output directories
     """
     problems = []
     for directory, expected in read.items():

@@ -13,9 +13,10 @@ from core.log import logger, setup_log
 from core.system_settings import SystemSettings
 from data import clips
 from data.dataset import read_clips, report_bad_clips
+from data.frame_cache import RemoteWorkers
 from data.frames import Cached, Frames
 from engine import ensemble, results, scoring
-from engine.jobs import Engine, Unit, run
+from engine.jobs import Executor, Job, run_jobs
 from models import saved
 
 
@@ -31,9 +32,10 @@ class Test(NamedTuple):
 
 
 def plan(
-    args: argparse.Namespace, params: list[dict[str, Any]]
+    args: argparse.Namespace, params: list[dict[str, Any]], executor: Executor | None
 ) -> list[tuple[dict[str, Any], list[Test]]]:
     """Find the models and read the clips of a run; every problem is told before any scoring."""
+    remote = executor.workers if executor else None
     planned, bad, problems, truth = [], [], Together(), None
     with problems:
         ensemble.check_names(args.ensemble)
@@ -50,7 +52,7 @@ def plan(
                 param = saved.as_imported(param, machine_type, args.mode)
                 model = saved.usable_model(param, machine_type, args.mode)
                 frames, unusable = read_clips(
-                    param, args.mode, machine_type, clips.TEST_FOLDERS, args.jobs
+                    param, args.mode, machine_type, clips.TEST_FOLDERS, args.jobs, remote
                 )
                 bad += unusable
                 if truth is not None:
@@ -58,7 +60,9 @@ def plan(
                     frames = dataclasses.replace(frames, clips=tuple(labelled))
                 training = None
                 if saved.is_official(model):
-                    training, unusable = training_clips(param, args.mode, machine_type, args.jobs)
+                    training, unusable = training_clips(
+                        param, args.mode, machine_type, args.jobs, remote
+                    )
                     bad += unusable
                 elif not saved.decides(model):
                     logger.warning(
@@ -79,33 +83,36 @@ def plan(
 def score_elsewhere(
     planned: list[tuple[dict[str, Any], list[Test]]],
     args: argparse.Namespace,
-    engine: Engine | None,
+    executor: Executor | None,
     problems: Together,
 ) -> set[str]:
-    """Score what is planned with an engine; the scores lie in the cache then.
+    """Score what is planned with an executor; the scores lie in the cache then.
 
     Returns
     -------
     The result directories of the systems that could not be scored; the problems are collected.
     """
-    if engine is None:
+    if executor is None:
         return set()
     todo = [
-        unit
+        job
         for param, tests in planned
         for test in tests
-        for unit in slices_of(test, args, f"{param.system} seed {param.seed}")
+        for job in slice_jobs(test, args, f"{param.system} seed {param.seed}")
     ]
-    return {unit.param.result_directory for unit in run(todo, engine, problems)}
+    return {job.param.result_directory for job in run_jobs(todo, executor, problems)}
 
 
-def slices_of(test: Test, args: argparse.Namespace, title: str) -> list[Unit]:
-    """The units of a test: one, or where there are many clips, one a slice; title: of its run."""
-    parts, found = test.frames.slices(scoring.CLIPS_A_SLICE), []
+def slice_jobs(test: Test, args: argparse.Namespace, title: str) -> list[Job]:
+    """Return the jobs of a test: one, or where there are many clips, one per slice.
+
+    title : of its run
+    """
+    parts, todo = test.frames.slices(scoring.CLIPS_A_SLICE), []
     for number, part in enumerate(parts, start=1):
         one, nth = (f" {number}/{len(parts)}", f"_{number}") if len(parts) > 1 else ("", "")
         given = (args.mode, test.machine_type, str(test.model.absolute()))
-        unit = Unit(
+        job = Job(
             f"{test.machine_type}{one}: {len(part.clips)} clips",
             f"{title} {test.machine_type}{one}",
             f"test_{args.mode}_{test.machine_type}{nth}",
@@ -113,8 +120,8 @@ def slices_of(test: Test, args: argparse.Namespace, title: str) -> list[Unit]:
             score,
             (*given, Cached.of(part), args.force),
         )
-        found.append(unit)
-    return found
+        todo.append(job)
+    return todo
 
 
 def score(
@@ -133,11 +140,15 @@ def score(
 
 
 def training_clips(
-    param: SystemSettings, mode: str, machine_type: str, jobs: int | None
+    param: SystemSettings,
+    mode: str,
+    machine_type: str,
+    jobs: int | None,
+    remote: RemoteWorkers | None = None,
 ) -> tuple[Frames | None, list[tuple[Path, str]]]:
-    """What an official model was trained on, where it is present, as `frame_cache.read_clips`."""
+    """What an official model was trained on, where it is present, as `dataset.read_clips`."""
     if (clips.dataset_directory(param, mode) / machine_type / "train").is_dir():
-        return read_clips(param, mode, machine_type, ("train",), jobs)
+        return read_clips(param, mode, machine_type, ("train",), jobs, remote)
     logger.warning(
         "%s: no training clips, so no threshold for the official model: its decisions are left out",
         machine_type,

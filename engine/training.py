@@ -40,11 +40,14 @@ def save_history(stem: Path, history: dict[str, list[float]]) -> None:
         FigureCanvasAgg(figure).print_png(beside)
 
 
-def plan(args: argparse.Namespace, params: Sequence[dict[str, Any]]) -> list[jobs.Unit]:
+def plan(
+    args: argparse.Namespace, params: Sequence[dict[str, Any]], executor: jobs.Executor | None
+) -> list[jobs.Job]:
     """Find what is not trained yet and read its clips; every problem is told before any work.
 
     params : the settings of every system and seed of the run
     """
+    remote = executor.workers if executor else None
     todo, bad, problems = [], [], Together()
     for of_system in params:
         setup_log(of_system.result_directory)
@@ -52,14 +55,16 @@ def plan(args: argparse.Namespace, params: Sequence[dict[str, Any]]) -> list[job
         for name, together in saved.training_units(of_system, machine_types):
             param = of_system.for_machine(name)
             with problems:
-                frames, unusable = read_clips(param, args.mode, together, ("train",), args.jobs)
+                frames, unusable = read_clips(
+                    param, args.mode, together, ("train",), args.jobs, remote
+                )
                 bad += unusable
                 classes = keras_model.class_names(param, frames.clips)
                 keras_model.check_sections(param, name, classes, classes)
                 found = saved.find_model(param, name, args.mode)
                 if args.force or not found:
                     keras_model.check_trainable(param, name, frames)
-                    todo.append(unit(param, args.mode, name, together, frames))
+                    todo.append(job(param, args.mode, name, together, frames))
                     continue
                 if not saved.is_official(found):
                     saved.check_trained(found, param, frames.clips)
@@ -69,11 +74,15 @@ def plan(args: argparse.Namespace, params: Sequence[dict[str, Any]]) -> list[job
     return todo
 
 
-def unit(
+def job(
     param: SystemSettings, mode: str, name: str, together: list[str], frames: Frames
-) -> jobs.Unit:
-    """The training of one network: its name (a machine type, or all) and its machine types."""
-    return jobs.Unit(
+) -> jobs.Job:
+    """Return the training of one network.
+
+    name : a machine type, or the name of all of them
+    together : its machine types
+    """
+    return jobs.Job(
         f"{name}: {len(frames.clips)} clips",
         f"{param.system} seed {param.seed} {name}",
         f"train_{mode}_{name}",

@@ -9,19 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-import settings
 import yaml
 
-BASELINE = settings.HOME / "baseline.yaml"
+from core.settings import BASELINE, read_config
 
 
 def shipped(system: str, release: str | None, machine_type: str | None) -> dict[str, Any]:
     """Resolve what baseline.yaml sets for a system: nested blocks of plain values."""
     asked = [(f"{system}.release", release)] if release else []
-    resolved = settings.read_config(BASELINE, asked).for_system(system)
-    resolved = resolved.for_machine(machine_type) if machine_type else resolved
-    beside = ("given", "machines", "system")
-    return {key: value for key, value in resolved.items() if key not in beside}
+    run = read_config(None, asked).for_system(system)
+    run = run.for_machine(machine_type) if machine_type else run
+    return run.model_dump(mode="json", exclude={"system", "release"})
 
 
 class Row(NamedTuple):
@@ -392,7 +390,6 @@ OWN_CHOICES: list[Own] = [
     Own(EVERY, "model_directory", "a folder a system; the official baselines have ./model"),
     Own(EVERY, "result_directory", "a folder a system; the official baselines have ./result"),
     Own(EVERY, "cache_directory", "no release keeps features in such a cache"),
-    Own(EVERY, "submission", "what a challenge package says of a system; of no release"),
     Own(
         EVERY,
         "threshold_scope",

@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = command_line_chk(__doc__, argv, _add_clip)
     units = settings.read_config(args.config, args.set).runs(args.system, args.seed)
     for unit in units:
-        setup_log(Path(unit["result_directory"]))
+        setup_log(unit.result_directory)
         for machine_type, place, training, frames in plan(args, unit):
             param = saved.as_imported(unit.for_machine(machine_type), machine_type, args.mode)
             keras_model.clear_session()
@@ -80,7 +80,7 @@ def plan(args: argparse.Namespace, unit: dict[str, Any]) -> list[tuple[str, Path
                 "\n".join(f"--clip {name}: no such test clip" for name in sorted(wanted))
             )
     problems.stop()
-    report_bad_clips(bad, Path(unit["result_directory"]), args.skip_bad)
+    report_bad_clips(bad, unit.result_directory, args.skip_bad)
     return planned
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import pickle
 import re
 import signal
 import subprocess
@@ -14,15 +15,15 @@ import pytest
 import yaml
 
 from core import settings
-from core.command_line import command_line_chk
 from core.errors import BadInput, Together
 from core.script import guarded
+from core.system_settings import system_classes
 from tests.conftest import ROOT, run_script
 
 BASELINE = settings.HOME / "baseline.yaml"
 
 
-def load(tmp_path: Path, text: str, *assignments) -> dict:
+def load(tmp_path: Path, text: str, *assignments) -> settings.Config:
     config = tmp_path / "own.yaml"
     config.write_text(text, encoding="utf-8")
     return settings.read_config(config, list(assignments))
@@ -35,49 +36,66 @@ def complaint(tmp_path: Path, text: str, *assignments) -> str:
 
 
 def test_official_keys_have_official_values():
-    param = settings.read_config(BASELINE)
-    assert (param.max_fpr, param.decision_threshold, param.result_file) == (
-        0.1,
-        0.9,
-        "result.csv",
-    )
-    own = param.for_system("ae")
-    official = {
-        "n_mels": 128,
-        "n_frames": 5,
-        "n_hop_frames": 1,
-        "n_fft": 1024,
-        "hop_length": 512,
-        "power": 2.0,
-    }
-    assert official.items() <= own.feature.items()
-    official = {
-        "lr": 0.001,
-        "epochs": 100,
-        "batch_size": 512,
-        "shuffle": True,
-        "validation_split": 0.1,
-        "verbose": 1,
-    }
-    assert official.items() <= own.fit.items()
+    run = settings.read_config().for_system("ae")
+    assert (run.max_fpr, run.decision_threshold, run.result_file) == (0.1, 0.9, "result.csv")
+    feature = {"n_mels": 128, "n_frames": 5, "n_hop_frames": 1, "n_fft": 1024, "hop_length": 512}
+    assert feature.items() <= dict(run.feature).items()
+    assert run.feature.power == 2.0
+    fit = {"lr": 0.001, "epochs": 100, "batch_size": 512, "validation_split": 0.1, "verbose": 1}
+    assert fit.items() <= dict(run.fit).items()
+    assert run.fit.shuffle is True
 
 
-def test_official_baseline_yaml_is_understood(tmp_path):
-    text = """
-dev_directory: ../dev_data
-eval_directory: ../eval_data
+OFFICIAL = """
+dev_directory : ../dev_data
+eval_directory : ../eval_data
 model_directory: ./model
 result_directory: ./result
 result_file: result.csv
-max_fpr: 0.1
-decision_threshold: 0.9
-feature: {n_mels: 64, n_frames: 5, n_hop_frames: 1, n_fft: 1024, hop_length: 512, power: 2.0}
-fit: {lr: 0.001, epochs: 100, batch_size: 512, shuffle: True, validation_split: 0.1, verbose: 1}
+
+max_fpr : 0.1
+decision_threshold : 0.9
+
+feature:
+  n_mels: 128
+  n_frames: {n_frames}
+  n_hop_frames: {hop}
+  n_fft: 1024
+  hop_length: 512
+  power: 2.0
+
+fit:
+  lr: {lr}
+  epochs : {epochs}
+  batch_size : {batch}
+  shuffle : True
+  validation_split : 0.1
+  verbose : 1
 """
-    own = load(tmp_path, text).for_system("ae")
-    assert own.model_directory == "./model"
-    assert own.feature.n_mels == 64
-    assert own.feature.sample_rate == 16000  # what the file leaves out is the baseline's
+AE = {"n_frames": 5, "hop": 1, "lr": 0.001, "epochs": 100, "batch": 512}
+MOBILENET_V2 = {"n_frames": 64, "hop": 8, "lr": 0.00001, "epochs": 20, "batch": 32}
+
+
+@pytest.mark.parametrize("place", ["baseline.yaml", "config"])
+@pytest.mark.parametrize(
+    ("system", "published"), [("ae", AE), ("mobilenet_v2", MOBILENET_V2)], ids=["ae", "mobilenet"]
+)
+@pytest.mark.parametrize("edited", [False, True])
+def test_official_baseline_yaml_is_obeyed(tmp_path, monkeypatch, place, system, published, edited):
+    """As --config and copied over ours, as published and edited at its own keys."""
+    values = {**published, "epochs": 3, "n_frames": 40} if edited else published
+    text = OFFICIAL.format(**values)
+    path = tmp_path / "baseline.yaml"
+    path.write_text(text, encoding="utf-8")
+    if place == "baseline.yaml":
+        monkeypatch.setattr(settings, "BASELINE", path)
+    run = settings.read_config(None if place == "baseline.yaml" else path).for_system(system)
+    assert run.model_directory == Path("./model")
+    feature, fit = run.feature, run.fit
+    assert (feature.n_frames, feature.n_hop_frames) == (values["n_frames"], values["hop"])
+    found = (fit.lr, fit.epochs, fit.batch_size)
+    assert found == (values["lr"], values["epochs"], values["batch"])
+    assert feature.sample_rate == 16000  # what the file leaves out is the shipped value
 
 
 def test_unknown_key_is_named_with_the_nearest(tmp_path):
@@ -93,41 +111,172 @@ def test_unknown_key_is_named_with_the_nearest(tmp_path):
         ("fit: {epochs: 1.5}", "fit.epochs is 1.5; expected a whole number of 1 or more"),
         ("fit: {epochs: true}", "fit.epochs is True; expected a whole number of 1 or more"),
         ("fit: {shuffle: 1}", "fit.shuffle is 1; expected true or false"),
+        ("fit: {verbose: true}", "fit.verbose is True; expected one of 0, 1, 2"),
+        ("fit: {lr: .nan}", "fit.lr is nan; expected a number above 0"),
+        ("seed: 9999999999999999999", "seed is 9999999999999999999; expected a whole number"),
         ("max_fpr: 2", "max_fpr is 2; expected a number above 0, at most 1"),
         ("threshold_scope: clip", "threshold_scope is 'clip'; expected one of section"),
         ("feature: 3", "feature is 3; expected a block of keys"),
         ("dev_directory:", "dev_directory is None; expected a text"),
+        ("dev_directory: ''", "dev_directory is ''; expected a text"),
         ("ae: {network: {units: []}}", "ae.network.units is []; expected a list"),
+        ("ae: {network: {units: [3, x]}}", "ae.network.units is [3, 'x']; expected a list"),
+        ("ae: 3", "ae is 3; expected a block of keys"),
+        (
+            "aegan_ad: {machines: {fan: {network: {generator_norm: xn}}}}",
+            "aegan_ad.machines.fan.network.generator_norm is 'xn'; expected one of ln, bn, in",
+        ),
+        (
+            "aegan_ad: {releases: {dcase2020: {machines: {fan: {fit: {ncritic: 0}}}}}}",
+            "aegan_ad.releases.dcase2020.machines.fan.fit.ncritic is 0; expected a whole number",
+        ),
+        ("aegan_ad: {releases: {dcase2021: {}}}", "aegan_ad.releases.dcase2021; did you mean"),
+        ("vae: {releases: {}}", "unknown key vae.releases"),
+        ("vae: {seed: 3}", "unknown key vae.seed"),
+        ("submission: {systems: {mix: {nam: x}}}", "submission.systems.mix.nam; did you mean name"),
         ("- 1", "expected keys and values"),
         ("a: [", "not a YAML file"),
     ],
 )
-def test_wrong_values_say_what_was_expected(tmp_path, text, said):
+def test_wrong_values_say_where_and_what_was_expected(tmp_path, text, said):
     assert said in complaint(tmp_path, text)
 
 
-def test_missing_keys_are_named(tmp_path, monkeypatch):
-    held = yaml.safe_load(BASELINE.read_text(encoding="utf-8"))
-    del held["threshold_scope"], held["fit"]["epochs"]
-    (tmp_path / "baseline.yaml").write_text(yaml.safe_dump(held), encoding="utf-8")
-    monkeypatch.setattr(settings, "HOME", tmp_path)
-    with pytest.raises(BadInput) as caught:
-        settings.read_config(tmp_path / "baseline.yaml")
-    assert "threshold_scope is missing; expected one of" in str(caught.value)
-    assert "fit.epochs is missing; expected a whole number" in str(caught.value)
+def test_all_problems_are_told_at_once(tmp_path):
+    said = complaint(tmp_path, "fit: {epoch: 1, lr: 0}\nvae: {netwrk: {}}", ("seed", -1))
+    for part in ("fit.epoch;", "fit.lr is 0", "vae.netwrk;", "--set: seed is -1"):
+        assert part in said
+
+
+def test_baseline_yaml_shows_the_shipped_values():
+    shipped, shown = settings.Config(()), settings.read_config()
+    machine_types = [None, "ToyCar", "ToyConveyor", "bearing", "fan", "gearbox", "pump", "valve"]
+    for system, kind in system_classes().items():
+        for release in kind.releases or [None]:
+            chosen = [(f"{system}.release", release)] if release else []
+            ours = settings.read_config(None, chosen)
+            bare = settings.Config(ours.layers[1:])
+            for machine_type in machine_types:
+                found = ours.resolve(system, machine_type, {})
+                assert found.model_dump() == bare.resolve(system, machine_type, {}).model_dump()
+        assert not shown.for_system(system).given()
+    assert shown.shared() == shipped.shared()
+    assert shown.submission() == shipped.submission()
+
+
+def test_baseline_yaml_shows_every_key():
+    """A person finds there whatever can be set, and where a system has a value of its own."""
+    shown = yaml.safe_load(BASELINE.read_text(encoding="utf-8"))
+    shared = settings.SharedSettings()
+    for key, value in shared.model_dump().items():
+        assert key in shown
+        assert not isinstance(value, dict) or value.keys() == shown[key].keys()
+    for system, kind in system_classes().items():
+        values = kind().model_dump(exclude={"system"})
+        for key, value in values.items():
+            common = shared.model_dump().get(key, {} if isinstance(value, dict) else None)
+            if not isinstance(value, dict):
+                assert value == common or key in shown[system], f"{system}.{key}"
+                continue
+            for name, inner in value.items():
+                hidden = inner != common.get(name) and name not in shown[system].get(key, {})
+                assert not hidden, f"{system}.{key}.{name}"
+
+
+# One key of each kind, with a value per place that it may be set at, the weakest first.
+PLACES = ("shared", "system", "release", "machine type")
+KEYS = {
+    "fit.epochs": (11, 12, 13, 14),
+    "fit.lr": (0.11, 0.12, 0.13, 0.14),
+    "fit.beta_1": (0.11, 0.12, 0.13, 0.14),
+    "fit.batch_size": (21, 22, 23, 24),
+    "fit.shuffle": (False, True, False, True),
+    "feature.n_mels": (31, 32, 33, 34),
+    "feature.mel_scale": ("htk", "slaney", "htk", "slaney"),
+    "feature.top_db": (1.0, 2.0, 3.0, 4.0),
+    "decision_threshold": (0.1, 0.2, 0.3, 0.4),
+    "threshold_scope": ("machine_type", "section", "machine_type", "section"),
+}
+
+
+@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("system", list(system_classes()))
+def test_precedence(tmp_path, monkeypatch, system, key):
+    """Shipped < a person's file < --set, and in each of them the more specific place wins.
+
+    Every pair of places is tried: the weaker alone counts, and both give the stronger.
+    """
+    kind = system_classes()[system]
+    values = dict(zip(PLACES, KEYS[key], strict=True))
+    keys = {
+        "shared": key,
+        "system": f"{system}.{key}",
+        "release": f"{system}.releases.dcase2022.{key}",
+        "machine type": f"{system}.machines.fan.{key}",
+    }
+    places = [place for place in PLACES if kind.releases or place != "release"]
+    order = [(layer, place) for layer in ("file", "set") for place in places]
+
+    def resolved(*chosen: tuple[str, str]):
+        tree, assignments = {}, []
+        for layer, place in chosen:
+            if layer == "set":
+                assignments.append((keys[place], values[place]))
+                continue
+            inner = tree
+            *blocks, name = keys[place].split(".")
+            for block in blocks:
+                inner = inner.setdefault(block, {})
+            inner[name] = values[place]
+        config = load(tmp_path, yaml.safe_dump(tree or {"seed": 0}), *assignments)
+        return config.for_system(system).for_machine("fan")
+
+    shipped = settings.Config(()).for_system(system).for_machine("fan")
+    assert resolved().value(key) == shipped.value(key)
+    for layer, place in order:
+        run = resolved((layer, place))
+        assert run.value(key) == values[place], f"{layer} {place} against what is shipped"
+        assert run.is_given(key)
+    monkeypatch.setattr(settings, "BASELINE", tmp_path / "none")  # reading it takes long
+    for index, (layer, place) in enumerate(order):
+        for weaker in order[:index]:
+            run = resolved(weaker, (layer, place))
+            assert run.value(key) == values[place], f"{layer} {place} against {weaker}"
+
+
+def test_own_keys_of_systems_in_every_place(tmp_path):
+    text = """
+aegan_ad: {score: D_knn, machines: {fan: {score: D_cos}}}
+mobilenet_v2: {network: {alpha: 1}}
+"""
+    config = load(tmp_path, text, ("mobilenet_v2.unseen_section", "last_class"))
+    assert config.for_system("aegan_ad").score == "D_knn"
+    assert config.for_system("aegan_ad").for_machine("fan").score == "D_cos"
+    run = config.for_system("mobilenet_v2")
+    assert (run.network.alpha, run.unseen_section) == (1.0, "last_class")
+    config = load(tmp_path, text, ("aegan_ad.score", "D_lof"))
+    assert config.for_system("aegan_ad").for_machine("fan").score == "D_lof"
+
+
+def test_config_goes_over_an_edited_baseline_yaml(tmp_path, monkeypatch):
+    (tmp_path / "baseline.yaml").write_text("vae: {fit: {epochs: 7}}\nfit: {lr: 0.5}")
+    monkeypatch.setattr(settings, "BASELINE", tmp_path / "baseline.yaml")
+    run = load(tmp_path, "fit: {epochs: 3}").for_system("vae")
+    assert (run.fit.epochs, run.fit.lr) == (3, 0.5)
+    assert run.given() == {
+        "fit.epochs": f"--config {tmp_path / 'own.yaml'}",
+        "fit.lr": "baseline.yaml",
+    }
 
 
 def test_numbers_that_yaml_reads_as_text(tmp_path):
-    assert load(tmp_path, "fit: {lr: 1e-3}")["fit"]["lr"] == 0.001
+    assert load(tmp_path, "fit: {lr: 1e-3}").shared().fit.lr == 0.001
 
 
-def test_order_of_precedence(tmp_path):
-    text = "fit: {epochs: 7}\nae: {fit: {epochs: 8}}\n"
-    assert load(tmp_path, text).for_system("ae")["fit"]["epochs"] == 8
-    own = load(tmp_path, text, ("fit.epochs", 9)).for_system("ae")
-    assert own.fit.epochs == 9
-    own = load(tmp_path, text, ("ae.fit.epochs", 10), ("fit.epochs", 9)).for_system("ae")
-    assert own.fit.epochs == 10
+def test_of_contradictory_assignments_the_last_counts(tmp_path):
+    config = load(tmp_path, "seed: 0", ("fit.epochs", 3), ("fit.lr", 0.1), ("fit.epochs", 4))
+    assert config.for_system("ae").fit.epochs == 4
+    assert config.contradictions == ("--set fit.epochs: 4, not 3; the last one counts",)
 
 
 def test_assignments_are_checked(tmp_path):
@@ -136,18 +285,39 @@ def test_assignments_are_checked(tmp_path):
     )
 
 
+@pytest.mark.parametrize("system", list(system_classes()))
+def test_what_is_printed_can_be_given_back(tmp_path, system):
+    text = f"fit: {{epochs: 3}}\n{system}: {{machines: {{fan: {{fit: {{lr: 0.5}}}}}}}}"
+    config = load(tmp_path, text, ("aegan_ad.fit.deval", True), ("aegan_ad.release", "dcase2020"))
+    back = load(tmp_path, config.as_yaml([system], [7]))
+    for machine_type in (None, "fan", "ToyCar", "pump", "other"):
+        run = config.for_system(system, 7)
+        again = back.for_system(system)
+        if machine_type:
+            run, again = run.for_machine(machine_type), again.for_machine(machine_type)
+        assert again.model_dump() == run.model_dump()
+    assert back.submission() == config.submission()
+
+
+def test_settings_survive_a_pickle_and_other_values(tmp_path):
+    config = load(tmp_path, "aegan_ad: {machines: {fan: {fit: {lr: 0.5}}}}")
+    run = config.for_system("aegan_ad", 3).with_values({"feature.n_mels": 64})
+    again = pickle.loads(pickle.dumps(run)).for_machine("fan")
+    assert (again.fit.lr, again.feature.n_mels, again.seed) == (0.5, 64, 3)
+    assert again.is_given("fit.lr")
+    assert not again.is_given("feature.n_mels")
+
+
 def test_placeholders_and_seeds(tmp_path):
-    param = load(
+    config = load(
         tmp_path, "model_directory: m/{system}/{seed}\nresult_directory: r/{system}/{seed}"
     )
-    args = command_line_chk("", ["-d", "--seed", "3", "4"])
-    directories = [own.model_directory for own in param.runs(["ae"], [3, 4])]
-    assert directories == ["m/ae/3", "m/ae/4"]
-    assert [own.seed for own in param.runs(["ae"], [3, 4])] == [3, 4]
+    runs = config.runs(["ae"], [3, 4])
+    assert [run.model_directory for run in runs] == [Path("m/ae/3"), Path("m/ae/4")]
+    assert [run.seed for run in runs] == [3, 4]
 
 
 def test_several_seeds_need_several_directories(tmp_path):
-    args = command_line_chk("", ["-d", "--seed", "3", "4"])
     with pytest.raises(BadInput, match=r"put \{seed\} into it"):
         settings.read_config().runs(["ae"], [3, 4])
 

@@ -6,20 +6,20 @@ import contextlib
 import os
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-PORT = 6379
-ADDRESS = f"127.0.0.1:{PORT}"
-
 
 def environment() -> dict[str, str]:
-    """What a driver needs to join: the address, and a token, for nobody else is to."""
+    """Return the variables that a driver needs to join: the address, and a token against others."""
+    with socket.create_server(("127.0.0.1", 0)) as server:  # Ray's own port may be in use
+        port = server.getsockname()[1]
     return {
-        "RAY_ADDRESS": ADDRESS,
+        "RAY_ADDRESS": f"127.0.0.1:{port}",
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": secrets.token_hex(32),
     }
@@ -27,14 +27,15 @@ def environment() -> dict[str, str]:
 
 @contextlib.contextmanager
 def started(work: Path, env: dict[str, str], nodes: int = 2) -> Iterator[list[subprocess.Popen]]:
-    """So many nodes of a core each; the first is the head. env : of `environment`"""
+    """Start so many nodes with one core each, the head first. env : of `environment`"""
     running: list[subprocess.Popen] = []
+    port = env["RAY_ADDRESS"].rpartition(":")[2]
     try:
         for number in range(nodes):
             where = (
-                ["--head", f"--port={PORT}", "--include-dashboard=false"]
+                ["--head", f"--port={port}", "--include-dashboard=false"]
                 if number == 0
-                else [f"--address={ADDRESS}"]
+                else [f"--address={env['RAY_ADDRESS']}"]
             )
             running.append(start(work / f"node_{number}.txt", where, env))
         yield running
@@ -43,10 +44,11 @@ def started(work: Path, env: dict[str, str], nodes: int = 2) -> Iterator[list[su
             kill(node)
 
 
-def start(said: Path, where: list[str], env: dict[str, str]) -> subprocess.Popen:
+def start(output: Path, where: list[str], env: dict[str, str]) -> subprocess.Popen:
+    """Start one node, and return when it runs. output : the file for what it prints"""
     command = [str(Path(sys.executable).with_name("ray")), "start", "--block", *where]
     command += ["--node-ip-address=127.0.0.1", "--num-cpus=1", "--object-store-memory=100000000"]
-    with said.open("w") as stream:
+    with output.open("w") as stream:
         node = subprocess.Popen(
             [*command, "--disable-usage-stats"],
             stdout=stream,
@@ -55,16 +57,16 @@ def start(said: Path, where: list[str], env: dict[str, str]) -> subprocess.Popen
             start_new_session=True,
         )
     until = time.monotonic() + 60
-    while "Ray runtime started" not in said.read_text():
+    while "Ray runtime started" not in output.read_text():
         if node.poll() is not None or time.monotonic() > until:
             kill(node)
-            raise RuntimeError(f"ray start failed:\n{said.read_text()}")
+            raise RuntimeError(f"ray start failed:\n{output.read_text()}")
         time.sleep(0.1)
     return node
 
 
 def kill(node: subprocess.Popen) -> None:
-    """What a machine is that dies: all its processes gone at once, without a word."""
+    """Kill all processes of a node at once, as when its machine dies."""
     if node.poll() is None:
         os.killpg(node.pid, signal.SIGKILL)
         node.wait()

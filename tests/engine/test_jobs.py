@@ -1,7 +1,8 @@
-"""Units in worker processes: their logs, another attempt, and what becomes of the others."""
+"""Jobs in worker processes: their logs, another attempt, and what becomes of the others."""
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import signal
@@ -14,13 +15,20 @@ import pytest
 
 from core.command_line import command_line_chk
 from core.errors import BadInput, Together
+from core.settings import read_config
+from core.system_settings import SystemSettings
 from engine import executors, jobs
-from engine.executors import Processes
+from engine.executors import ProcessExecutor
 from tests.conftest import ROOT, places
 
 
-def act(param: dict, how: str, mark: str) -> None:
-    """What the units of these tests do, in a process of their own."""
+def run_in(place: Path) -> SystemSettings:
+    """Return settings whose directories are all one."""
+    return read_config().for_system("ae").with_values(dict.fromkeys(jobs.DIRECTORIES, place))
+
+
+def act(param: SystemSettings, how: str, mark: str) -> None:
+    """Do what the jobs of these tests do, each in a worker."""
     before = Path(mark).exists()
     Path(mark).write_text(os.environ["TF_NUM_INTRAOP_THREADS"])
     os.system(f"echo {how} speaks below Python")
@@ -33,27 +41,25 @@ def act(param: dict, how: str, mark: str) -> None:
 
 
 def run(tmp_path: Path, *hows: str) -> tuple[list[str], list[str], str]:
-    """Which units failed, what was told of them, and what baseline.log says."""
-    param = dict.fromkeys(jobs.DIRECTORIES, str(tmp_path))
+    """Return the titles of the jobs that failed, the problems, and the text of baseline.log."""
+    param = run_in(tmp_path)
     todo = [
-        jobs.Unit(how, how, how.replace(" ", "_"), param, act, (how, str(tmp_path / f"{n}.mark")))
+        jobs.Job(how, how, how.replace(" ", "_"), param, act, (how, str(tmp_path / f"{n}.mark")))
         for n, how in enumerate(hows)
     ]
-    engine, problems = Processes(2), Together()
-    try:
-        failed = jobs.run(todo, engine, problems)
-    finally:
-        engine.close()
+    problems = Together()
+    with contextlib.closing(ProcessExecutor(2)) as executor:
+        failed = jobs.run_jobs(todo, executor, problems)
     log = (tmp_path / "baseline.log").read_text()
-    return [unit.title for unit in failed], problems.messages, log
+    return [job.title for job in failed], problems.messages, log
 
 
-def test_a_unit_fails_and_the_others_go_on(tmp_path, monkeypatch):
+def test_a_job_fails_and_the_others_go_on(tmp_path, monkeypatch):
     monkeypatch.delenv("TF_NUM_INTRAOP_THREADS", raising=False)
-    failed, told, log = run(tmp_path, "is refused", "always fails", "fails once", "is well")
+    failed, messages, log = run(tmp_path, "is refused", "always fails", "fails once", "is well")
     assert sorted(failed) == ["always fails", "is refused"]
     where = tmp_path / "logs" / "always_fails.log"
-    assert sorted(told) == [
+    assert sorted(messages) == [
         f"always fails: OSError: the disk is slow; log -> {where}",
         f"is refused: a clip is bad; log -> {tmp_path / 'logs' / 'is_refused.log'}",
     ]
@@ -68,24 +74,24 @@ def test_a_unit_fails_and_the_others_go_on(tmp_path, monkeypatch):
     assert not list((tmp_path / "logs").glob(".*"))
 
 
-def test_a_killed_worker_takes_no_other_unit_with_it(tmp_path):
-    failed, told, log = run(tmp_path, "is killed once", *(f"is well {n}" for n in range(4)))
+def test_a_killed_worker_takes_no_other_job_with_it(tmp_path):
+    failed, messages, log = run(tmp_path, "is killed once", *(f"is well {n}" for n in range(4)))
     assert not failed
-    assert not told
+    assert not messages
     assert log.count(": done after") == 5
     assert "is killed once: its process, or one beside it, was killed" in log
 
 
-def test_a_worker_stands_elsewhere_and_gets_plain_values(tmp_path, monkeypatch):
+def test_a_worker_gets_absolute_paths_and_plain_values(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    param = {**dict.fromkeys(jobs.DIRECTORIES, "here"), "seed": 0}
-    unit = jobs.Unit("a", "a", "a", param, act, (), here=(object(),)).elsewhere()
-    assert unit.here == ()
-    assert unit.param.cache_directory == str(tmp_path / "here")
+    param = run_in(Path("here"))
+    job = jobs.Job("a", "a", "a", param, act, (), local_arguments=(object(),)).for_worker()
+    assert job.local_arguments == ()
+    assert job.param.cache_directory == tmp_path / "here"
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (("--cluster", "local"), "'local' is not auto, ray://host:port or local:N"),
         (("--cluster", "ray://head"), "is not auto"),
@@ -93,17 +99,17 @@ def test_a_worker_stands_elsewhere_and_gets_plain_values(tmp_path, monkeypatch):
         (("--cluster", "auto", "--gpus-per-job", "1.5"), "a fraction of one, or a whole number"),
     ],
 )
-def test_misuse(arguments, said, capsys):
+def test_misuse(arguments, message, capsys):
     with pytest.raises(SystemExit) as ended:
         command_line_chk("", ["-d", *arguments])
     assert ended.value.code == 2
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
-def test_without_ray_it_is_said_how_to_get_it(monkeypatch):
+def test_without_ray_the_message_says_how_to_get_it(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    args = command_line_chk("", ["-d", "--cluster", "local:1"])
-    with pytest.raises(BadInput, match=r"pip install '\.\[cluster\]'"), executors.engine(args, []):
+    made = executors.make_executor("local:1", None)
+    with pytest.raises(BadInput, match=r"pip install '\.\[cluster\]'"), made:
         pass
 
 
@@ -116,15 +122,18 @@ def test_interrupted_side_by_side(demo, tmp_path):
         text=True,
         start_new_session=True,
     )
-    logs, until = tmp_path / "result" / "ae" / "logs", time.monotonic() + 60
-    while len(list(logs.glob(".*.now"))) < 2 and time.monotonic() < until:
+    logs, until = tmp_path / "result" / "ae" / "logs", time.monotonic() + 120
+    training = []
+    while len(training) < 2 and time.monotonic() < until:
         time.sleep(0.1)
+        training = [path for path in logs.glob(".*.progress") if path.read_text()]
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-    said, wrong = process.communicate(timeout=15)
-    assert process.returncode == 130, said + wrong
-    assert "interrupted" in wrong
-    assert "Traceback" not in said + wrong
-    with pytest.raises(ProcessLookupError):  # nobody of them is left
+    output, errors = process.communicate(timeout=15)
+    assert process.returncode == 130, output + errors
+    assert "interrupted" in errors
+    assert "Traceback" not in output + errors
+    assert "leaked" not in errors  # semaphores of the workers
+    with pytest.raises(ProcessLookupError):  # no process of the group is left
         until = time.monotonic() + 5
         while time.monotonic() < until:
             os.killpg(process.pid, 0)

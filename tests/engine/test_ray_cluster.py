@@ -19,7 +19,7 @@ import pytest
 from core.errors import BadInput
 from data import frame_cache
 from engine import scoring
-from engine.ray_nodes import digest, missing
+from engine.ray_nodes import check_node, digest
 from tests import kill
 from tests.conftest import run_inside
 from tests.engine import ray_nodes
@@ -34,37 +34,37 @@ SETTINGS = ("fit.epochs=16", "fit.batch_size=512")
 
 @pytest.fixture(scope="module", autouse=True)
 def env():
-    """What it takes to join the nodes: Ray reads some of it as it is imported, so not before."""
+    """Set the variables that a driver needs to join; Ray reads some of them as it is imported."""
     assert "ray" not in sys.modules
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in (held := ray_nodes.environment()).items():
+        for name, value in (variables := ray_nodes.environment()).items():
             patch.setenv(name, value)
         patch.setenv("TF_NUM_INTRAOP_THREADS", "1")
-        yield held
+        yield variables
 
 
 @pytest.fixture(scope="module")
 def two_nodes(env, tmp_path_factory: pytest.TempPathFactory):
-    """A head and another node, a core each."""
+    """Start a head and another node, with one core each."""
     with ray_nodes.started(tmp_path_factory.mktemp("nodes"), env) as nodes:
         yield nodes
 
 
 def results(out: Path) -> dict[str, list[list[str]]]:
-    found = {}
+    tables = {}
     for path in sorted(out.rglob("*.csv")):
         with path.open(newline="") as stream:
-            found[str(path.relative_to(out))] = list(csv.reader(stream))
-    return found
+            tables[str(path.relative_to(out))] = list(csv.reader(stream))
+    return tables
 
 
-def refused(place: str, *words: str, gpus: float | None = None, within: float = 5) -> None:
+def refused(address: str, *words: str, gpus: float | None = None, within: float = 5) -> None:
     from engine import ray_cluster
 
-    began = time.monotonic()
-    with pytest.raises(BadInput) as problem, ray_cluster.connected(place, None, gpus, [], []):
+    start = time.monotonic()
+    with pytest.raises(BadInput) as problem, ray_cluster.connected(address, None, gpus, [], []):
         pass
-    assert time.monotonic() - began < within
+    assert time.monotonic() - start < within
     for word in words:
         assert word in str(problem.value)
 
@@ -79,10 +79,10 @@ def test_what_a_node_does_not_see(tmp_path):
     (tmp_path / "fan").mkdir()
     before = {str(tmp_path): digest(str(tmp_path))}
     (tmp_path / "token").touch()
-    assert missing({}, [str(tmp_path / "token")]) == []
-    assert "holds something else" in missing(before, [])[0]
-    assert "does not see /nowhere" in missing({"/nowhere": ""}, [])[0]
-    assert "does not see" in missing({}, [str(tmp_path / "other")])[0]
+    assert check_node({}, [str(tmp_path / "token")]) == []
+    assert "holds something else" in check_node(before, [])[0]
+    assert "does not see /nowhere" in check_node({"/nowhere": ""}, [])[0]
+    assert "does not see" in check_node({}, [str(tmp_path / "other")])[0]
 
 
 def test_a_cluster_that_does_not_fit_is_refused_at_once(two_nodes, monkeypatch, tmp_path):
@@ -94,7 +94,7 @@ def test_a_cluster_that_does_not_fit_is_refused_at_once(two_nodes, monkeypatch, 
     with monkeypatch.context() as patch:
         patch.setattr(ray, "__version__", "1.0")
         refused("auto", "the same versions", "here Ray 1.0")
-    # The nodes see all that this machine does, so what they are to see goes before they look.
+    # The nodes see all that this machine sees, so the file that they look for is never written.
     write = Path.write_text
     with monkeypatch.context() as patch:
         patch.setattr(Path, "write_text", lambda path, *_: ".seen" in path.name or write(path, *_))
@@ -108,10 +108,10 @@ def test_a_cluster_that_does_not_fit_is_refused_at_once(two_nodes, monkeypatch, 
 
 def test_the_same_files_with_and_without_a_cluster(two_nodes, demo, tmp_path, monkeypatch):
     monkeypatch.setattr(frame_cache, "CLIPS_WORTH_A_PROCESS", 10)  # so that nodes extract some
-    keep, sent = frame_cache._keep, []
-    monkeypatch.setattr(frame_cache, "_keep", lambda *given: sent.append(1) or keep(*given))
+    write, sent = frame_cache._write, []
+    monkeypatch.setattr(frame_cache, "_write", lambda *given: sent.append(1) or write(*given))
     monkeypatch.setattr(scoring, "CLIPS_A_SLICE", 7)  # of 24
-    found = []
+    tables = []
     for name, options in (("cluster", ("--cluster", "auto")), ("alone", ())):
         out = tmp_path / name
         for script in ("00_train.py", "01_test.py"):
@@ -119,26 +119,26 @@ def test_the_same_files_with_and_without_a_cluster(two_nodes, demo, tmp_path, mo
                 script, "-d", "--machine", "valve", *options, data=demo, out=out, assigned=QUICK
             )
             assert run.returncode == 0, run.stdout + run.stderr
-        found.append(results(out))
+        tables.append(results(out))
     assert len(sent) >= 4  # slices of training and test clips that nodes sent
     scored = (tmp_path / "cluster" / "result" / "ae" / "logs").glob("test_dev_valve_*.log")
     assert sorted(path.stem[-1] for path in scored) == ["1", "2", "3", "4"]
-    assert len(found[0]) == 9
-    assert found[0] == found[1]
+    assert len(tables[0]) == 9
+    assert tables[0] == tables[1]
 
 
 @pytest.mark.skipif("CLUSTER_TEST" not in os.environ, reason="make cluster-test kills a node")
 def test_training_goes_on_when_a_node_dies_and_leaves_the_same_files(two_nodes, demo, tmp_path):
     alone, out = tmp_path / "alone", tmp_path / "cluster"
-    begun, struck = time.monotonic(), []
+    start, at_work = time.monotonic(), []
 
     def strike() -> None:
         logs = out / "result" / "ae" / "logs"
-        while time.monotonic() - begun < 60:
-            at_work = [path for path in logs.glob(".*.now") if path.read_text()]
-            if len(at_work) == 2:
+        while time.monotonic() - start < 60:
+            running = [path for path in logs.glob(".*.progress") if path.read_text()]
+            if len(running) == 2:
                 ray_nodes.kill(two_nodes[1])
-                struck.extend(path.name for path in at_work)
+                at_work.extend(path.name for path in running)
                 return
             time.sleep(0.1)
 
@@ -149,7 +149,7 @@ def test_training_goes_on_when_a_node_dies_and_leaves_the_same_files(two_nodes, 
     )
     watcher.join()
     assert run.returncode == 0, run.stdout + run.stderr
-    assert len(struck) == 2
+    assert len(at_work) == 2
     kill.check_whole(out)
     for machine in ("fan", "valve"):
         assert (out / "model" / "ae" / f"model_{machine}.npz").is_file()
@@ -165,4 +165,4 @@ def test_training_goes_on_when_a_node_dies_and_leaves_the_same_files(two_nodes, 
         run = run_inside(script, "-d", data=demo, out=alone, assigned=SETTINGS)
         assert run.returncode == 0, run.stdout + run.stderr
     assert results(out) == results(alone)
-    assert not list(out.rglob(".*.now"))
+    assert not list(out.rglob(".*.progress"))

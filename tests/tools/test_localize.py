@@ -35,7 +35,7 @@ def frames_of(arrays: list[np.ndarray], folder: str = "train") -> Frames:
 def param_of(tmp_path: Path, system: str = "ae", **feature: int) -> dict:
     assignments = [(f"feature.{key}", value) for key, value in feature.items()]
     assignments.append(("result_directory", str(tmp_path)))
-    return settings.for_system(settings.read_config(None, assignments), system)
+    return settings.read_config(None, assignments).for_system(system)
 
 
 class Tilting:
