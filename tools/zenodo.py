@@ -20,13 +20,7 @@ import requests
 from requests.adapters import HTTPAdapter
 from tqdm import tqdm
 from urllib3 import BaseHTTPResponse
-from urllib3.exceptions import (
-    HTTPError,
-    InvalidHeader,
-    MaxRetryError,
-    ProtocolError,
-    ResponseError,
-)
+from urllib3.exceptions import HTTPError, InvalidHeader, MaxRetryError, ProtocolError
 from urllib3.util import Retry
 
 from core.errors import BadInput
@@ -167,30 +161,20 @@ class ZenodoClient:
 
 
 class _Retries(Retry):
-    """Retries that tell the user about long pauses.
-
-    A server that asks for more than LONGEST_WAIT seconds is not asked again.
-    """
+    """Retries that tell the user about long pauses, and refuse pauses beyond LONGEST_WAIT."""
 
     def get_retry_after(self, response: BaseHTTPResponse) -> float | None:
         """Return the seconds that a server asks for; None for no or an invalid Retry-After."""
         try:
-            return super().get_retry_after(response)
+            seconds = super().get_retry_after(response)
         except (InvalidHeader, ValueError, OverflowError):
             return None
-
-    def increment(
-        self,
-        method: str | None = None,
-        url: str | None = None,
-        response: BaseHTTPResponse | None = None,
-        *args: Any,
-        **kwargs: Any,
-    ) -> _Retries:
-        """Return the retries with one less; raise MaxRetryError where that was the last."""
-        if response is not None and (self.get_retry_after(response) or 0) > LONGEST_WAIT:
-            raise MaxRetryError(None, url, ResponseError("Retry-After is too long"))
-        return super().increment(method, url, response, *args, **kwargs)
+        if seconds and seconds > LONGEST_WAIT:
+            raise Unreachable(
+                f"the server answers {response.status} {response.reason} and asks to come back in "
+                f"{seconds / 60:.0f} minutes"
+            )
+        return seconds
 
     def sleep(self, response: BaseHTTPResponse | None = None) -> None:
         """Wait for as long as the server asks, else for twice the time of the last pause."""
@@ -209,7 +193,7 @@ def _retries(attempts: int, pause: float) -> _Retries:
         status_forcelist=RETRIED,
         backoff_factor=pause,
         backoff_max=LONGEST_PAUSE,
-        raise_on_status=False,  # the last answer is returned, and says what is wrong
+        raise_on_status=False,  # the last answer is returned; it states what is wrong
     )
     # By default it shortens longer times to six hours, and the user would come back too early.
     retries.retry_after_max = math.inf
@@ -241,18 +225,17 @@ def _get(url: str, retries: _Retries, start: int = 0) -> requests.Response:
             for scheme in ("http://", "https://"):
                 session.mount(scheme, HTTPAdapter(max_retries=retries))
             answer = session.get(url, stream=True, timeout=TIMEOUT, headers=headers)
+    except Unreachable as error:
+        raise Unreachable(f"{url}: {error}") from None
     except requests.RequestException as error:
         raise Unreachable(f"{url}: no answer ({_reason(error)}); try again later") from None
     if answer.status_code in (200, 206) or (answer.status_code == 416 and start):
         return answer
     answer.close()
     problem = f"{url}: the server answers {answer.status_code} {answer.reason}"
-    if answer.status_code not in RETRIED:
-        raise BadInput(problem)
-    wait = retries.get_retry_after(answer.raw) or 0
-    if wait > LONGEST_WAIT:
-        raise Unreachable(f"{problem} and asks to come back in {wait / 60:.0f} minutes")
-    raise Unreachable(f"{problem}; try again later")
+    if answer.status_code in RETRIED:
+        raise Unreachable(f"{problem}; try again later")
+    raise BadInput(problem)
 
 
 def _read_block(answer: requests.Response, most: int) -> bytes:
