@@ -69,6 +69,7 @@ def main(argv: Sequence[str] | None = None, pause: float = 1.0) -> int:
 
 
 def _download(args: argparse.Namespace, client: ZenodoClient) -> int:
+    """Download what the arguments ask for and is missing; return the exit status 0."""
     parts = [part for part in FOLDERS if getattr(args, part)] or list(FOLDERS)
     state = args.to / ".download"
     _check_year(state, args.year)
