@@ -51,15 +51,32 @@ $(VENV)/installed-dev: requirements.txt requirements-cluster.txt requirements-de
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	touch $@
 
-# What is known to be wrong with the pinned packages. It asks pypi.org.
-audit: $(VENV)/installed-dev
+# Known vulnerabilities of the pinned packages. Without an answer for a package it fails (--strict).
+audit: | $(BIN)/python
 	$(PYTHON) -m venv $(VENV)/audit
 	$(VENV)/audit/bin/python -m pip install --quiet --disable-pip-version-check pip-audit==2.10.1
-	$(BIN)/python -m tools.audit $(VENV)/audit/bin/pip-audit
+	$(VENV)/audit/bin/pip-audit --strict --no-deps --disable-pip \
+	$(addprefix --requirement ,$(sort $(wildcard requirements*.txt)))
 
-# The licences of the pinned packages, as these state them.
+# THIRD_PARTY.md: the licences of the packages in requirements.txt. Those that only Python 3.13
+# needs are unpacked beside pip-licenses, so that the table is the same for every Python.
+LICENCES := $(VENV)/licences
+PIP_INTO_LICENCES := $(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	--upgrade --target $(LICENCES)/packages
 licences: $(VENV)/installed
-	$(BIN)/python -m tools.third_party > THIRD_PARTY.md
+	rm -rf $(LICENCES)
+	$(PIP_INTO_LICENCES) pip-licenses==5.5.5
+	$(PIP_INTO_LICENCES) --python-version 3.13 --ignore-requires-python --only-binary=:all: \
+	--no-deps $$(sed -n 's/; python_version >= "3.13"//p' requirements.txt)
+	PYTHONPATH=$(LICENCES)/packages $(BIN)/python -m piplicenses --with-system \
+	--format markdown --no-version --output-file $(LICENCES)/table.md \
+	--packages $$(sed -n 's/==.*//p' requirements.txt | sort -u)
+	printf '%s\n' '# Third-party packages' '' \
+	'The packages of `requirements.txt` and their licences, as each package states them; `UNKNOWN`:' \
+	'see its licence file. They are no part of this repository. `make licences` writes this file.' \
+	'' > $(LICENCES)/page.md
+	uniq $(LICENCES)/table.md >> $(LICENCES)/page.md
+	mv $(LICENCES)/page.md THIRD_PARTY.md
 
 clean:
 	rm -rf $(VENV) demo cache

@@ -2,10 +2,10 @@
 
     python -m tools.download 2022 --to DIR
 
-fetches the archives of the year's public Zenodo records and unpacks them into
-DIR/dev_data/<machine type> and DIR/eval_data/<machine type>. What was interrupted goes on with the
-same command; what is there already is not fetched again. What is under way, and a record of what
-was unpacked, lie in DIR/.download.
+downloads the archives of the year's public Zenodo records and unpacks them into
+DIR/dev_data/<machine type> and DIR/eval_data/<machine type>. After an interruption the same command
+continues where it was; what is complete is not downloaded a second time. Unfinished downloads, and
+a list of the unpacked files of each archive, are in DIR/.download.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from core.files import alone, save_json
 from core.log import progress_bar
 from core.script import guarded
 from tools.unpack import unpack
-from tools.zenodo import CHECKSUM, Archive, Line, Unreachable, size_of
+from tools.zenodo import CHECKSUM, Archive, Unreachable, ZenodoClient, size_of
 
 BASE_URL = "https://zenodo.org"
 RECORDS = {
@@ -39,9 +39,12 @@ RECORDS = {
     2025: {"dev": 15097779, "additional": 15392814, "eval": 15519362},
     2026: {"dev": 19336329, "additional": 20151556, "eval": 20437238},
 }
-# Each part's folder, and where its clips belong in it if an archive does not say.
-FOLDERS = {"dev": ("dev_data", None), "additional": ("eval_data", "train")}
-FOLDERS["eval"] = ("eval_data", "test")
+# Part → its folder, and the subfolder of clips that lie in no such folder of their archive.
+FOLDERS = {
+    "dev": ("dev_data", None),
+    "additional": ("eval_data", "train"),
+    "eval": ("eval_data", "test"),
+}
 
 # dev_data_fan.zip, dev_fan.zip, eval_data_train_fan.zip, eval_data_fan_train_r2.zip
 _ARCHIVE = re.compile(
@@ -51,35 +54,36 @@ _ARCHIVE = re.compile(
 
 
 def main(argv: Sequence[str] | None = None, pause: float = 1.0) -> int:
-    """Run the command line.
+    """Run the command line; return the exit status 0.
 
-    pause : seconds before the second attempt; each further one waits twice as long
+    pause : seconds, see ZenodoClient
+
+    Raises BadInput, also where a file cannot be written.
     """
     args = _arguments(argv)
     try:
-        return _download(args, Line(args.base_url, pause))
+        return _download(args, ZenodoClient(args.base_url, pause))
     except OSError as error:
         where = error.filename or args.to
         raise BadInput(f"{where}: cannot be written ({error.strerror or error})") from None
-    except KeyboardInterrupt:
-        print("\nwhat was fetched is kept; the same command goes on from there", file=sys.stderr)
-        raise
 
 
-def _download(args: argparse.Namespace, line: Line) -> int:
+def _download(args: argparse.Namespace, client: ZenodoClient) -> int:
+    """Download what the arguments ask for and is missing; return the exit status 0."""
     parts = [part for part in FOLDERS if getattr(args, part)] or list(FOLDERS)
     state = args.to / ".download"
     _check_year(state, args.year)
-    listed = {part: list_archives(line, state, part, RECORDS[args.year][part]) for part in parts}
+    records = RECORDS[args.year]
+    listed = {part: list_archives(client, state, part, records[part]) for part in parts}
     archives = choose(listed, args.machine)
     todo = [archive for archive in archives if not is_unpacked(args.to, state, archive)]
     if not todo:
-        print(f"{args.to}: all {len(archives)} archives are there already; nothing to do")
+        print(f"{args.to}: all {len(archives)} archives are there; nothing to do")
         return 0
     _check_space(args.to, state, todo)
     with alone(state):
-        fetch_all(line, args.to, state, todo)
-    print(f"{args.to}: complete; set dev_directory and eval_directory to the folders in it")
+        fetch_all(client, args.to, state, todo)
+    print(f"{args.to}: complete; set dev_directory and eval_directory to its folders")
     return 0
 
 
@@ -122,43 +126,49 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _check_year(state: Path, year: int) -> None:
-    own = {f"record_{number}.json" for number in RECORDS[year].values()}
+    """Raise BadInput where the folder has data of another year."""
+    expected = {f"record_{number}.json" for number in RECORDS[year].values()}
     for path in state.glob("record_*.json"):
-        if path.name not in own:
+        if path.name not in expected:
             raise BadInput(
-                f"{state.parent}: holds data of another year ({path}); give each year a folder of "
-                "its own with --to"
+                f"{state.parent}: has data of another year ({path}); choose another folder for "
+                f"{year} with --to"
             )
 
 
-def list_archives(line: Line, state: Path, part: str, record: int) -> list[Archive]:
-    """The archives of a record, of each machine type the latest revision.
+def list_archives(client: ZenodoClient, state: Path, part: str, record: int) -> list[Archive]:
+    """Return the archives of a record: the latest revision per machine type, sorted by name.
 
-    A published record never changes, so its list is asked for once and kept.
+    A published record never changes, so its description is downloaded once and saved.
     """
-    kept = state / f"record_{record}.json"
+    saved = state / f"record_{record}.json"
     try:
-        files = _checked_files(json.loads(kept.read_text(encoding="utf-8")), record)
+        files = _checked_files(json.loads(saved.read_text(encoding="utf-8")), record)
     except (OSError, ValueError, BadInput):
-        files = _checked_files(line.record(record), record)
-        save_json(kept, {"files": files})
+        files = _checked_files(client.record(record), record)
+        save_json(saved, {"files": files})
     latest: dict[str, tuple[int, Archive]] = {}
     for file in files:
-        words = _ARCHIVE.fullmatch(file["key"])
-        if words is None:
+        match = _ARCHIVE.fullmatch(file["key"])
+        if match is None:
             continue
-        name, revision = words["machine_type"], int(words["revision"] or 1)
-        url = line.address(file["links"]["self"])
-        found = Archive(part, name, record, file["key"], file["size"], file["checksum"], url)
+        name, revision = match["machine_type"], int(match["revision"] or 1)
+        url = client.address(file["links"]["self"])
+        archive = Archive(part, name, record, file["key"], file["size"], file["checksum"], url)
         if name not in latest or latest[name][0] < revision:
-            latest[name] = (revision, found)
+            latest[name] = (revision, archive)
     if not latest:
-        raise BadInput(f"record {record} ({part}): lists no archive of a machine type")
+        raise BadInput(
+            f"record {record} ({part}): lists no archive of a machine type; is --base-url right?"
+        )
     return [archive for _, archive in sorted(latest.values(), key=lambda pair: pair[1].key)]
 
 
 def _checked_files(answer: Any, record: int) -> list[dict[str, Any]]:
-    """The files of a record's description, with only what is used of them."""
+    """Return the files that a record's description lists, with the fields used here.
+
+    Raises BadInput for a file without them, or with a name that is no plain file name.
+    """
     try:
         files = [
             {
@@ -176,14 +186,17 @@ def _checked_files(answer: Any, record: int) -> list[dict[str, Any]]:
         ) from None
     for file in files:
         if re.search(r"[/\\\x00-\x1f]", file["key"]) or file["key"].startswith("."):
-            raise BadInput(f"record {record}: {file['key']!r} is no name for a file")
+            raise BadInput(f"record {record}: {file['key']!r} is not a valid file name")
         if file["size"] < 0 or not CHECKSUM.fullmatch(file["checksum"]):
             raise BadInput(f"record {record}: {file['key']} has no usable size or checksum")
     return files
 
 
 def choose(listed: dict[str, list[Archive]], wanted: Sequence[str]) -> list[Archive]:
-    """The archives of the wanted machine types, or all; raises BadInput for one in no part."""
+    """Return the archives of the wanted machine types, of all if none is named.
+
+    Raises BadInput for machine types that no part has.
+    """
     known = sorted({archive.machine_type for part in listed.values() for archive in part})
     missing = [name for name in wanted if name not in known]
     if missing:
@@ -202,11 +215,14 @@ def choose(listed: dict[str, list[Archive]], wanted: Sequence[str]) -> list[Arch
 
 
 def is_unpacked(to: Path, state: Path, archive: Archive) -> bool:
-    """Whether all that an archive holds is in its place, by the record of its unpacking."""
+    """Return whether every file of an archive is in its place.
+
+    Clips must have the size that they had when they were unpacked; other files may have changed.
+    """
     home = to / FOLDERS[archive.part][0] / archive.machine_type
     try:
-        record = json.loads((state / f"{archive.key}.json").read_text(encoding="utf-8"))
-        sizes = record["files"].items() if record["checksum"] == archive.checksum else ()
+        unpacked = json.loads((state / f"{archive.key}.json").read_text(encoding="utf-8"))
+        sizes = unpacked["files"].items() if unpacked["checksum"] == archive.checksum else ()
         return bool(sizes) and all(
             (home / place).stat().st_size == size or not place.endswith(".wav")
             for place, size in sizes
@@ -216,17 +232,22 @@ def is_unpacked(to: Path, state: Path, archive: Archive) -> bool:
 
 
 def _check_space(to: Path, state: Path, todo: Sequence[Archive]) -> None:
+    """Raise BadInput where the disk is too small for the archives; make the folder."""
     state.mkdir(parents=True, exist_ok=True)
     needed, free = _left(state, todo), shutil.disk_usage(to).free
     if needed > free:
-        raise BadInput(f"{to}: {_bytes(needed)} are left to download and {_bytes(free)} are free")
+        raise BadInput(
+            f"{to}: {_bytes(needed)} are left to download, but only {_bytes(free)} are free; free "
+            "some space, or choose another folder with --to"
+        )
 
 
 def _left(state: Path, archives: Sequence[Archive]) -> int:
-    return sum(max(0, archive.size - size_of(_part(state, archive))) for archive in archives)
+    """Return how many bytes of the archives are not downloaded yet."""
+    return sum(max(0, archive.size - size_of(_unfinished(state, archive))) for archive in archives)
 
 
-def _part(state: Path, archive: Archive) -> Path:
+def _unfinished(state: Path, archive: Archive) -> Path:
     return state / f"{archive.key}.part"
 
 
@@ -234,42 +255,42 @@ def _bytes(number: int) -> str:
     return tqdm.format_sizeof(number, "B", 1000)
 
 
-def fetch_all(line: Line, to: Path, state: Path, todo: Sequence[Archive]) -> None:
-    """Download and unpack one archive after the other; raises BadInput for those that failed."""
+def fetch_all(client: ZenodoClient, to: Path, state: Path, todo: Sequence[Archive]) -> None:
+    """Download and unpack archives, one after the other.
+
+    Raises BadInput for those that failed. The others are complete, unless the server is not
+    reachable.
+    """
     problems = Together()
-    total = sum(archive.size for archive in todo)
     print(f"{len(todo)} archives, {_bytes(_left(state, todo))} left to download")
-    bar = progress_bar(total, "", "B")
+    bar = progress_bar(sum(archive.size for archive in todo), "", "B")
     bar.unit_scale = True
     with bar:
         for number, archive in enumerate(todo, start=1):
             bar.set_description(f"[{number}/{len(todo)}] {archive.key}")
-            folder, clips = FOLDERS[archive.part]
             with problems:
-                path = _part(state, archive)
                 try:
-                    line.fetch(archive, path, bar)
+                    client.fetch(archive, _unfinished(state, archive), bar)
                 except Unreachable as error:
                     problems.messages.append(str(error))
                     break
-                sizes = unpack(
-                    path,
-                    to / folder / archive.machine_type,
-                    archive.machine_type,
-                    clips,
-                    state / f"{archive.key}.unpacking",
-                )
-                record = {"checksum": archive.checksum, "files": sizes}
-                save_json(state / f"{archive.key}.json", record)
-                path.unlink()
+                result = _unpack(archive, to, state)
                 left = todo[number:]
-                bar.write(
-                    f"{archive.key}: {len(sizes)} files -> {to / folder / archive.machine_type}; "
-                    f"left: {len(left)} archives, {_bytes(_left(state, left))}"
-                )
+                bar.write(f"{result}; left: {len(left)} archives, {_bytes(_left(state, left))}")
     if problems.messages:
-        problems.messages.append("what was fetched is kept; the same command goes on from there")
+        problems.messages.append("unfinished downloads are kept; the same command continues them")
     problems.stop()
+
+
+def _unpack(archive: Archive, to: Path, state: Path) -> str:
+    """Unpack a complete archive, save the sizes of its files, and remove it; return a summary."""
+    folder, clips = FOLDERS[archive.part]
+    home = to / folder / archive.machine_type
+    path = _unfinished(state, archive)
+    sizes = unpack(path, home, archive.machine_type, clips, state / f"{archive.key}.unpacking")
+    save_json(state / f"{archive.key}.json", {"checksum": archive.checksum, "files": sizes})
+    path.unlink()
+    return f"{archive.key}: {len(sizes)} files -> {home}"
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""Unpack the archive of a machine type, from whoever it comes: names, links and sizes checked.
+"""Unpack the archive of a machine type without trusting it: names, links and sizes are checked.
 
-Whatever folders an archive of the challenge has around them, its clips end in train/, test/,
-source_test/, target_test/ or supplemental/ of the machine type, other files beside these.
+The archives of the challenge have different folders around their clips. Unpacked, the clips are in
+train/, test/, source_test/, target_test/ or supplemental/ of the machine type, and the other files
+beside these folders.
 """
 
 from __future__ import annotations
@@ -18,32 +19,33 @@ from pathlib import Path
 from core.errors import BadInput
 
 CLIP_FOLDERS = ("train", "test", "source_test", "target_test", "supplemental")
-SMALLEST_LIMIT = 2**30  # bytes that any archive may unpack to
-LARGEST_RATIO = 20  # unpacked to packed beyond that; wavs stay below 10
+SMALLEST_LIMIT = 2**30  # bytes to which every archive may unpack
+LARGEST_RATIO = 20  # of unpacked to packed bytes, for larger ones; it is below 10 for wavs
 MOST_FILES = 200_000
-BLOCK = 2**20
+BLOCK = 2**20  # bytes
 
 
 def unpack(archive: Path, home: Path, machine_type: str, folder: str | None, work: Path) -> dict:
-    """Unpack an archive into the folder of its machine type; all of it, or nothing.
+    """Unpack all files of an archive into the folder of its machine type, or none of them.
 
     Parameters
     ----------
-    archive : a zip file, at whose place nothing else is written
+    archive : a zip file
     home : dev_data/<machine type> or eval_data/<machine type>
-    machine_type : the name of the folder that the archive may have around its own
-    folder : where clips belong that lie in no folder of CLIP_FOLDERS; None: nowhere
-    work : a folder on the same disk to unpack in first; removed afterwards
+    machine_type : name of a folder that the archive may have around the others
+    folder : subfolder for clips that lie in no folder of CLIP_FOLDERS; None: these are an error
+    work : a temporary folder on the disk of `home`; removed afterwards
 
     Returns
     -------
-    What was unpacked: path below home → size in bytes.
+    The unpacked files: path below `home` → size in bytes.
 
     Raises
     ------
-    BadInput : for what is no whole zip file, and for one with a path that leads elsewhere, a link
-        or another special file, a name twice, a password, more files than MOST_FILES, or more
-        bytes than max(SMALLEST_LIMIT, LARGEST_RATIO * its size), whatever its headers say.
+    BadInput : for a file that is not a complete zip file, and for an archive with a path out of the
+        folder, a link or another special file, one name twice, a password, more files than
+        MOST_FILES, or more bytes than max(SMALLEST_LIMIT, LARGEST_RATIO * its size). The bytes are
+        counted while they are unpacked: the sizes that the archive states are not trusted.
     """
     allowed = limit = max(SMALLEST_LIMIT, LARGEST_RATIO * archive.stat().st_size)
     shutil.rmtree(work, ignore_errors=True)
@@ -61,11 +63,13 @@ def unpack(archive: Path, home: Path, machine_type: str, folder: str | None, wor
             os.replace(work / place, home / place)
         return sizes
     except (zipfile.BadZipFile, NotImplementedError, EOFError, ValueError, zlib.error) as error:
-        raise BadInput(f"{_name(archive)}: not a whole zip file ({error})") from None
+        raise BadInput(
+            f"{_name(archive)}: not a complete zip file ({error}); nothing was unpacked"
+        ) from None
     except _TooLarge:
         raise BadInput(
-            f"{_name(archive)}: unpacks to more than the {allowed} bytes that an archive of its "
-            "size may; nothing of it was kept"
+            f"{_name(archive)}: unpacks to more than {allowed} bytes, the limit for an archive of "
+            "its size; nothing was unpacked"
         ) from None
     finally:
         shutil.rmtree(work, ignore_errors=True)
@@ -76,11 +80,11 @@ def _name(archive: Path) -> str:
 
 
 class _TooLarge(Exception):
-    pass
+    """The archive has more bytes than its limit."""
 
 
 def _is_left_out(member: zipfile.ZipInfo) -> bool:
-    # Folders are made as they are needed; the rest is what macOS adds.
+    # Folders are made where a file needs them. The other names are what macOS adds.
     name = Path(member.filename.replace("\\", "/"))
     return member.is_dir() or "__MACOSX" in name.parts or name.name == ".DS_Store"
 
@@ -92,16 +96,19 @@ def _places(
     folder: str | None,
     limit: int,
 ) -> list[str]:
-    """Where each member goes, below the machine type; raises BadInput before anything is read."""
+    """Return the path of each member below the machine type, before any of them is read.
+
+    Raises BadInput, or _TooLarge for sizes that add up to more than the limit.
+    """
     if sum(member.file_size for member in members) > limit:
         raise _TooLarge
     if len(members) > MOST_FILES:
-        raise BadInput(f"{_name(archive)}: holds more than {MOST_FILES} files")
+        raise BadInput(f"{_name(archive)}: has more than {MOST_FILES} files")
     places: list[str] = []
     taken: set[str] = set()
     problems = []
     for member in members:
-        # Everything after a NUL is lost in `filename`.
+        # `filename` ends at the first NUL character, and would hide what follows it.
         name = member.orig_filename.replace("\\", "/")
         kind = stat.S_IFMT(member.external_attr >> 16)
         place = _place(name, machine_type, folder)
@@ -127,6 +134,7 @@ def _places(
 
 
 def _place(name: str, machine_type: str, folder: str | None) -> str | None:
+    """Return the path of a member below its machine type; None for a clip in no clip folder."""
     parts = [part for part in name.split("/") if part not in ("", ".")]
     above = parts[:-1]
     clips = next((at for at, part in enumerate(above) if part in CLIP_FOLDERS), None)
@@ -142,6 +150,7 @@ def _place(name: str, machine_type: str, folder: str | None) -> str | None:
 
 
 def _write(opened: zipfile.ZipFile, member: zipfile.ZipInfo, path: Path, limit: int) -> int:
+    """Unpack one member, and return its size in bytes; raise _TooLarge beyond the limit."""
     written = 0
     with opened.open(member) as source, path.open("xb") as target:
         while block := source.read(BLOCK):

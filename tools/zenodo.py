@@ -1,39 +1,49 @@
-"""Zenodo's records and files, over a line that may break."""
+"""A client for Zenodo's records and files that survives a connection that breaks.
+
+urllib3's `Retry` repeats requests that get no answer, or the answer of a busy server. What it
+cannot do is done here: a transfer that breaks midway continues where it was, and what came is
+compared with its checksum.
+"""
 
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
+import math
 import re
 import sys
-import time
-from datetime import datetime, timezone
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
 import requests
-import urllib3
+from requests.adapters import HTTPAdapter
 from tqdm import tqdm
+from urllib3 import BaseHTTPResponse
+from urllib3.exceptions import HTTPError, InvalidHeader, MaxRetryError, ProtocolError
+from urllib3.util import Retry
 
 from core.errors import BadInput
 
 CHECKSUM = re.compile(r"(?P<kind>md5|sha1|sha256|sha512):(?P<digest>[0-9a-f]{32,128})")
 
-ATTEMPTS = 8  # in a row that bring nothing new of an archive
-RECORD_ATTEMPTS = 5  # before anything was fetched, when the address may be wrong
-WRONG_TRANSFERS = 3  # of one archive, from its first byte
-LONGEST_PAUSE = 60.0  # seconds
-LONGEST_WAIT = 300.0  # that a server may ask for, in seconds
-TIMEOUT = (15, 60)  # to connect, and between two pieces of an answer, in seconds
-BLOCK = 2**20
-LARGEST_ANSWER = 2**24  # of the record's description, in bytes
+ATTEMPTS = 8  # in a row that bring no new byte of an archive
+RECORD_ATTEMPTS = 5  # for a record's description: the address may be wrong
+WRONG_TRANSFERS = 3  # of one archive, each from its first byte
+RETRIED = frozenset({408, 425, 429, *range(500, 600)})  # status codes
+LONGEST_PAUSE = 60.0  # seconds between two attempts, unless the server asks for more
+LONGEST_WAIT = 300.0  # seconds that a server may ask for
+TIMEOUT = (15, 60)  # seconds to connect, and between two blocks of an answer
+BLOCK = 2**20  # bytes
+LARGEST_DESCRIPTION = 2**24  # bytes of a record's description
 
 
 class Archive(NamedTuple):
-    """A file of a record: one machine type of one part ("dev", "additional", "eval")."""
+    """One file of a record: one machine type of one part ("dev", "additional", "eval").
+
+    size : bytes
+    checksum : as the record states it, such as "md5:900150983cd24fb0d6963f7d28e17f72"
+    """
 
     part: str
     machine_type: str
@@ -45,42 +55,33 @@ class Archive(NamedTuple):
 
 
 class Unreachable(BadInput):
-    """The server does not answer, so that no other file is to be had either."""
+    """The server does not answer, so the other files cannot be downloaded either."""
 
 
-class _Interrupted(Exception):
-    """What is worth another attempt.
-
-    silent : whether nothing came at all, so that other files are not to be had either
-    wait : seconds, if the server says how many
-    """
-
-    def __init__(self, reason: str, silent: bool = False, wait: float | None = None):
-        super().__init__(reason)
-        self.silent = silent
-        self.wait = wait
+class _TransferError(Exception):
+    """A transfer broke midway; another attempt may bring the rest."""
 
 
 def size_of(path: Path) -> int:
+    """Return the size of a file in bytes, 0 where there is none."""
     return path.stat().st_size if path.is_file() else 0
 
 
-class Line:
-    """Requests to one server, repeated with growing pauses while it breaks off or has no time.
+class ZenodoClient:
+    """Downloads records and files from one server, with pauses between repeated requests.
 
-    pause : seconds before the second attempt
+    base_url : address of the server
+    pause : seconds; the first failure is retried at once, the second after 2 * pause, each
+        further one after twice the time
     """
 
     def __init__(self, base_url: str, pause: float):
         self.base_url = base_url.rstrip("/")
-        self.pause = pause
-        self.session = requests.Session()
-        # Lengths and ranges are those of the file, not of a packed form of it.
-        self.session.headers["Accept-Encoding"] = "identity"
-        self.session.headers["User-Agent"] = "asd-baselines"
+        self.record_retries = _retries(RECORD_ATTEMPTS, pause)
+        self.archive_retries = _retries(ATTEMPTS, pause)
 
     def address(self, link: str) -> str:
-        """The address of a file: its link, on the server that was asked."""
+        """Return the address of a file: its link, moved to the server of this client."""
         if link.startswith(f"{self.base_url}/"):
             return link
         parts = urlsplit(link)
@@ -88,134 +89,176 @@ class Line:
         return f"{self.base_url}{quote(parts.path, safe='/%')}{query}"
 
     def record(self, number: int) -> Any:
-        """The description of a record, as the API gives it."""
+        """Return the description of a record, as the API gives it.
+
+        Raises BadInput where it is not JSON, and Unreachable where the server does not answer.
+        """
         url = f"{self.base_url}/api/records/{number}"
-        for attempt in itertools.count(1):
+        retries = self.record_retries
+        while True:
             try:
-                with self._answer(url, 0) as answer:
-                    text = _read(answer, LARGEST_ANSWER)
-                return json.loads(text)
-            except _Interrupted as problem:
-                self._wait(url, problem, attempt, RECORD_ATTEMPTS)
+                with _get(url, retries) as answer:
+                    return json.loads(_read(answer, LARGEST_DESCRIPTION))
+            except _TransferError as error:
+                retries = _next_attempt(retries, url, str(error))
             except ValueError:
                 raise BadInput(f"{url}: not a description of a record (no JSON)") from None
 
     def fetch(self, archive: Archive, path: Path, bar: tqdm) -> None:
-        """Download an archive, going on where an earlier attempt left off.
+        """Download an archive to a path, continuing what an earlier attempt left there.
 
-        What a server says of lengths and ranges is not believed: an archive is whole when its
-        checksum is that of the record.
+        The lengths and ranges that a server states are not trusted: an archive is complete when
+        its checksum is that of the record.
 
-        Raises BadInput, or Unreachable, with what was fetched kept at the path.
+        Raises BadInput, or Unreachable where the server does not answer. What has come stays at
+        the path.
         """
-        attempt = wrong = 0
         path.touch()
-        before = size_of(path)
-        bar.update(before)
+        bar.update(size_of(path))
+        retries, wrong = self.archive_retries, 0
         while True:
-            ended = before >= archive.size
+            before = size_of(path)
             try:
-                ended = ended or self._receive(archive, path, bar)
-                problem = _Interrupted("it ends too early")
-            except _Interrupted as error:
-                problem = error
-            have = size_of(path)
+                ended = self._receive(archive, path, bar)
+                problem = f"{archive.key} ends too early"
+            except _TransferError as error:
+                ended, problem = False, str(error)
+            size = size_of(path)
             if ended and _checksum(path, archive.checksum) == archive.checksum:
-                bar.update(archive.size - have)
+                bar.update(archive.size - size)
                 return
-            if have >= archive.size:
+            if size >= archive.size:
                 wrong += 1
                 if wrong == WRONG_TRANSFERS:
                     raise BadInput(
                         f"{archive.key}: came {wrong} times with another checksum than the "
                         f"record's {archive.checksum}; try again later"
                     )
-                have = _start_again(path, bar)
-                problem = _Interrupted(f"{archive.key} came with another checksum")
-            attempt = 0 if have > before else attempt + 1
-            before = have
-            if not ended or attempt:
-                self._wait(archive.url, problem, attempt, ATTEMPTS)
+                size = _start_again(path, bar)
+                problem = f"{archive.key} came with another checksum"
+            if size > before:
+                retries = self.archive_retries
+            retries = _next_attempt(retries, archive.url, problem)
 
     def _receive(self, archive: Archive, path: Path, bar: tqdm) -> bool:
-        """Append what comes; returns whether the server has no more."""
-        have = size_of(path)
-        with self._answer(archive.url, have) as answer:
+        """Append what the server sends; return whether it has no more."""
+        size = size_of(path)
+        if size >= archive.size:
+            return True
+        with _get(archive.url, self.archive_retries, start=size) as answer:
             if answer.status_code == 416:
                 return True
-            if have and answer.status_code != 206:
-                have = _start_again(path, bar)
-            came = False
+            if size and answer.status_code != 206:
+                size = _start_again(path, bar)
+            start = size
             with path.open("ab") as file:
-                while block := _piece(answer, archive.size - have):
+                while block := _read_block(answer, archive.size - size):
                     file.write(block)
-                    have += len(block)
-                    came = True
+                    size += len(block)
                     bar.update(len(block))
         # The end of an answer is that of the file only if nothing follows when asked for more.
-        return have >= archive.size or not came
+        return size >= archive.size or size == start
 
-    def _answer(self, url: str, start: int) -> requests.Response:
-        """Ask for a file from a byte on; raises _Interrupted if that is worth another attempt."""
+
+class _Retries(Retry):
+    """Retries that tell the user about long pauses, and refuse pauses beyond LONGEST_WAIT."""
+
+    def get_retry_after(self, response: BaseHTTPResponse) -> float | None:
+        """Return the seconds that a server asks for; None for no or an invalid Retry-After."""
         try:
-            headers = {"Range": f"bytes={start}-"} if start else {}
-            answer = self.session.get(url, stream=True, timeout=TIMEOUT, headers=headers)
-        except requests.RequestException as error:
-            raise _Interrupted(f"no answer ({_reason(error)})", silent=True) from None
-        if answer.status_code in (200, 206) or (answer.status_code == 416 and start):
-            return answer
-        answer.close()
-        reason = f"the server answers {answer.status_code} {answer.reason}"
-        if answer.status_code in (408, 425, 429) or answer.status_code >= 500:
-            raise _Interrupted(reason, True, _retry_after(answer))
-        raise BadInput(f"{url}: {reason}")
+            seconds = super().get_retry_after(response)
+        except (InvalidHeader, ValueError, OverflowError):
+            return None
+        if seconds and seconds > LONGEST_WAIT:
+            raise Unreachable(
+                f"the server answers {response.status} {response.reason} and asks to come back in "
+                f"{seconds / 60:.0f} minutes"
+            )
+        return seconds
 
-    def _wait(self, url: str, problem: _Interrupted, attempt: int, most: int) -> None:
-        wait = min(LONGEST_PAUSE, self.pause * 2 ** max(0, attempt - 1))
-        if problem.wait is not None:
-            wait = problem.wait
-        if wait > LONGEST_WAIT:
-            raise Unreachable(f"{url}: {problem} and asks to come back in {wait / 60:.0f} minutes")
-        if attempt >= most:
-            kind = Unreachable if problem.silent else BadInput
-            raise kind(f"{url}: {problem}, {attempt} times in a row; try again later")
-        if wait >= 1:
-            tqdm.write(f"{problem}; another attempt in {wait:.0f} s", file=sys.stderr)
-        time.sleep(wait)
+    def sleep(self, response: BaseHTTPResponse | None = None) -> None:
+        """Wait for as long as the server asks, else for twice the time of the last pause."""
+        asked = None if response is None else self.get_retry_after(response)
+        pause = asked or self.get_backoff_time()
+        if pause >= 1:
+            last = self.history[-1]
+            problem = _reason(last.error) if last.error else f"the server answers {last.status}"
+            tqdm.write(f"{problem}; another attempt in {pause:.0f} s", file=sys.stderr)
+        super().sleep(response)
 
 
-def _piece(answer: requests.Response, most: int) -> bytes:
-    """What has come of an answer; requests' own reader would drop it where the line breaks off."""
+def _retries(attempts: int, pause: float) -> _Retries:
+    retries = _Retries(
+        total=attempts - 1,
+        status_forcelist=RETRIED,
+        backoff_factor=pause,
+        backoff_max=LONGEST_PAUSE,
+        raise_on_status=False,  # the last answer is returned; it states what is wrong
+    )
+    # By default it shortens longer times to six hours, and the user would come back too early.
+    retries.retry_after_max = math.inf
+    return retries
+
+
+def _next_attempt(retries: _Retries, url: str, problem: str) -> _Retries:
+    """Wait before another transfer; raise BadInput where all attempts in a row have failed."""
     try:
+        retries = retries.increment("GET", url, error=ProtocolError(problem))
+    except MaxRetryError:
+        attempts = len(retries.history) + 1
+        raise BadInput(f"{url}: {problem}, {attempts} times in a row; try again later") from None
+    retries.sleep()
+    return retries
+
+
+def _get(url: str, retries: _Retries, start: int = 0) -> requests.Response:
+    """Ask for a file from a byte on; return an answer 200, 206 or (from a later byte) 416.
+
+    Raises Unreachable after all retries, and BadInput where retries are useless.
+    """
+    # Lengths and ranges are those of the file, not of a packed form of it.
+    headers = {"Accept-Encoding": "identity", "User-Agent": "asd-baselines"}
+    if start:
+        headers["Range"] = f"bytes={start}-"
+    try:
+        with requests.Session() as session:
+            for scheme in ("http://", "https://"):
+                session.mount(scheme, HTTPAdapter(max_retries=retries))
+            answer = session.get(url, stream=True, timeout=TIMEOUT, headers=headers)
+    except Unreachable as error:
+        raise Unreachable(f"{url}: {error}") from None
+    except requests.RequestException as error:
+        raise Unreachable(f"{url}: no answer ({_reason(error)}); try again later") from None
+    if answer.status_code in (200, 206) or (answer.status_code == 416 and start):
+        return answer
+    answer.close()
+    problem = f"{url}: the server answers {answer.status_code} {answer.reason}"
+    if answer.status_code in RETRIED:
+        raise Unreachable(f"{problem}; try again later")
+    raise BadInput(problem)
+
+
+def _read_block(answer: requests.Response, most: int) -> bytes:
+    """Return the next bytes of an answer, b"" at its end; raise _TransferError where it breaks."""
+    try:
+        # requests' own reader would drop the bytes that came just before the break.
         return answer.raw.read1(min(BLOCK, most), decode_content=False)
-    except (urllib3.exceptions.HTTPError, OSError):
-        raise _Interrupted("the transfer broke off") from None
+    except (HTTPError, OSError):
+        raise _TransferError("the transfer broke off") from None
 
 
 def _read(answer: requests.Response, most: int) -> bytes:
-    blocks = b""
-    while len(blocks) <= most and (block := _piece(answer, BLOCK)):
-        blocks += block
-    if len(blocks) > most:
+    """Return all bytes of an answer; raise ValueError where these are too many."""
+    content = b""
+    while len(content) <= most and (block := _read_block(answer, BLOCK)):
+        content += block
+    if len(content) > most:
         raise ValueError
-    return blocks
-
-
-def _retry_after(answer: requests.Response) -> float | None:
-    """Seconds that a server asks to wait, said as a number or as a date; None: it does not say."""
-    told = answer.headers.get("Retry-After", "").strip()
-    if told.isdigit():
-        return float(told)
-    try:
-        moment = parsedate_to_datetime(told)
-    except (TypeError, ValueError):
-        return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=timezone.utc)
-    return max(0.0, (moment - datetime.now(timezone.utc)).total_seconds())
+    return content
 
 
 def _checksum(path: Path, like: str) -> str:
+    """Return the checksum of a file, of the same kind as the given one."""
     kind = like.partition(":")[0]
     digest = hashlib.new(kind, usedforsecurity=False)
     with path.open("rb") as file:
@@ -225,10 +268,17 @@ def _checksum(path: Path, like: str) -> str:
 
 
 def _start_again(path: Path, bar: tqdm) -> int:
+    """Empty the file of a transfer, and return its size: 0."""
     bar.update(-size_of(path))
     path.write_bytes(b"")
     return 0
 
 
 def _reason(error: Exception) -> str:
-    return str(error).rpartition(": ")[2].strip("\"')( ") or type(error).__name__
+    """Return the innermost reason of an error, without the addresses in its text."""
+    inner: Any = error
+    while isinstance(inner, Exception):
+        error = inner
+        reasons = (getattr(error, "reason", None), *error.args)
+        inner = next((reason for reason in reasons if isinstance(reason, Exception)), None)
+    return str(error).rpartition(": ")[2] or type(error).__name__

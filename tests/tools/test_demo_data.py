@@ -1,4 +1,4 @@
-"""The made datasets: names, formats and tables of every year, and what the tool refuses."""
+"""The demo data: names, formats and tables of every year, and folders that are not touched."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ import numpy as np
 import pytest
 import soundfile
 
+from core.errors import BadInput
 from tests.conftest import ROOT
 from tools import demo_data
-from tools.demo_sounds import VOICES, Clip, render
+from tools.demo_layouts import LAYOUTS
+from tools.demo_sound_models import SOUND_MODELS
+from tools.demo_sounds import DemoClip, render
 
 TINY = {"clips": 4, "test_clips": 8, "seconds": 0.5}
 VALUE = r"(vel_(6|8|12|14)|wt_(30|50|100|130)|m-n_[WXYZ])"
@@ -47,16 +50,16 @@ for _year in (2023, 2024, 2025, 2026):
 
 @pytest.fixture(scope="module")
 def datasets(tmp_path_factory):
-    """A function that makes the tiny dataset of a year once."""
-    made = {}
+    """Return a function that makes the tiny dataset of a year once."""
+    folders = {}
 
-    def of(year):
-        if year not in made:
-            made[year] = tmp_path_factory.mktemp(f"year{year}")
-            demo_data.make_dataset(made[year], year, ["fan", "valve"], **TINY)
-        return made[year]
+    def dataset(year):
+        if year not in folders:
+            folders[year] = tmp_path_factory.mktemp(f"year{year}")
+            demo_data.make_dataset(folders[year], year, ["fan", "valve"], **TINY)
+        return folders[year]
 
-    return of
+    return dataset
 
 
 def wavs(root):
@@ -91,7 +94,7 @@ def test_names_are_those_of_the_year(datasets, year):
 
 @pytest.mark.parametrize("year", NAMES)
 def test_every_section_has_its_share_of_clips(datasets, year):
-    layout = demo_data.LAYOUTS[year]
+    layout = LAYOUTS[year]
     for top, sections in (("dev_data", layout.dev_sections), ("eval_data", layout.eval_sections)):
         machines = list((datasets(year) / top).iterdir())
         assert len(machines) == (1 if year >= 2023 else 2)
@@ -208,11 +211,11 @@ def test_more_clips_leave_the_others_as_they_were(datasets, tmp_path, year):
             assert set(data.splitlines()) <= set(more[name].splitlines())
 
 
-@pytest.mark.parametrize("machine", [*VOICES, "ToyDrone", "bandsealer"])
+@pytest.mark.parametrize("machine", [*SOUND_MODELS, "ToyDrone", "bandsealer"])
 def test_any_machine_type_has_audible_unclipped_sections_that_differ(machine):
     spectra = []
     for section in ("00", "01", "02"):
-        clip = Clip("", machine, section, "train", "source", "normal", 0)
+        clip = DemoClip("", machine, section, "train", "source", "normal", 0)
         sound = render(clip, 1.0, 0).astype(float)
         assert 200 < sound.std() < 2000 and abs(sound).max() < 32767
         power = np.abs(np.fft.rfft(sound)).reshape(-1)[:8000].reshape(100, 80) ** 2
@@ -221,12 +224,14 @@ def test_any_machine_type_has_audible_unclipped_sections_that_differ(machine):
         assert np.sqrt(np.mean((spectra[one] - spectra[other]) ** 2)) > 2.0
 
 
-def test_loudness_gives_no_label_away():
+def test_loudness_does_not_show_the_label():
     for machine in ("fan", "gearbox", "valve", "slider"):
         levels = {
             label: np.array(
                 [
-                    render(Clip("", machine, "00", "test", "source", label, index), 1.0, 0).std()
+                    render(
+                        DemoClip("", machine, "00", "test", "source", label, index), 1.0, 0
+                    ).std()
                     for index in range(16)
                 ]
             )
@@ -236,7 +241,7 @@ def test_loudness_gives_no_label_away():
         assert 0.45 < auc < 0.55
 
 
-def test_a_complete_dataset_is_left_alone_and_an_interrupted_one_is_finished(tmp_path):
+def test_a_complete_dataset_is_not_touched_and_an_interrupted_one_is_finished(tmp_path):
     options = {"machines": ["fan"], "clips": 2, "test_clips": 4, "seconds": 0.1}
     assert demo_data.make_dataset(tmp_path, **options) == 36
     before = contents(tmp_path)
@@ -280,7 +285,7 @@ def test_force_stops_at_a_file_that_was_put_beside_ours(tmp_path):
     demo_data.make_dataset(tmp_path, **options)
     (tmp_path / "dev_data" / "fan" / "notes.txt").write_text("mine")
     before = contents(tmp_path)
-    with pytest.raises(demo_data.Refusal, match=r"notes\.txt"):
+    with pytest.raises(BadInput, match=r"notes\.txt"):
         demo_data.make_dataset(tmp_path, **options, seed=3, force=True)
     assert contents(tmp_path) == before
 
@@ -291,14 +296,14 @@ def test_a_dataset_that_took_the_place_of_ours_is_not_mixed_with(tmp_path):
     for path in wavs(tmp_path):
         path.rename(path.with_name(f"real_{path.name}"))
     before = contents(tmp_path)
-    with pytest.raises(demo_data.Refusal, match="not made by this tool"):
+    with pytest.raises(BadInput, match="not made by this tool"):
         demo_data.make_dataset(tmp_path, **options)
     assert contents(tmp_path) == before
 
 
 def test_a_foreign_record_is_refused(tmp_path):
     (tmp_path / "demo_data.json").write_text("[1, 2]")
-    with pytest.raises(demo_data.Refusal, match="not a record of this tool"):
+    with pytest.raises(BadInput, match="was not written by this tool"):
         demo_data.make_dataset(tmp_path, force=True)
 
 

@@ -1,4 +1,4 @@
-"""The download over a line that fails in every way, from a server on 127.0.0.1."""
+"""The download over connections that fail in every way, from a server on 127.0.0.1."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from core.script import guarded
 from core.system_settings import SharedSettings
 from data import clips
 from tests.conftest import ROOT
-from tests.tools.bad_line import serving
+from tests.tools.failing_server import serving
 from tools import download
 
 PAUSE = 0.001
@@ -93,11 +93,11 @@ ALL = {
 }
 
 
-def of_files(server) -> list[str]:
-    return [path for path, _ in server.asked if "/files/" in path]
+def requests_of_files(server) -> list[str]:
+    return [path for path, _ in server.requests if "/files/" in path]
 
 
-def test_a_second_download_to_the_same_place_leaves_the_first_alone(server, tmp_path):
+def test_a_second_download_to_the_same_place_stops(server, tmp_path):
     with (
         alone(tmp_path / ".download"),
         pytest.raises(BadInput, match="another run is at work here"),
@@ -111,9 +111,9 @@ def test_everything_byte_identical_and_then_nothing_to_do(server, tmp_path, caps
     assert files(tmp_path) == ALL
     assert not list((tmp_path / ".download").glob("*.part"))
     assert "left: 3 archives" in capsys.readouterr().out
-    server.asked.clear()
+    server.requests.clear()
     assert run(server, tmp_path) == 0
-    assert server.asked == []
+    assert server.requests == []
     assert "nothing to do" in capsys.readouterr().out
 
 
@@ -129,15 +129,15 @@ def test_parts_and_machine_types_are_chosen(server, tmp_path):
 def test_only_what_is_missing_is_fetched_again(server, tmp_path):
     run(server, tmp_path)
     (tmp_path / f"dev_data/valve/{clip('train')}").unlink()
-    server.asked.clear()
+    server.requests.clear()
     assert run(server, tmp_path) == 0
-    assert len(of_files(server)) == 1
+    assert len(requests_of_files(server)) == 1
     assert files(tmp_path) == ALL
 
 
 def broken_off(at: int):
     def fault(handler, content, start):
-        handler.say(
+        handler.answer(
             206 if start else 200,
             content[start : start + at],
             {"Content-Range": f"bytes {start}-{len(content) - 1}/{len(content)}"},
@@ -148,7 +148,7 @@ def broken_off(at: int):
 
 
 def busy(status: int, headers: dict | None = None):
-    return lambda handler, content, start: handler.say(status, b"busy", headers)
+    return lambda handler, content, start: handler.answer(status, b"busy", headers)
 
 
 def hang_up(handler, content, start):
@@ -156,7 +156,7 @@ def hang_up(handler, content, start):
 
 
 def too_short_a_length(handler, content, start):
-    handler.say(
+    handler.answer(
         206 if start else 200,
         content[start : start + 900],
         {"Content-Range": f"bytes {start}-{start + 899}/{start + 900}"},
@@ -164,19 +164,21 @@ def too_short_a_length(handler, content, start):
 
 
 def range_ignored(handler, content, start):
-    handler.say(200, content)
+    handler.answer(200, content)
 
 
 def another_range(handler, content, start):
-    handler.say(206, content[7:], {"Content-Range": f"bytes 7-{len(content) - 1}/{len(content)}"})
+    handler.answer(
+        206, content[7:], {"Content-Range": f"bytes 7-{len(content) - 1}/{len(content)}"}
+    )
 
 
 def wrong_bytes(handler, content, start):
-    handler.say(200, bytes(len(content)))
+    handler.answer(200, bytes(len(content)))
 
 
 def more_than_there_is(handler, content, start):
-    handler.say(200, content + b"and more")
+    handler.answer(200, content + b"and more")
 
 
 def without_length(handler, content, start):
@@ -189,16 +191,19 @@ def without_length(handler, content, start):
     handler.wfile.write(b"0\r\n\r\n")
 
 
-BAD_LINES = {
+FAILURES = {
     "breaks off again and again": [broken_off(20_000)] * 9,
     "breaks off within a chunk": [broken_off(1), broken_off(1)],
     "no answer": [hang_up] * 3,
     "429 with seconds": [busy(429, {"Retry-After": "0"})] * 2,
     "429 with a date": [busy(429, {"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"})],
     "429 with nonsense": [busy(429, {"Retry-After": "soon"})],
+    "429 with a date that cannot be": [
+        busy(429, {"Retry-After": "Wed, 21 Oct 99999 07:28:00 GMT"})
+    ],
     "503": [busy(503)] * 3,
     "a length that is too short": [too_short_a_length] * 5,
-    "a length that is too long": [lambda h, c, s: h.say(200, c, None, len(c) + 5000)],
+    "a length that is too long": [lambda h, c, s: h.answer(200, c, None, len(c) + 5000)],
     "no ranges": [broken_off(9000), range_ignored],
     "another range than asked for": [broken_off(9000), another_range],
     "wrong bytes at first": [wrong_bytes, wrong_bytes],
@@ -208,8 +213,8 @@ BAD_LINES = {
 }
 
 
-@pytest.mark.parametrize("faults", BAD_LINES.values(), ids=BAD_LINES)
-def test_a_bad_line_ends_byte_identical(server, tmp_path, faults):
+@pytest.mark.parametrize("faults", FAILURES.values(), ids=FAILURES)
+def test_failures_end_byte_identical(server, tmp_path, faults):
     server.faults = list(faults)
     assert run(server, tmp_path, "--dev", "--machine", "fan") == 0
     assert server.faults == []
@@ -219,14 +224,36 @@ def test_a_bad_line_ends_byte_identical(server, tmp_path, faults):
 def test_what_broke_off_is_not_fetched_twice(server, tmp_path):
     server.faults = [broken_off(20_000)] * 3
     run(server, tmp_path, "--dev", "--machine", "fan")
-    ranges = [told for path, told in server.asked if "/files/" in path]
+    ranges = [range_ for path, range_ in server.requests if "/files/" in path]
     assert ranges == [None, "bytes=20000-", "bytes=40000-", "bytes=60000-"]
+
+
+def test_a_description_of_a_record_comes_over_failures_too(server, tmp_path):
+    server.description_faults = [hang_up, busy(503), broken_off(9), broken_off(0)]
+    assert run(server, tmp_path, "--dev", "--machine", "fan") == 0
+    assert server.description_faults == []
+    assert files(tmp_path) == FAN
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (hang_up, r"no answer \(Remote end closed connection without response\); try again"),
+        (busy(503), "the server answers 503 Service Unavailable; try again later"),
+        (broken_off(9), "the transfer broke off, 5 times in a row; try again later"),
+    ],
+)
+def test_a_description_that_does_not_come(server, tmp_path, fault, words):
+    server.description_faults = [fault] * 5
+    with pytest.raises(BadInput, match=words):
+        run(server, tmp_path, "--dev")
+    assert server.description_faults == []
 
 
 @pytest.mark.parametrize(
     ("size", "listed"), [("more", {"size": 400_000}), ("no", {"checksum": "md5:" + "0" * 32})]
 )
-def test_what_the_record_says_of_a_file(server, tmp_path, size, listed):
+def test_a_record_with_another_size_or_checksum(server, tmp_path, size, listed):
     server.listed["dev_fan.zip"] = listed
     if size == "more":  # the checksum is right
         assert run(server, tmp_path, "--dev", "--machine", "fan") == 0
@@ -238,31 +265,34 @@ def test_what_the_record_says_of_a_file(server, tmp_path, size, listed):
     assert set(files(tmp_path)) == {f"dev_data/valve/{clip('train')}"}
 
 
-def test_a_dead_line_keeps_everything_for_the_next_try(server, tmp_path, monkeypatch):
+def test_a_dead_server_keeps_everything_for_the_next_try(server, tmp_path, monkeypatch):
     monkeypatch.setattr("tools.zenodo.ATTEMPTS", 3)
     server.faults = [broken_off(50_000), *[hang_up] * 3]
-    with pytest.raises(BadInput, match=r"dev_fan.zip.*no answer(.|\n)*the same command goes on"):
+    with pytest.raises(BadInput, match=r"dev_fan.zip.*no answer(.|\n)*the same command continues"):
         run(server, tmp_path, "--dev")
     assert (tmp_path / ".download" / "dev_fan.zip.part").stat().st_size == 50_000
     assert files(tmp_path) == {}
-    server.asked.clear()
+    server.requests.clear()
     assert run(server, tmp_path, "--dev", "--machine", "fan") == 0
-    assert [told for _, told in server.asked] == ["bytes=50000-"]
+    assert [range_ for _, range_ in server.requests] == ["bytes=50000-"]
     assert files(tmp_path) == FAN
 
 
-def test_a_server_that_wants_to_be_left_alone_for_long(server, tmp_path):
-    server.faults = [busy(429, {"Retry-After": "7200"})]
-    with pytest.raises(BadInput, match=r"429.*come back in 120 minutes"):
+@pytest.mark.parametrize(("seconds", "minutes"), [("7200", "120"), ("86400", "1440")])
+def test_a_server_that_asks_for_too_long_a_pause(server, tmp_path, seconds, minutes):
+    server.faults = [busy(429, {"Retry-After": seconds})]
+    with pytest.raises(BadInput, match=rf"429.*come back in {minutes} minutes"):
         run(server, tmp_path, "--dev")
+    assert len(requests_of_files(server)) == 1
 
 
-def test_a_server_is_waited_for_as_it_asks(server, tmp_path, monkeypatch):
-    waited = []
-    monkeypatch.setattr("tools.zenodo.time.sleep", waited.append)
+def test_pauses_are_as_long_as_the_server_asks(server, tmp_path, monkeypatch, capsys):
+    pauses = []
+    monkeypatch.setattr("urllib3.util.retry.time.sleep", pauses.append)
     server.faults = [busy(429, {"Retry-After": "17"}), busy(503), busy(503)]
     assert run(server, tmp_path, "--dev", "--machine", "fan") == 0
-    assert waited == [17.0, 2 * PAUSE, 4 * PAUSE]
+    assert "the server answers 429; another attempt in 17 s" in capsys.readouterr().err
+    assert pauses == [17.0, 2 * PAUSE, 4 * PAUSE]
 
 
 def test_a_file_that_has_gone_stops_only_itself(server, tmp_path):
@@ -277,7 +307,7 @@ def test_a_file_that_has_gone_stops_only_itself(server, tmp_path):
 @pytest.mark.parametrize(
     ("listed", "words"),
     [
-        ({"key": "../dev_fan.zip"}, "is no name for a file"),
+        ({"key": "../dev_fan.zip"}, "is not a valid file name"),
         ({"size": -1}, "no usable size or checksum"),
         ({"checksum": "crc:12"}, "no usable size or checksum"),
         ({"links": {}}, "does not list files"),
@@ -299,7 +329,7 @@ def test_links_lead_to_the_server_that_was_asked(server, tmp_path):
 
 def test_each_year_a_folder_of_its_own(server, tmp_path):
     run(server, tmp_path, "--dev", "--machine", "fan")
-    with pytest.raises(BadInput, match="holds data of another year"):
+    with pytest.raises(BadInput, match="has data of another year"):
         run(server, tmp_path, "--dev", year="2023")
 
 
@@ -384,10 +414,10 @@ def test_ctrl_c_exits_130_and_the_same_command_goes_on(server, tmp_path):
     while not (part.exists() and part.stat().st_size == 70_000) and time.monotonic() < limit:
         time.sleep(0.02)
     os.kill(process.pid, signal.SIGINT)
-    said = process.communicate(timeout=20)[1]
+    message = process.communicate(timeout=20)[1]
     assert process.returncode == 130
-    assert "the same command goes on" in said
-    assert "Traceback" not in said
+    assert "the same command goes on" in message
+    assert "Traceback" not in message
     assert part.stat().st_size == 70_000
     assert run(server, tmp_path, "--dev", "--machine", "fan") == 0
     assert files(tmp_path) == FAN
@@ -397,6 +427,6 @@ def test_a_damaged_record_of_unpacking_is_not_believed(server, tmp_path):
     run(server, tmp_path, "--dev", "--machine", "fan")
     for name in ("dev_fan.zip.json", f"record_{DEV}.json"):
         (tmp_path / ".download" / name).write_text(json.dumps({"files": 3}))
-    server.asked.clear()
+    server.requests.clear()
     assert run(server, tmp_path, "--dev", "--machine", "fan") == 0
-    assert len(server.asked) == 2
+    assert len(server.requests) == 2

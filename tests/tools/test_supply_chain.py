@@ -1,73 +1,109 @@
-"""What the project depends on: pinned, listed with its licences, and audited."""
+"""The packages that the project depends on: pinned, complete, and listed with their licences."""
 
 from __future__ import annotations
 
-import json
 import re
-import subprocess
 import sys
-from email.message import Message
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from tests.conftest import ROOT
-from tools import audit, third_party
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+PYTHONS = ("3.10", "3.11", "3.12", "3.13")
+REQUIREMENTS = sorted(ROOT.glob("requirements*.txt"))
+# Optional and large: only .pth checkpoints need it (docs/checkpoints.md).
+NOT_PINNED = {"torch"}
 
 
-def test_every_package_is_pinned_and_listed() -> None:
-    listed = (ROOT / "THIRD_PARTY.md").read_text(encoding="utf-8")
-    for name in ("requirements.txt", "requirements-dev.txt"):
-        lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
-        loose = [line for line in lines if not re.match(r"-r |[\w.-]+==[\w.]+(;|$)", line)]
-        assert not loose
-    (others,) = re.findall(r"^Only .*: (.*)\.$", listed, re.M)
-    for name in third_party.pinned((ROOT / "requirements.txt").read_text(encoding="utf-8")):
-        assert f"| {name} |" in listed or name in others.split(", ")
+def pins(path: Path, nested: bool = True) -> Iterator[Requirement]:
+    """Yield what a requirements file pins, with the files that it includes."""
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if line.startswith("-r "):
+            if nested:
+                yield from pins(path.with_name(line.removeprefix("-r ")))
+        else:
+            yield Requirement(line)
 
 
-def test_a_licence_is_what_the_package_says() -> None:
-    about = Message()
-    assert third_party.licence(about) == "see its files"
-    about["License"] = "Copyright\nmuch text"
-    assert third_party.licence(about) == "Copyright"
-    about["Classifier"] = "License :: OSI Approved"
-    about["Classifier"] = "License :: OSI Approved :: MIT License"
-    assert third_party.licence(about) == "MIT License"
-    about["License-Expression"] = "MIT"
-    assert third_party.licence(about) == "MIT"
+def versions(path: Path, python: str) -> dict[str, str]:
+    """Return package → version that a requirements file pins for a version of Python."""
+    environment = {"python_version": python, "python_full_version": f"{python}.0", "extra": ""}
+    return {
+        canonicalize_name(pin.name): next(iter(pin.specifier)).version
+        for pin in pins(path)
+        if pin.marker is None or pin.marker.evaluate(environment)
+    }
 
 
-@pytest.mark.parametrize(
-    ("said", "code", "told"),
-    [
-        ([{"name": "a", "version": "1", "vulns": []}], 0, "1 of 1 packages audited, 0 findings"),
-        (
-            [{"name": "a", "version": "1", "vulns": [{"id": "X-1", "fix_versions": ["2"]}]}],
-            1,
-            "a 1: X-1, mended in 2",
-        ),
-        ([{"name": "a", "skip_reason": "no"}], 1, "error: nothing was to be learnt of any package"),
-        (
-            [{"name": "a", "vulns": []}, {"name": "b", "skip_reason": "no"}],
-            1,
-            "nothing was to be learnt of b; is pypi.org within reach?",
-        ),
-        (None, 1, "error: not audited; is pypi.org within reach? (no route)"),
-    ],
-)
-def test_an_audit_that_could_not_ask_says_so(monkeypatch, capsys, said, code, told) -> None:
-    tree = json.dumps({"dependencies": said}) if said else ""
-    ended = subprocess.CompletedProcess([], 1, tree, "Traceback\nno route\n")
-    monkeypatch.setattr(subprocess, "run", lambda *_, **__: ended)
-    monkeypatch.setattr(sys, "argv", ["audit.py", sys.executable])
-    assert audit.main() == code
-    heard = capsys.readouterr()
-    assert told in heard.out + heard.err
+def declared() -> Iterator[tuple[str, Requirement]]:
+    """Yield each dependency of pyproject.toml with the requirements file that pins it."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    files = {"cluster": "requirements-cluster.txt"}
+    for line in project["dependencies"]:
+        yield "requirements.txt", Requirement(line)
+    for extra, lines in project["optional-dependencies"].items():
+        for line in lines:
+            yield files.get(extra, "requirements-dev.txt"), Requirement(line)
 
 
-def test_an_audit_without_its_program_says_what_is_missing(monkeypatch, capsys) -> None:
-    monkeypatch.setattr(sys, "argv", ["audit.py", "/nowhere/pip-audit"])
-    with pytest.raises(SystemExit) as ended:
-        audit.main()
-    assert ended.value.code == 2
-    assert "/nowhere/pip-audit: there is no such program" in capsys.readouterr().err
+@pytest.mark.parametrize("path", REQUIREMENTS, ids=lambda path: path.name)
+def test_every_requirement_is_one_version(path: Path) -> None:
+    for pin in pins(path, nested=False):
+        (specifier,) = pin.specifier
+        assert specifier.operator == "==" and "*" not in specifier.version, pin
+        assert pin.url is None and not pin.extras, pin
+
+
+@pytest.mark.parametrize("python", PYTHONS)
+def test_every_dependency_is_pinned_within_its_range(python: str) -> None:
+    for file, dependency in declared():
+        name = canonicalize_name(dependency.name)
+        if name not in NOT_PINNED:
+            pinned = versions(ROOT / file, python)
+            assert name in pinned, f"{file} does not pin {name} for Python {python}"
+            assert pinned[name] in dependency.specifier, f"{name} {pinned[name]} in {file}"
+
+
+@pytest.mark.parametrize("path", REQUIREMENTS, ids=lambda path: path.name)
+def test_the_pins_are_complete_and_agree(path: Path) -> None:
+    """Like `pip check`, for the pins: packages that are not installed here are left out."""
+    pinned = versions(path, f"{sys.version_info.major}.{sys.version_info.minor}")
+    installed = {
+        canonicalize_name(package.name): package
+        for package in metadata.distributions()
+        if pinned.get(canonicalize_name(package.name)) == package.version
+    }
+    assert installed
+    problems = []
+    for name, package in installed.items():
+        for line in package.requires or ():
+            needed = Requirement(line)
+            if needed.marker is None or needed.marker.evaluate({"extra": ""}):
+                version = pinned.get(canonicalize_name(needed.name))
+                if version is None or not needed.specifier.contains(version, prereleases=True):
+                    problems.append(f"{name} needs {line}; {path.name} has {version}")
+    assert problems == []
+
+
+def test_every_package_is_listed_with_its_licence() -> None:
+    page = (ROOT / "THIRD_PARTY.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\S+) +\| (\S.*?) +\|$", page, re.M)[1:]
+    names = [canonicalize_name(name) for name, _ in rows]
+    assert len(set(names)) == len(names)
+    assert set(names) == {canonicalize_name(pin.name) for pin in pins(ROOT / "requirements.txt")}
+
+
+def test_the_programs_of_the_makefile_are_pinned() -> None:
+    text = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert re.search(r"\bpip-audit==[\d.]+$", text, re.M)
+    assert re.search(r"\bpip-licenses==[\d.]+$", text, re.M)

@@ -1,4 +1,4 @@
-"""Archives from strangers: each refusal leaves nothing behind."""
+"""Archives from strangers: one that is rejected leaves no file behind."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import pytest
 
 from core.errors import BadInput
 from tools import unpack
-from tools import unpack as unpacking
 
 GOOD = "fan/train/section_00_source_train_normal_0000_a_1.wav"
 
@@ -33,7 +32,7 @@ def run(archive: Path, home: Path) -> dict[str, int]:
     return unpack.unpack(archive, home, "fan", None, home.parent / "work")
 
 
-def refused(archive: Path, words: str) -> None:
+def rejected(archive: Path, words: str) -> None:
     home = archive.parent / "deep" / "er" / "home"
     with pytest.raises(BadInput, match=words):
         run(archive, home)
@@ -48,7 +47,7 @@ def refused(archive: Path, words: str) -> None:
     ],
 )
 def test_paths_that_lead_elsewhere(tmp_path, name):
-    refused(make(tmp_path / "dev_fan.zip", {name: b"evil"}), "leads out of the folder")
+    rejected(make(tmp_path / "dev_fan.zip", {name: b"evil"}), "leads out of the folder")
 
 
 def test_links_and_special_files(tmp_path):
@@ -58,39 +57,39 @@ def test_links_and_special_files(tmp_path):
             {"fan/train/x.wav": b"/etc/passwd"},
             lambda info, kind=kind: setattr(info, "external_attr", (kind | 0o777) << 16),
         )
-        refused(archive, "is a link or another special file")
+        rejected(archive, "is a link or another special file")
 
 
 def test_names_twice_passwords_and_strays(tmp_path):
-    refused(make(tmp_path / "a.zip", {"x/train/" + GOOD.split("/")[-1]: b""}), "is in it twice")
-    refused(make(tmp_path / "a.zip", {"fan/lone.wav": b""}), "lies in none of train, test")
-    refused(make(tmp_path / "a.zip", {"fan/train/a\nb.wav": b""}), "control characters")
+    rejected(make(tmp_path / "a.zip", {"x/train/" + GOOD.split("/")[-1]: b""}), "is in it twice")
+    rejected(make(tmp_path / "a.zip", {"fan/lone.wav": b""}), "lies in none of train, test")
+    rejected(make(tmp_path / "a.zip", {"fan/train/a\nb.wav": b""}), "control characters")
     archive = make(tmp_path / "a.zip", {"fan/train/x.wav": b"secret"})
     content = bytearray(archive.read_bytes())
     for signature, at in ((b"PK\x01\x02", 8), (b"PK\x03\x04", 6)):
         content[content.rindex(signature) + at] |= 1
     archive.write_bytes(content)
-    refused(archive, "has a password")
+    rejected(archive, "has a password")
 
 
 def test_sizes_as_declared(tmp_path, monkeypatch):
-    monkeypatch.setattr(unpacking, "SMALLEST_LIMIT", 50_000)
+    monkeypatch.setattr(unpack, "SMALLEST_LIMIT", 50_000)
     archive = make(tmp_path / "dev_fan.zip", {"fan/train/x.wav": bytes(100_000)}, packed=True)
     monkeypatch.setattr(zipfile.ZipFile, "open", None)  # nothing is read
-    refused(archive, "unpacks to more than the 50000 bytes")
+    rejected(archive, "unpacks to more than 50000 bytes")
 
 
 def test_sizes_against_their_declaration(tmp_path, monkeypatch):
     archive = make(tmp_path / "dev_fan.zip", {"fan/train/x.wav": bytes(100_000)}, packed=True)
     content = archive.read_bytes()
     archive.write_bytes(content.replace(struct.pack("<L", 100_000), struct.pack("<L", 10)))
-    refused(archive, "not a whole zip file|unpacks to more")
+    rejected(archive, "not a complete zip file|unpacks to more")
     # Were zipfile to hand out more than is declared, the count would still end it.
-    monkeypatch.setattr(unpacking, "SMALLEST_LIMIT", 50_000)
+    monkeypatch.setattr(unpack, "SMALLEST_LIMIT", 50_000)
     endless = type("Endless", (), {"read": lambda self, n: bytes(n), "close": lambda self: None})
     endless.__enter__, endless.__exit__ = lambda self: self, lambda self, *_: None
     monkeypatch.setattr(zipfile.ZipFile, "open", lambda *_: endless())
-    refused(archive, "unpacks to more than the 50000 bytes")
+    rejected(archive, "unpacks to more than 50000 bytes")
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "no zip"])
@@ -99,15 +98,15 @@ def test_damaged_archives(tmp_path, damage):
     content = bytearray(archive.read_bytes())
     content[2000] ^= 255
     archive.write_bytes({"cut": content[:3000], "flipped": content, "no zip": b"<html>"}[damage])
-    refused(archive, "not a whole zip file")
+    rejected(archive, "not a complete zip file")
 
 
 def test_too_many_files(tmp_path, monkeypatch):
-    monkeypatch.setattr(unpacking, "MOST_FILES", 1)
-    refused(make(tmp_path / "dev_fan.zip", {"fan/train/x.wav": b""}), "more than 1 files")
+    monkeypatch.setattr(unpack, "MOST_FILES", 1)
+    rejected(make(tmp_path / "dev_fan.zip", {"fan/train/x.wav": b""}), "more than 1 files")
 
 
-def test_sizes_of_what_was_unpacked(tmp_path):
+def test_sizes_of_the_unpacked_files(tmp_path):
     archive = make(tmp_path / "dev_fan.zip", {"fan/attributes_00.csv": b"file_name\n"})
     home = tmp_path / "dev_data" / "fan"
     assert run(archive, home) == {GOOD.removeprefix("fan/"): 3, "attributes_00.csv": 10}

@@ -1,4 +1,4 @@
-"""A record server on 127.0.0.1 that misbehaves as it is told, for the tests of the download."""
+"""A record server on 127.0.0.1 that fails as a test asks, for the tests of the download."""
 
 from __future__ import annotations
 
@@ -15,8 +15,12 @@ class Server(http.server.ThreadingHTTPServer):
     """Serves records as Zenodo's API does, and their files by range.
 
     files : record → name → bytes
-    faults : called one after the other for the requests of files, with the handler, the bytes and
-        the start asked for; each answers itself, or returns False to let the file be served
+    listed : name → fields that replace those of the record's description
+    faults : one per request of a file, called in order with the handler, the bytes of the file and
+        the first byte that is asked for; each answers the request, or returns False to let the
+        server answer
+    description_faults : the same for requests of a record's description
+    requests : path and Range of every request, in order
     """
 
     def __init__(self) -> None:
@@ -24,7 +28,8 @@ class Server(http.server.ThreadingHTTPServer):
         self.files: dict[int, dict[str, bytes]] = {}
         self.listed: dict[str, dict] = {}
         self.faults: list[Callable[[Handler, bytes, int], bool | None]] = []
-        self.asked: list[tuple[str, str | None]] = []
+        self.description_faults: list[Callable[[Handler, bytes, int], bool | None]] = []
+        self.requests: list[tuple[str, str | None]] = []
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
 
 
@@ -36,11 +41,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answer for /api/records/<record> and /api/records/<record>/files/<name>/content."""
-        self.server.asked.append((self.path, self.headers.get("Range")))
+        self.server.requests.append((self.path, self.headers.get("Range")))
         words = self.path.strip("/").split("/")
-        held = self.server.files.get(int(words[2]))
-        if held is None or (len(words) > 3 and words[4] not in held):
-            self.say(404, b"")
+        files = self.server.files.get(int(words[2]))
+        if files is None or (len(words) > 3 and words[4] not in files):
+            self.answer(404, b"")
         elif len(words) == 3:
             listed = [
                 {
@@ -51,30 +56,31 @@ class Handler(http.server.BaseHTTPRequestHandler):
                     "links": {"self": f"{self.server.url}{self.path}/files/{name}/content"},
                     **self.server.listed.get(name, {}),
                 }
-                for name, content in held.items()
+                for name, content in files.items()
             ]
-            self.say(200, json.dumps({"id": int(words[2]), "files": listed}).encode())
+            description = json.dumps({"id": int(words[2]), "files": listed}).encode()
+            self.serve(description, self.server.description_faults)
         else:
-            self.serve(held[words[4]])
+            self.serve(files[words[4]], self.server.faults)
 
-    def serve(self, content: bytes) -> None:
-        """The bytes asked for, unless a fault answers."""
+    def serve(self, content: bytes, faults: list) -> None:
+        """Send the bytes asked for, unless a fault answers."""
         asked = self.headers.get("Range")
         start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked else 0
-        if self.server.faults and self.server.faults.pop(0)(self, content, start) is not False:
+        if faults and faults.pop(0)(self, content, start) is not False:
             return
         if start >= len(content) > 0:
-            self.say(416, b"")
+            self.answer(416, b"")
         elif asked:
             where = f"bytes {start}-{len(content) - 1}/{len(content)}"
-            self.say(206, content[start:], {"Content-Range": where})
+            self.answer(206, content[start:], {"Content-Range": where})
         else:
-            self.say(200, content)
+            self.answer(200, content)
 
-    def say(
+    def answer(
         self, status: int, content: bytes, headers: dict | None = None, length: int | None = None
     ) -> None:
-        """An answer, with a length that may be a lie; the connection is closed after it."""
+        """Send an answer, with a length that may be wrong, and close the connection."""
         self.send_response(status)
         self.send_header("Content-Length", str(len(content) if length is None else length))
         self.send_header("Connection", "close")
@@ -91,12 +97,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.connection.shutdown(socket.SHUT_RDWR)
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Print nothing."""
 
 
 @contextmanager
 def serving() -> Iterator[Server]:
-    """A server in a thread of its own."""
+    """Run a server in another thread."""
     server = Server()
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
