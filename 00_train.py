@@ -6,9 +6,9 @@ import sys
 
 from core import settings
 from core.command_line import command_line_chk
-from core.errors import Together
-from core.files import alone
-from core.script import guarded
+from core.errors import ProblemCollector
+from core.files import lock_directories
+from core.script import run_script
 from engine import executors, jobs, training
 
 
@@ -16,9 +16,9 @@ def main() -> int:
     """Check everything, then train what is not trained yet: here, side by side or on a cluster."""
     args = command_line_chk(__doc__)
     params = settings.read_config(args.config, args.set).runs(args.system, args.seed)
-    failures = Together(tell=True)
+    failures = ProblemCollector(tell=True)
     with (
-        alone(*(param.model_directory for param in params)),
+        lock_directories(*(param.model_directory for param in params)),
         executors.make_executor(
             args.cluster, args.jobs, args.gpus_per_job, *executors.directories(params, args.mode)
         ) as executor,
@@ -30,4 +30,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(guarded(main))
+    sys.exit(run_script(main))

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from core import settings
 from core.command_line import command_line_chk
-from core.errors import Together
-from core.files import alone
+from core.errors import ProblemCollector
+from core.files import lock_directories
 from core.log import logger, setup_log
-from core.script import guarded
+from core.script import run_script
 from core.system_settings import SystemSettings
 from engine import ensemble, executors, results, scoring, testing
 from evaluation import equal_error_rate
@@ -30,9 +30,9 @@ def main() -> int:
         for mixed, seed in itertools.product(args.ensemble, args.seed or [None])
     ]
     own = (p.result_directory for p in [*params, *(param for _, param in made)])
-    compared, members, failures = {}, {}, Together(tell=True)
+    compared, members, failures = {}, {}, ProblemCollector(tell=True)
     with (
-        alone(*own),
+        lock_directories(*own),
         executors.make_executor(
             args.cluster, args.jobs, args.gpus_per_job, *executors.directories(params, args.mode)
         ) as executor,
@@ -74,7 +74,7 @@ def test_system(
     tests: list[testing.Test],
     anew: bool,
     truth: bool,
-    failures: Together,
+    failures: ProblemCollector,
 ) -> tuple[list[SectionResult], dict[str, ensemble.Scored]]:
     """Score, decide and evaluate a system: the metrics of its sections, and its scores.
 
@@ -107,4 +107,4 @@ def test_system(
 
 
 if __name__ == "__main__":
-    sys.exit(guarded(main))
+    sys.exit(run_script(main))

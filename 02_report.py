@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from core import settings
-from core.script import guarded
+from core.script import run_script
 from reporting import command_line, explanations, figures, folder, media, page, runs, tables
 
 
@@ -34,4 +34,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(guarded(main))
+    sys.exit(run_script(main))

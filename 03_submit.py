@@ -9,8 +9,8 @@ from pathlib import Path
 
 from core import settings
 from core.command_line import add_settings
-from core.errors import Together
-from core.script import guarded
+from core.errors import ProblemCollector
+from core.script import run_script
 from reporting import submission
 
 
@@ -18,7 +18,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Check everything, then write the zip."""
     args = arguments(argv)
     param = settings.read_config(args.config, args.set)
-    problems, label, systems = Together(), "", {}
+    problems, label, systems = ProblemCollector(), "", {}
     with problems:
         label = submission.stem(param)
     for number, name in enumerate(args.system, start=1):
@@ -61,4 +61,4 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    sys.exit(guarded(main))
+    sys.exit(run_script(main))

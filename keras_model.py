@@ -17,7 +17,7 @@ import numpy as np
 from checkpoints.files import read_hdf5
 from core.arrays import array_shapes, read_arrays
 from core.errors import BadInput
-from core.files import save_json, whole_file
+from core.files import atomic_write, save_json
 from core.settings import __version__
 from core.system_settings import SystemSettings
 from data.clips import Clip
@@ -84,7 +84,7 @@ def in_float32(system: System) -> System:
         return system
     exact = get_model(system.param, system.section_names)
     exact.set_weights(system.get_weights())
-    exact.restore(system.arrays())
+    exact.set_extra_state(system.get_extra_state())
     return exact
 
 
@@ -99,7 +99,9 @@ def check_sections(
     machine_type : for the message
     trained, scored : the sections of training clips and of clips to be scored
     """
-    reasons = _class(param.system).unfit(param, sorted(set(trained)), sorted(set(scored)))
+    reasons = _class(param.system).incompatibilities(
+        param, sorted(set(trained)), sorted(set(scored))
+    )
     if reasons:
         raise BadInput("\n".join(f"{param.system} {machine_type}: {reason}" for reason in reasons))
 
@@ -175,9 +177,9 @@ def save_model(
         "train_clips": np.array([clip.name for clip in clips], str),
         "train_machine_types": np.array([clip.machine_type for clip in clips], str),
         **{f"weight_{number:04}": value for number, value in enumerate(system.get_weights())},
-        **system.arrays(),
+        **system.get_extra_state(),
     }
-    with whole_file(saved.beside(stem, ".npz")) as beside:
+    with atomic_write(saved.beside(stem, ".npz")) as beside:
         with beside.open("wb") as stream:
             np.savez(stream, **arrays)
         # From here on an earlier model is gone; should the disk be full, it is kept.
@@ -234,7 +236,7 @@ def load_model(
         names = arrays.pop("train_clips", np.empty(0, str))
         if not np.isfinite(scores).all():
             raise ValueError("its training scores are not finite")
-        system.restore(arrays)
+        system.set_extra_state(arrays)
         wanted = np.full(len(scores), True)
         if machine_type is not None:
             wanted = machine_types == machine_type
@@ -266,7 +268,7 @@ def _load_official(path: Path, param: SystemSettings, training: Frames | None) -
     sections = [clip.section for clip in training.clips] if training else []
     system = get_model(param, sections)
     try:
-        assign_published(system.published(), read_hdf5(path))
+        assign_published(system.checkpoint_variables(), read_hdf5(path))
     except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
         raise BadInput(
             f"{path}: not a model of the official baseline for the system "
@@ -283,7 +285,7 @@ def assign_published(
 
     Parameters
     ----------
-    wanted : what `System.published` says
+    wanted : what `System.checkpoint_variables` says
     tensors : the published tensors by name
 
     Raises

@@ -38,7 +38,8 @@ AE_ASD = {
 class Published(NamedTuple):
     """What a published checkpoint says.
 
-    tensors : by the names of `System.published`, or of `published_ae_asd` where `ae_asd` is set
+    tensors : by the names of `System.checkpoint_variables`; where `ae_asd` is set, of
+        `checkpoint_variables_ae_asd`
     settings : dotted key → the value that the tensors show
     implied : dotted key → the value that goes with the release, though no tensor shows it
     classes : sections that a classifier tells apart; 0 of other systems

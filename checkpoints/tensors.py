@@ -39,7 +39,7 @@ CLASS_AXES = {
 
 
 def gather(system: str, held: Sequence[tuple[Path, Any]]) -> Tensors:
-    """The tensors of the files of one checkpoint, by the names of `System.published`.
+    """The tensors of the files of one checkpoint, by the names of `System.checkpoint_variables`.
 
     Parameters
     ----------

@@ -10,7 +10,7 @@ class BadInput(Exception):
     """Something the person can mend; the message says what is wrong, where, and what to do."""
 
 
-class Together:
+class ProblemCollector:
     """Collects the BadInput of several steps, so that a person is told everything at once.
 
     `with problems: step()` goes on after a BadInput; `problems.stop()` raises them as one. With
@@ -21,7 +21,7 @@ class Together:
         self.messages: list[str] = []
         self.tell = tell
 
-    def __enter__(self) -> Together:
+    def __enter__(self) -> ProblemCollector:
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> bool:

@@ -16,7 +16,7 @@ from core.errors import BadInput
 
 
 @contextlib.contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """Write a file beside its place and rename it there: it appears whole or not at all.
 
     Raises OSError naming its place, where the disk is full or read-only.
@@ -34,8 +34,8 @@ def whole_file(path: Path) -> Iterator[Path]:
         beside.unlink(missing_ok=True)
 
 
-def sweep(directory: Path, seconds: float = 0) -> None:
-    """Remove what runs that ended amid `whole_file` left in a directory.
+def remove_stale_files(directory: Path, seconds: float = 0) -> None:
+    """Remove what runs that ended amid `atomic_write` left in a directory.
 
     That is what bears the number of a process that is not there, and was not written to for so
     many seconds: another machine may be at work in a directory that it shares.
@@ -63,7 +63,7 @@ def _is_there(process: int) -> bool:
 
 def save_csv(path: Path, rows: Sequence[Sequence[Any]]) -> None:
     """Write rows in the official form: commas, no header of its own, lines ending in "\\n"."""
-    with whole_file(path) as beside, beside.open("w", newline="", encoding="utf-8") as stream:
+    with atomic_write(path) as beside, beside.open("w", newline="", encoding="utf-8") as stream:
         plain = csv.writer(stream, lineterminator="\n")
         quoted = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_ALL)
         for row in rows:
@@ -73,12 +73,12 @@ def save_csv(path: Path, rows: Sequence[Sequence[Any]]) -> None:
 
 def save_json(path: Path, tree: Any) -> None:
     """Write a tree of plain values as JSON that a person can read."""
-    with whole_file(path) as beside:
+    with atomic_write(path) as beside:
         beside.write_text(json.dumps(tree, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 @contextlib.contextmanager
-def alone(*directories: Path) -> Iterator[None]:
+def lock_directories(*directories: Path) -> Iterator[None]:
     """Hold directories for this run, however it ends, and remove what dead runs left there.
 
     Raises BadInput where another run holds one of them.
@@ -87,7 +87,7 @@ def alone(*directories: Path) -> Iterator[None]:
         for directory in directories:
             directory.mkdir(parents=True, exist_ok=True)
             held.enter_context(locked(directory / ".lock", directory))
-            sweep(directory)
+            remove_stale_files(directory)
         yield
 
 

@@ -59,7 +59,7 @@ def setup_log(directory: Path) -> None:
     """Send messages to the screen and, with times, to `baseline.log` in a directory."""
     screen = _Screen()
     screen.setFormatter(logging.Formatter("%(message)s"))
-    # Errors reach the screen as the last word of the run, from `settings.guarded`.
+    # Errors reach the screen as the last word of the run, from `settings.run_script`.
     screen.addFilter(lambda record: record.levelno < logging.ERROR)
     _log_to(directory / "baseline.log", screen)
 

@@ -15,7 +15,7 @@ from core.errors import BadInput
 SECONDS_TO_HEED = 0.5  # a signal
 
 
-def guarded(main: Callable[[], int]) -> int:
+def run_script(main: Callable[[], int]) -> int:
     """Run a script's main, and say what went wrong in one message, without a traceback.
 
     Exit status: 1 for BadInput, and where a file, a disk or the memory fails; 130 for Ctrl-C; 143

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # What a recording may claim: the samples of all channels, by the size of its file; any small file
 # MOST_SAMPLES. Beside silence the best codecs reach some 20 a byte.
-SAMPLES_A_BYTE = 64
+SAMPLES_PER_BYTE = 64
 MOST_SAMPLES = 2**22
 LARGEST_SAMPLE = 1e10  # its energies are still numbers, in float32
 
@@ -88,7 +88,7 @@ def _audio(path: Path) -> Iterator[soundfile.SoundFile]:
         if path.suffix.lower() == ".wav" and not re.match(b"(RIFF|RIFX|RF64)....WAVE", start, re.S):
             raise ValueError("no WAV file, though its name says so")
         with soundfile.SoundFile(path) as file:
-            most = max(MOST_SAMPLES, SAMPLES_A_BYTE * path.stat().st_size)
+            most = max(MOST_SAMPLES, SAMPLES_PER_BYTE * path.stat().st_size)
             if file.frames * file.channels > most:
                 raise ValueError(f"no file of its size holds the {file.frames} samples it claims")
             yield file

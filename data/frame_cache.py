@@ -17,7 +17,7 @@ import numpy as np
 
 from core.arrays import LARGEST_JSON, read_json
 from core.errors import BadInput
-from core.files import save_json, sweep, whole_file
+from core.files import atomic_write, remove_stale_files, save_json
 from core.log import progress_bar
 from core.system_settings import Feature, SystemSettings
 from data.audio import file_header, file_load, log_mel
@@ -26,10 +26,10 @@ from data.frames import Frames
 
 CACHE_VERSION = 1  # raise when the same settings would give other frames
 CACHE_LEFTOVERS = 3600  # seconds after which what a dead run left half-written is removed
-CLIPS_A_TASK = 16
+CLIPS_PER_TASK = 16
 Task = list[tuple[int, Path, int, int]]  # of some clips: index, path, first row, number of rows
 TaskResult = tuple[int, list[tuple[int, str]]]  # number of its clips; (index, problem) of bad ones
-CLIPS_WORTH_A_PROCESS = 200  # extracting fewer takes less time than starting another process
+CLIPS_PER_PROCESS = 200  # extracting fewer takes less time than starting another process
 WINDOW_KEYS = (
     "n_frames",
     "n_hop_frames",
@@ -97,7 +97,7 @@ def load_frames(
     found = _cached(place, about, len(clips), makes)
     if found is None:
         cache.mkdir(parents=True, exist_ok=True)
-        sweep(cache, CACHE_LEFTOVERS)
+        remove_stale_files(cache, CACHE_LEFTOVERS)
         with FileLock(cache / f".{key}.lock"):
             # Another run may have extracted them meanwhile.
             found = _cached(place, about, len(clips), makes)
@@ -126,7 +126,9 @@ def load_frames(
         )
     frames = Frames(array, tuple(clips), np.cumsum(count) - count, count)
     usable = [index not in problems for index in range(len(clips))]
-    return frames.of(usable), [(clips[index].path, problems[index]) for index in sorted(problems)]
+    return frames.select(usable), [
+        (clips[index].path, problems[index]) for index in sorted(problems)
+    ]
 
 
 def cache_key(makes: Any, files: Iterable[Path]) -> str:
@@ -188,7 +190,7 @@ def _extract(
         np.lib.format.open_memmap(done, "r+")[:] = 0
     missing = np.flatnonzero((count > 0) & (np.load(done) == 0)).tolist()
     tasks = _tasks(clips, count, missing)
-    worth = -(-len(missing) // CLIPS_WORTH_A_PROCESS)
+    worth = -(-len(missing) // CLIPS_PER_PROCESS)
     n_remote = min(worth, remote.number) if remote else 0
     if n_remote > 1:
         results = _extract_remotely(remote, n_remote, tasks, makes, unfinished, done)
@@ -221,9 +223,9 @@ def _tasks(clips: Sequence[Clip], count: np.ndarray, missing: list[int]) -> list
     return [
         [
             (index, clips[index].path.absolute(), int(first[index]), int(count[index]))
-            for index in missing[at : at + CLIPS_A_TASK]
+            for index in missing[at : at + CLIPS_PER_TASK]
         ]
-        for at in range(0, len(missing), CLIPS_A_TASK)
+        for at in range(0, len(missing), CLIPS_PER_TASK)
     ]
 
 
@@ -287,7 +289,7 @@ def _unfinished(path: Path, shape: tuple[int, ...], kind: type) -> bool:
             return True
     except _BROKEN:
         pass
-    with whole_file(path) as beside:
+    with atomic_write(path) as beside:
         array = np.lib.format.open_memmap(beside, "w+", kind, shape)
         array.flush()
         # Without its space, a memory map on a full disk ends the process without a message.

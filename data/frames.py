@@ -45,26 +45,26 @@ class Frames:
         within = np.arange(len(owner)) - np.repeat(np.cumsum(per_clip) - per_clip, per_clip)
         return self.first[owner] + hop * within, owner
 
-    def of(self, keep: Sequence[bool] | np.ndarray) -> Frames:
+    def select(self, keep: Sequence[bool] | np.ndarray) -> Frames:
         """The same array with only some of its clips; keep : (n_clips,) bool."""
         keep = np.asarray(keep, dtype=bool)
         clips = tuple(clip for clip, kept in zip(self.clips, keep, strict=True) if kept)
         return Frames(self.array, clips, self.first[keep], self.count[keep])
 
-    def slices(self, n_clips: int) -> list[Frames]:
+    def split(self, n_clips: int) -> list[Frames]:
         """The same array again and again, each time with at most so many of its clips."""
         cuts = [slice(at, at + n_clips) for at in range(0, len(self.clips), n_clips)]
         return [
             Frames(self.array, self.clips[cut], self.first[cut], self.count[cut]) for cut in cuts
         ]
 
-    def narrowed(self) -> Frames:
+    def trim(self) -> Frames:
         """The same clips, with only the rows of the array that lie from the first to the last."""
         begin, end = self.first[0], self.first[-1] + self.count[-1]
         return Frames(self.array[begin:end], self.clips, self.first - begin, self.count)
 
 
-class Cached(NamedTuple):
+class FramesRef(NamedTuple):
     """Frames as another process gets them: where their array lies, and their clips in it."""
 
     place: Path
@@ -73,7 +73,7 @@ class Cached(NamedTuple):
     count: np.ndarray
 
     @classmethod
-    def of(cls, frames: Frames) -> Cached:
+    def to(cls, frames: Frames) -> FramesRef:
         """Of frames that were loaded from the cache."""
         return cls(Path(frames.array.filename), frames.clips, frames.first, frames.count)
 

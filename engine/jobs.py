@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, Protocol
 
 from tqdm import tqdm
 
-from core.errors import BadInput, Together
+from core.errors import BadInput, ProblemCollector
 from core.log import into_file, logger, progress_bar, setup_log
 from core.system_settings import SystemSettings
 from data.frame_cache import RemoteWorkers
@@ -104,7 +104,9 @@ class Executor(Protocol):
         """
 
 
-def run_jobs(jobs: Sequence[Job], executor: Executor | None, problems: Together) -> list[Job]:
+def run_jobs(
+    jobs: Sequence[Job], executor: Executor | None, problems: ProblemCollector
+) -> list[Job]:
     """Run every job, also after one has failed; the problems are collected.
 
     Parameters
@@ -128,7 +130,9 @@ def run_jobs(jobs: Sequence[Job], executor: Executor | None, problems: Together)
     return failed
 
 
-def _run_in_workers(jobs: Sequence[Job], executor: Executor, problems: Together) -> list[Job]:
+def _run_in_workers(
+    jobs: Sequence[Job], executor: Executor, problems: ProblemCollector
+) -> list[Job]:
     waiting = {number: job.for_worker() for number, job in enumerate(jobs)}
     attempts: collections.Counter[int] = collections.Counter()
     failed, done = [], 0

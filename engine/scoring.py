@@ -10,17 +10,17 @@ import numpy as np
 
 import keras_model
 from core.arrays import read_arrays
-from core.files import whole_file
+from core.files import atomic_write
 from core.log import logger
 from core.system_settings import SystemSettings
 from data import frame_cache
 from data.frames import Frames
 from models import saved
 
-CLIPS_A_SLICE = 1024  # scored and kept together, wherever that is: an interruption costs no more
+CLIPS_PER_SLICE = 1024  # scored and kept together, wherever that is: an interruption costs no more
 KEPT_VERSION = 1  # raise when the same model and clips would give other scores
 # What scores do not depend on.
-AFTERWARDS = (
+NOT_IN_SCORE_KEY = (
     *("dev_directory", "eval_directory", "model_directory", "result_directory"),
     *("cache_directory", "result_file", "decision_threshold", "threshold_scope", "max_fpr"),
 )
@@ -63,7 +63,7 @@ def score(
     training : the training clips of an official model
     anew : score whatever is kept
     """
-    parts = frames.slices(CLIPS_A_SLICE)
+    parts = frames.split(CLIPS_PER_SLICE)
     places = [_place(model, param, part, training) for part in parts]
     found = [
         None if anew else _read(place, len(part.clips))
@@ -77,7 +77,7 @@ def score(
     title = f"{param.system} {machine_type}"
     for number, (place, part) in enumerate(zip(places, parts, strict=True)):
         if found[number] is None:
-            found[number] = _score(trained, part.narrowed(), title)
+            found[number] = _score(trained, part.trim(), title)
             _save(place, found[number])
         if len(parts) > 1:
             logger.info("%s: slice %d of %d scored", title, number + 1, len(parts))
@@ -98,7 +98,7 @@ def _score(trained: keras_model.Trained, frames: Frames, title: str) -> Scores:
 
 
 def _save(place: Path, scores: Scores) -> None:
-    with whole_file(place) as beside, beside.open("wb") as stream:
+    with atomic_write(place) as beside, beside.open("wb") as stream:
         np.savez(
             stream,
             of_clips=scores.of_clips,
@@ -118,7 +118,7 @@ def _joined(parts: Sequence[Scores]) -> Scores:
 
 
 def _place(model: Path, param: SystemSettings, frames: Frames, training: Frames | None) -> Path:
-    settings = param.model_dump(mode="json", exclude=set(AFTERWARDS))
+    settings = param.model_dump(mode="json", exclude=set(NOT_IN_SCORE_KEY))
     files = [
         *saved.files_of(model),
         *(clip.path for clip in frames.clips),

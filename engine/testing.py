@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import keras_model
-from core.errors import BadInput, Together
+from core.errors import BadInput, ProblemCollector
 from core.log import logger, setup_log
 from core.system_settings import SystemSettings
 from data import clips
 from data.dataset import read_clips, report_bad_clips
 from data.frame_cache import RemoteWorkers
-from data.frames import Cached, Frames
+from data.frames import Frames, FramesRef
 from engine import ensemble, results, scoring
 from engine.jobs import Executor, Job, run_jobs
 from models import saved
@@ -36,7 +36,7 @@ def plan(
 ) -> list[tuple[dict[str, Any], list[Test]]]:
     """Find the models and read the clips of a run; every problem is told before any scoring."""
     remote = executor.workers if executor else None
-    planned, bad, problems, truth = [], [], Together(), None
+    planned, bad, problems, truth = [], [], ProblemCollector(), None
     with problems:
         ensemble.check_names(args.ensemble)
     with problems:
@@ -84,7 +84,7 @@ def score_elsewhere(
     planned: list[tuple[dict[str, Any], list[Test]]],
     args: argparse.Namespace,
     executor: Executor | None,
-    problems: Together,
+    problems: ProblemCollector,
 ) -> set[str]:
     """Score what is planned with an executor; the scores lie in the cache then.
 
@@ -108,7 +108,7 @@ def slice_jobs(test: Test, args: argparse.Namespace, title: str) -> list[Job]:
 
     title : of its run
     """
-    parts, todo = test.frames.slices(scoring.CLIPS_A_SLICE), []
+    parts, todo = test.frames.split(scoring.CLIPS_PER_SLICE), []
     for number, part in enumerate(parts, start=1):
         one, nth = (f" {number}/{len(parts)}", f"_{number}") if len(parts) > 1 else ("", "")
         given = (args.mode, test.machine_type, str(test.model.absolute()))
@@ -118,7 +118,7 @@ def slice_jobs(test: Test, args: argparse.Namespace, title: str) -> list[Job]:
             f"test_{args.mode}_{test.machine_type}{nth}",
             test.param,
             score,
-            (*given, Cached.of(part), args.force),
+            (*given, FramesRef.to(part), args.force),
         )
         todo.append(job)
     return todo
@@ -129,7 +129,7 @@ def score(
     mode: str,
     machine_type: str,
     model: str,
-    part: Cached,
+    part: FramesRef,
     anew: bool,
 ) -> None:
     """Score a slice of test clips in a worker, and keep the scores in the cache."""
@@ -166,7 +166,7 @@ def check_sections(param: SystemSettings, test: Test) -> None:
         fitted = bool(known)
     scored = sorted(set(keras_model.class_names(param, test.frames.clips)))
     unknown = sorted(set(scored) - set(known))
-    problems = Together()
+    problems = ProblemCollector()
     with problems:
         keras_model.check_sections(param, test.machine_type, known, scored)
     with problems:

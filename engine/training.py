@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import keras_model
-from core.errors import Together
-from core.files import save_csv, whole_file
+from core.errors import ProblemCollector
+from core.files import atomic_write, save_csv
 from core.log import logger, setup_log
 from core.system_settings import SystemSettings
 from data import clips
@@ -36,7 +36,7 @@ def save_history(stem: Path, history: dict[str, list[float]]) -> None:
     for name, values in zip(history, columns, strict=True):
         axes.plot(epochs, values, label=name)
     axes.legend()
-    with whole_file(stem.with_name(stem.name + ".png")) as beside:
+    with atomic_write(stem.with_name(stem.name + ".png")) as beside:
         FigureCanvasAgg(figure).print_png(beside)
 
 
@@ -48,11 +48,11 @@ def plan(
     params : the settings of every system and seed of the run
     """
     remote = executor.workers if executor else None
-    todo, bad, problems = [], [], Together()
+    todo, bad, problems = [], [], ProblemCollector()
     for of_system in params:
         setup_log(of_system.result_directory)
         machine_types = clips.select_machines(of_system, args.mode, args.machine)
-        for name, together in saved.training_units(of_system, machine_types):
+        for name, together in saved.network_groups(of_system, machine_types):
             param = of_system.for_machine(name)
             with problems:
                 frames, unusable = read_clips(

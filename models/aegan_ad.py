@@ -91,7 +91,7 @@ class AEGANAD(System):
         self.encoder = encoder(size, shape)
         self.decoder = decoder(size, shape)
         self.discriminator = discriminator(size, shape)
-        self.critic_optimizer = self.optimizer_of_fit()
+        self.critic_optimizer = self.make_optimizer()
         self.draws = keras.random.SeedGenerator(param.seed)
         self.batch_of_epoch = tf.Variable(0, trainable=False, dtype=tf.int64)
         self.level_range = tf.Variable([-1.0, 1.0], trainable=False)  # least, greatest, in dB
@@ -99,14 +99,14 @@ class AEGANAD(System):
         self.detectors: EmbeddingDetectors | None = None
         self.scores_of_training: np.ndarray | None = None
         self.kept: tuple[Frames, np.ndarray, np.ndarray] | None = None
-        self.compile(self.optimizer_of_fit(), jit_compile=False)
+        self.compile(self.make_optimizer(), jit_compile=False)
         self.optimizer.build(self.generator_variables())
         self.critic_optimizer.build(self.discriminator.trainable_variables)
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         return self.decoder(self.encoder(x, training=training), training=training)
 
-    def optimizer_of_fit(self) -> keras.optimizers.Optimizer:
+    def make_optimizer(self) -> keras.optimizers.Optimizer:
         return Adam(self.param.fit, torch=True)
 
     def generator_variables(self) -> list[keras.Variable]:
@@ -165,12 +165,12 @@ class AEGANAD(System):
         found = self.extra_scores(frames)
         self.scores_of_training = np.stack([found[name] for name in AEGAN_AD_SCORES], axis=1)
 
-    def complete(self, frames: Frames) -> None:
+    def fit_statistics(self, frames: Frames) -> None:
         self.scale(frames)
         self.learn_embeddings(frames)
 
     @classmethod
-    def lacks(cls, param: SystemSettings) -> str:
+    def missing_without_training_clips(cls, param: SystemSettings) -> str:
         return (
             "the range of the training clips' levels, which all scores need, and their embeddings, "
             f"which the D scores need: none of {', '.join(AEGAN_AD_SCORES)} can be given"
@@ -187,7 +187,7 @@ class AEGANAD(System):
     def train_step(self, data: tuple[tf.Tensor, tf.Tensor]) -> dict[str, Any]:
         """One update of the critic and, every ncritic batches of an epoch, of the generator."""
         fit = self.param.fit
-        x = self.image(self.cut(self.frames, data[0]))  # (batch, mel, time, 1)
+        x = self.image(self.gather_windows(self.frames, data[0]))  # (batch, mel, time, 1)
         self.step_of_critic(x)
         if fit.ncritic == 1:
             self.step_of_generator(x)
@@ -263,7 +263,7 @@ class AEGANAD(System):
 
     def test_step(self, data: tuple[tf.Tensor, tf.Tensor]) -> dict[str, Any]:
         """The generator's losses on held-out windows."""
-        x = self.image(self.cut(self.frames, data[0]))
+        x = self.image(self.gather_windows(self.frames, data[0]))
         self.update_generator_trackers(*self.generator_losses(x, training=False))
         return {name: self.trackers[name].result() for name in LOSSES[2:]}
 
@@ -312,12 +312,12 @@ class AEGANAD(System):
         """
         if self.kept is not None and self.kept[0] is frames:
             return self.kept[1:]
-        array = self.resident(frames)
+        array = self.to_device(frames)
         compiled = tf.function(
-            lambda starts: self.window_outputs(self.cut(array, starts)), autograph=False
+            lambda starts: self.window_outputs(self.gather_windows(array, starts)), autograph=False
         )
         starts, owner = frames.windows(self.n_frames)
-        batch = min(len(starts), max(1, self.values_a_batch // (self.n_frames * self.n_mels)))
+        batch = min(len(starts), max(1, self.values_per_batch // (self.n_frames * self.n_mels)))
         of_window = np.empty((len(starts), len(DISTANCES)))
         width = self.discriminator.output_shape[1][-1]
         embeddings = np.zeros((len(frames.clips), width))
@@ -339,7 +339,7 @@ class AEGANAD(System):
 
     # Saving
 
-    def arrays(self) -> dict[str, np.ndarray]:
+    def get_extra_state(self) -> dict[str, np.ndarray]:
         if self.detectors is None:  # imported without training clips
             return {}
         return {
@@ -348,7 +348,7 @@ class AEGANAD(System):
             "scores_of_training": self.scores_of_training,
         }
 
-    def restore(self, arrays: dict[str, np.ndarray]) -> None:
+    def set_extra_state(self, arrays: dict[str, np.ndarray]) -> None:
         if not arrays:
             return
         self.level_range.assign(arrays["level_range"])
@@ -362,7 +362,7 @@ class AEGANAD(System):
             return saved
         return self.scores_of_training[:, AEGAN_AD_SCORES.index(self.param.score)]
 
-    def published(self) -> dict[str, tuple[keras.Variable, tuple[int, ...] | None]]:
+    def checkpoint_variables(self) -> dict[str, tuple[keras.Variable, tuple[int, ...] | None]]:
         """Names as in the state dicts of the release: netG.Encoder.main.0.weight, ..."""
         networks = {
             "netG.Encoder": self.encoder,

@@ -41,9 +41,9 @@ class AnomalyTransformer(System):
     - the discrepancy of the losses is averaged over the layers, the one of the score summed.
     """
 
-    values_a_batch = 2**19  # each window also takes n_frames ** 2 values a head and layer, often
+    values_per_batch = 2**19  # each window also takes n_frames ** 2 values a head and layer, often
 
-    gains_by_xla = True
+    worth_xla = True
 
     def __init__(self, param: SystemSettings, sections: list[str]):
         super().__init__(param, sections)
@@ -60,7 +60,7 @@ class AnomalyTransformer(System):
         )
         self.network = transformer(self.n_frames, self.n_mels, **settings)
         self.means = [keras.metrics.Mean(name=name) for name in LOSSES]
-        self.compile(self.optimizer_of_fit(), jit_compile=False)
+        self.compile(self.make_optimizer(), jit_compile=False)
 
     def call(self, x: tf.Tensor, training: bool = False) -> list[tf.Tensor]:
         """As `transformer`, for standardised windows."""
@@ -83,7 +83,7 @@ class AnomalyTransformer(System):
         return error, series_loss, prior_loss, loss1, loss2
 
     def train_step(self, data: tuple[tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
-        x = self.standard(self.cut(self.frames, data[0]))
+        x = self.standard(self.gather_windows(self.frames, data[0]))
         with tf.GradientTape() as tape:
             losses = self.losses_of(x, training=True)
             both = losses[-2] + losses[-1]
@@ -92,7 +92,7 @@ class AnomalyTransformer(System):
         return self.logs(losses)
 
     def test_step(self, data: tuple[tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
-        x = self.standard(self.cut(self.frames, data[0]))
+        x = self.standard(self.gather_windows(self.frames, data[0]))
         return self.logs(self.losses_of(x, training=False))
 
     def logs(self, losses: tuple[tf.Tensor, ...]) -> dict[str, tf.Tensor]:
@@ -109,17 +109,17 @@ class AnomalyTransformer(System):
     def train(
         self, frames: Frames, title: str = "train", resume: Resume | None = None
     ) -> dict[str, list[float]]:
-        self.complete(frames)
+        self.fit_statistics(frames)
         return super().train(frames, title, resume)
 
-    def complete(self, frames: Frames) -> None:
+    def fit_statistics(self, frames: Frames) -> None:
         if self.standardise:
             mean, deviation = moments(frames)
             self.mean.assign(mean)
             self.deviation.assign(deviation)
 
     @classmethod
-    def lacks(cls, param: SystemSettings) -> str:
+    def missing_without_training_clips(cls, param: SystemSettings) -> str:
         if not param.network.standardise:
             return ""
         return (
@@ -173,7 +173,7 @@ class AnomalyTransformer(System):
         """Anomaly scores of clips: (n_clips,) float64, the mean over each clip's frames."""
         return np.array([scores.mean() for scores in self.frame_scores(frames)])
 
-    def published(self) -> dict[str, tuple[keras.Variable, tuple[int, ...] | None]]:
+    def checkpoint_variables(self) -> dict[str, tuple[keras.Variable, tuple[int, ...] | None]]:
         """Names as in the checkpoints of the release: encoder.attn_layers.0.norm1.weight, ..."""
         get = self.network.get_layer
         names = {"embedding.value_embedding.tokenConv.weight": (get("token").kernel, (2, 1, 0))}

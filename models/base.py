@@ -37,11 +37,11 @@ class System(keras.Model):
 
     # Whether XLA makes a training step faster, and how many steps a call does: one call costs as
     # much as a small step, and a long one makes Ctrl-C wait. benchmarks/steps.py measures both.
-    gains_by_xla = False
-    steps_a_call = 1
+    worth_xla = False
+    steps_per_execution = 1
     mixes_precision = False  # whether it can be trained in half precision
     drop_last = False  # whether training leaves out a last batch that is not full
-    values_a_batch = 2**22  # of the windows scored at a time: 16 MiB of float32
+    values_per_batch = 2**22  # of the windows scored at a time: 16 MiB of float32
 
     def __init__(self, param: SystemSettings, sections: list[str]):
         super().__init__()
@@ -53,7 +53,9 @@ class System(keras.Model):
         self.built = True  # the networks are functional models, built as they are made
 
     @classmethod
-    def unfit(cls, param: SystemSettings, trained: list[str], scored: list[str]) -> list[str]:
+    def incompatibilities(
+        cls, param: SystemSettings, trained: list[str], scored: list[str]
+    ) -> list[str]:
         """Why this system cannot work so, a line a reason; asked before the long work starts.
 
         Parameters
@@ -80,11 +82,11 @@ class System(keras.Model):
     def check(cls, param: SystemSettings, machine_type: str, frames: Frames) -> None:
         """Raise BadInput where the settings or the clips are not such as the system trains on."""
 
-    def optimizer_of_fit(self) -> keras.optimizers.Optimizer:
+    def make_optimizer(self) -> keras.optimizers.Optimizer:
         """Adam with the settings of the `fit` block."""
         return Adam(self.param.fit)
 
-    def cut(self, frames: tf.Tensor, starts: tf.Tensor) -> tf.Tensor:
+    def gather_windows(self, frames: tf.Tensor, starts: tf.Tensor) -> tf.Tensor:
         """The windows at some rows of the frames: (batch,) → (batch, n_frames, n_mels)."""
         return tf.gather(frames, starts[:, None] + tf.range(self.n_frames, dtype=starts.dtype))
 
@@ -112,7 +114,7 @@ class System(keras.Model):
         """A step of Keras with a batch (batch,), or `count` of them with a group (steps, batch)."""
 
         def of_batch(starts: tf.Tensor, section: tf.Tensor) -> dict[str, Any]:
-            return step(self.example(self.cut(self.frames, starts), section))
+            return step(self.example(self.gather_windows(self.frames, starts), section))
 
         if count is None:
             return of_batch(starts, section)
@@ -150,28 +152,28 @@ class System(keras.Model):
         section = self.section_index(frames)[owner]
         n_train = int(len(starts) * (1 - fit.validation_split))
         batch = min(fit.batch_size, n_train)
-        self.frames = self.resident(frames)
+        self.frames = self.to_device(frames)
         # Were its variables made within the step, the step would be traced twice.
         self.optimizer.build(self.trainable_variables)
         done = resume.restore(self) if resume else 0
         if done >= fit.epochs:
             return resume.history
         steps = n_train // batch if self.drop_last else -(-n_train // batch)
-        self.jit_compile = self.gains_by_xla and steps * fit.epochs >= WORTH_COMPILING
+        self.jit_compile = self.worth_xla and steps * fit.epochs >= WORTH_COMPILING
         epochs = range(done, fit.epochs)
         data, calls = batches(
             starts[:n_train],
             section[:n_train],
             batch,
             epochs,
-            self.steps_a_call,
+            self.steps_per_execution,
             self.param.seed if fit.shuffle else None,
             self.drop_last,
         )
         held_out = {}
         if n_train < len(starts):
             held_out["validation_data"], held_out["validation_steps"] = batches(
-                starts[n_train:], section[n_train:], batch, epochs, self.steps_a_call
+                starts[n_train:], section[n_train:], batch, epochs, self.steps_per_execution
             )
         history = self.fit(
             data,
@@ -232,12 +234,12 @@ class System(keras.Model):
         of: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] | None = None,
     ) -> np.ndarray:
         """What `of` (`window_scores`) makes of windows: (n_windows, ...) float64, in batches."""
-        array, of = self.resident(frames), of or self.window_scores
+        array, of = self.to_device(frames), of or self.window_scores
         values = self.n_frames * frames.array.shape[1]
-        batch = min(len(starts), max(1, self.values_a_batch // values))
+        batch = min(len(starts), max(1, self.values_per_batch // values))
         row = tf.TensorSpec((batch,), tf.int64)
         compiled = tf.function(
-            lambda starts, section: of(self.cut(array, starts), section), autograph=False
+            lambda starts, section: of(self.gather_windows(array, starts), section), autograph=False
         ).get_concrete_function(row, row)
         found = []
         for at in range(0, len(starts), batch):
@@ -247,25 +249,25 @@ class System(keras.Model):
             found.append(made.numpy()[: len(starts) - at])
         return np.concatenate(found).astype(np.float64)
 
-    def resident(self, frames: Frames) -> tf.Tensor:
+    def to_device(self, frames: Frames) -> tf.Tensor:
         """The frames on the device; asked again for the same ones, the same tensor."""
         if self.on_device is None or self.on_device[0] is not frames.array:
             self.on_device = (frames.array, _tensor(frames.array))
         return self.on_device[1]
 
-    def complete(self, frames: Frames) -> None:
+    def fit_statistics(self, frames: Frames) -> None:
         """Learn from training clips what a published checkpoint lacks beside its weights."""
 
     @classmethod
-    def lacks(cls, param: SystemSettings) -> str:
+    def missing_without_training_clips(cls, param: SystemSettings) -> str:
         """What `complete` learns, and no clip can be scored without, in words; empty: nothing."""
         return ""
 
-    def arrays(self) -> dict[str, np.ndarray]:
+    def get_extra_state(self) -> dict[str, np.ndarray]:
         """What was learnt beside the weights, to be saved with them; `restore` takes it back."""
         return {}
 
-    def restore(self, arrays: dict[str, np.ndarray]) -> None:
+    def set_extra_state(self, arrays: dict[str, np.ndarray]) -> None:
         """Take back what `arrays` gave."""
 
     def section_index(self, frames: Frames) -> np.ndarray:
@@ -273,7 +275,7 @@ class System(keras.Model):
         known = {name: index for index, name in enumerate(self.section_names)}
         return np.array([known.get(clip.section, -1) for clip in frames.clips], np.int64)
 
-    def published(self) -> dict[str, tuple[keras.Variable, tuple[int, ...] | None]]:
+    def checkpoint_variables(self) -> dict[str, tuple[keras.Variable, tuple[int, ...] | None]]:
         """The tensors of the published checkpoint: name → (variable, axes).
 
         The variable equals the published tensor transposed to the axes, or as it is for None.

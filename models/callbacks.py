@@ -10,7 +10,7 @@ import numpy as np
 
 from core.arrays import read_arrays
 from core.errors import BadInput
-from core.files import whole_file
+from core.files import atomic_write
 from core.log import logger, progress_bar
 
 
@@ -78,7 +78,7 @@ class Resume(keras.callbacks.Callback):
             self.history.setdefault(name, []).append(float(value))
         about = json.dumps([self.identity, self.history])
         arrays = {f"state_{n:04}": np.asarray(held) for n, held in enumerate(state(self.model))}
-        with whole_file(self.place) as beside, beside.open("wb") as stream:
+        with atomic_write(self.place) as beside, beside.open("wb") as stream:
             np.savez(stream, about=about, **arrays)
 
 

@@ -22,14 +22,14 @@ class DenseAE(System):
     over its windows.
     """
 
-    gains_by_xla = True
-    steps_a_call = 64
+    worth_xla = True
+    steps_per_execution = 64
     mixes_precision = True
 
     def __init__(self, param: SystemSettings, sections: list[str]):
         super().__init__(param, sections)
         self.network = autoencoder(self.n_frames * self.n_mels, **dict(param.network))
-        self.compile(self.optimizer_of_fit(), loss="mean_squared_error", jit_compile=False)
+        self.compile(self.make_optimizer(), loss="mean_squared_error", jit_compile=False)
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         return self.network(x, training=training)  # (batch, n_frames * n_mels)
@@ -49,7 +49,7 @@ class DenseAE(System):
         """Frame-major vectors: (batch, n_frames, n_mels) → (batch, n_frames * n_mels)."""
         return tf.reshape(windows, (-1, self.n_frames * self.n_mels))
 
-    def published(self) -> dict[str, tuple[keras.Variable, tuple[int, ...] | None]]:
+    def checkpoint_variables(self) -> dict[str, tuple[keras.Variable, tuple[int, ...] | None]]:
         """Names as in the official `.hdf5`: dense_3/kernel, batch_normalization_3/gamma, ..."""
         return {
             f"{layer.name}/{variable.name}": (variable, None)
@@ -57,7 +57,9 @@ class DenseAE(System):
             for variable in layer.weights
         }
 
-    def published_ae_asd(self) -> dict[str, tuple[keras.Variable, tuple[int, ...] | None]]:
+    def checkpoint_variables_ae_asd(
+        self,
+    ) -> dict[str, tuple[keras.Variable, tuple[int, ...] | None]]:
         """Names as in the PyTorch checkpoints of AE-ASD: encoder.3.liner.weight, ..."""
         names = {}
         depth = len(self.param.network.units) + 1

@@ -35,7 +35,7 @@ class GRLNet(WaveformSystem):
     - the noise has the deviation 1 whatever the signal's; its signal-to-noise option is unused.
     """
 
-    values_a_batch = 2**15  # a sample of a segment becomes hundreds of values inside
+    values_per_batch = 2**15  # a sample of a segment becomes hundreds of values inside
 
     def __init__(self, param: SystemSettings, sections: list[str]):
         super().__init__(param, sections)
@@ -56,7 +56,9 @@ class GRLNet(WaveformSystem):
         self.compile(Adam(fit, torch=True), jit_compile=False)
 
     @classmethod
-    def unfit(cls, param: SystemSettings, trained: list[str], scored: list[str]) -> list[str]:
+    def incompatibilities(
+        cls, param: SystemSettings, trained: list[str], scored: list[str]
+    ) -> list[str]:
         net, length = param.network, param.feature.n_frames
         left = length
         for _ in net.channels:
@@ -113,7 +115,7 @@ class GRLNet(WaveformSystem):
         self.optimizer.build(self.regional.trainable_variables)
 
     def train_step(self, data: tuple[tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
-        x = self.cut(self.frames, data[0])
+        x = self.gather_windows(self.frames, data[0])
         with tf.GradientTape(persistent=True) as tape:
             losses = self.losses_of(x, training=True)
             d_sum, g_sum = losses[:2]
@@ -128,7 +130,7 @@ class GRLNet(WaveformSystem):
         return self.logs(losses)
 
     def test_step(self, data: tuple[tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
-        return self.logs(self.losses_of(self.cut(self.frames, data[0]), training=False))
+        return self.logs(self.losses_of(self.gather_windows(self.frames, data[0]), training=False))
 
     def logs(self, losses: tuple[tf.Tensor, ...]) -> dict[str, tf.Tensor]:
         for mean, loss in zip(self.means, losses, strict=True):
@@ -144,7 +146,7 @@ class GRLNet(WaveformSystem):
         c = self.comprehensive
         return c * (of_regional + of_local) + (1 - c) * of_real  # (batch,)
 
-    def published(self) -> dict[str, tuple[keras.Variable, tuple[int, ...] | None]]:
+    def checkpoint_variables(self) -> dict[str, tuple[keras.Variable, tuple[int, ...] | None]]:
         """Names as in the three checkpoints of the release, each after its network.
 
         regional.encoder.0.weight, local.gfl.layernorm.bias, discriminator.discriminator.12.bias

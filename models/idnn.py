@@ -37,8 +37,8 @@ class IDNN(System):
     the mean over its windows.
     """
 
-    gains_by_xla = True
-    steps_a_call = 64
+    worth_xla = True
+    steps_per_execution = 64
     mixes_precision = True
 
     def __init__(self, param: SystemSettings, sections: list[str]):
@@ -46,10 +46,12 @@ class IDNN(System):
         self.network = interpolator(
             (self.n_frames - 1) * self.n_mels, self.n_mels, **dict(param.network)
         )
-        self.compile(self.optimizer_of_fit(), loss="mean_squared_error", jit_compile=False)
+        self.compile(self.make_optimizer(), loss="mean_squared_error", jit_compile=False)
 
     @classmethod
-    def unfit(cls, param: SystemSettings, trained: list[str], scored: list[str]) -> list[str]:
+    def incompatibilities(
+        cls, param: SystemSettings, trained: list[str], scored: list[str]
+    ) -> list[str]:
         if param.feature.n_frames < 2:
             return ["feature.n_frames is 1, so no frame has neighbours; set it to 2 or more"]
         return []
@@ -68,7 +70,7 @@ class IDNN(System):
         x, y = self.example(windows, section)
         return tf.reduce_mean(tf.square(y - self(x)), axis=-1)  # (batch,)
 
-    def published(self) -> dict[str, tuple[keras.Variable, tuple[int, ...] | None]]:
+    def checkpoint_variables(self) -> dict[str, tuple[keras.Variable, tuple[int, ...] | None]]:
         """Names as in the release's checkpoints: encoder.3.liner.weight, decoder.4.bias, ..."""
         return {
             f"{layer.name}.{PYTORCH[variable.name][0]}": (variable, PYTORCH[variable.name][1])

@@ -51,14 +51,16 @@ class MobileNetV2(System):
 
         self.network = keras.models.clone_model(network, clone_function=own_norm)
         self.compile(
-            self.optimizer_of_fit(),
+            self.make_optimizer(),
             loss="categorical_crossentropy",
             metrics=["accuracy"],
             jit_compile=False,
         )
 
     @classmethod
-    def unfit(cls, param: SystemSettings, trained: list[str], scored: list[str]) -> list[str]:
+    def incompatibilities(
+        cls, param: SystemSettings, trained: list[str], scored: list[str]
+    ) -> list[str]:
         found = [
             f"feature.{key} is {getattr(param.feature, key)}; "
             f"this network takes {SMALLEST_SIDE} or more"
@@ -100,12 +102,12 @@ class MobileNetV2(System):
         """
         index = super().section_index(frames)
         scored = [clip.section for clip in frames.clips]
-        problems = self.unfit(self.param, self.section_names, scored)
+        problems = self.incompatibilities(self.param, self.section_names, scored)
         if problems:
             raise BadInput("\n".join(problems))
         return np.where(index < 0, len(self.section_names) - 1, index)
 
-    def published(self) -> dict[str, tuple[keras.Variable, tuple[int, ...] | None]]:
+    def checkpoint_variables(self) -> dict[str, tuple[keras.Variable, tuple[int, ...] | None]]:
         """Names as in the official `.hdf5`: Conv1/kernel, bn_Conv1/gamma, predictions/bias, ..."""
         return {
             f"{layer.name}/{_name_in_keras_2(layer, variable)}": (variable, None)

@@ -30,9 +30,9 @@ ALL_MACHINES = "all"
 UNFINISHED = ".unfinished.npz"  # how the state of a training ends that goes on
 
 # What a trained network depends on: another value means another model.
-SHAPING = ("system", "feature", "fit", "network", "seed")
+TRAINING_KEYS = ("system", "feature", "fit", "network", "seed")
 TRAINING = ("fit", "seed")  # what the network of a published checkpoint does not depend on
-NOT_SHAPING = {"fit": {"verbose"}}
+NOT_TRAINING_KEYS = {"fit": {"verbose"}}
 
 _DESCRIPTION = {
     **{"settings": dict, "sections": list, "training_clips": dict, "thresholds": dict},
@@ -40,7 +40,7 @@ _DESCRIPTION = {
 }
 
 
-def training_units(
+def network_groups(
     param: SystemSettings, machine_types: Sequence[str]
 ) -> list[tuple[str, list[str]]]:
     """The networks to train: (name, its machine types); a joint system has one for all of them."""
@@ -195,7 +195,7 @@ def decides(stem: Path) -> bool:
 
 def shaping(param: SystemSettings) -> dict[str, Any]:
     """The settings that a trained network depends on."""
-    return param.model_dump(mode="json", include=set(SHAPING), exclude=NOT_SHAPING)
+    return param.model_dump(mode="json", include=set(TRAINING_KEYS), exclude=NOT_TRAINING_KEYS)
 
 
 def fingerprint(clips: Sequence[Clip]) -> dict[str, Any]:

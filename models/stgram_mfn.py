@@ -65,7 +65,9 @@ class STgramMFN(WaveformSystem):
         )
 
     @classmethod
-    def unfit(cls, param: SystemSettings, trained: list[str], scored: list[str]) -> list[str]:
+    def incompatibilities(
+        cls, param: SystemSettings, trained: list[str], scored: list[str]
+    ) -> list[str]:
         reasons = []
         if len(trained) < 2:
             reasons.append(
@@ -118,7 +120,7 @@ class STgramMFN(WaveformSystem):
     ) -> dict[str, list[float]]:
         self.check_mixtures(frames)
         history = super().train(frames, title, resume)
-        self.complete(frames)
+        self.fit_statistics(frames)
         return history
 
     def check_mixtures(self, frames: Frames) -> None:
@@ -131,13 +133,13 @@ class STgramMFN(WaveformSystem):
                 "fewer training clips; lower it"
             )
 
-    def complete(self, frames: Frames) -> None:
+    def fit_statistics(self, frames: Frames) -> None:
         self.check_mixtures(frames)
         if self.gmm:
             self.fit_mixtures(self.embeddings(frames), self.section_index(frames))
 
     @classmethod
-    def lacks(cls, param: SystemSettings) -> str:
+    def missing_without_training_clips(cls, param: SystemSettings) -> str:
         gmm = param.network.gmm
         return f"the Gaussian mixtures of the scores (network.gmm is {gmm})" if gmm else ""
 
@@ -198,14 +200,14 @@ class STgramMFN(WaveformSystem):
         known = {name: index for index, name in enumerate(self.section_names)}
         return np.array([known[clip.machine_section] for clip in frames.clips], np.int64)
 
-    def arrays(self) -> dict[str, np.ndarray]:
+    def get_extra_state(self) -> dict[str, np.ndarray]:
         return {"gmm_means": self.means, "gmm_cholesky": self.cholesky} if self.gmm else {}
 
-    def restore(self, arrays: dict[str, np.ndarray]) -> None:
+    def set_extra_state(self, arrays: dict[str, np.ndarray]) -> None:
         if self.gmm and arrays:
             self.means, self.cholesky = arrays["gmm_means"], arrays["gmm_cholesky"]
 
-    def published(self) -> dict[str, tuple[keras.Variable, tuple[int, ...] | None]]:
+    def checkpoint_variables(self) -> dict[str, tuple[keras.Variable, tuple[int, ...] | None]]:
         """Names as in the release's checkpoints: mobilefacenet.blocks.0.conv.3.weight, ..."""
         names = {"arcface.weight": (self.arcface.centres, None)}
         for kind, shape in (("weight", (len(self.section_names), 128)), ("bias", None)):

@@ -27,15 +27,15 @@ class VAE(System):
     over its windows. In the history, `loss` is the sum of `mse` and `kl`.
     """
 
-    gains_by_xla = True
-    steps_a_call = 64
+    worth_xla = True
+    steps_per_execution = 64
 
     def __init__(self, param: SystemSettings, sections: list[str]):
         super().__init__(param, sections)
         self.network = variational(self.n_frames * self.n_mels, **dict(param.network))
         self.mse = keras.metrics.Mean("mse")
         self.kl = keras.metrics.Mean("kl")
-        self.compile(self.optimizer_of_fit(), jit_compile=False)
+        self.compile(self.make_optimizer(), jit_compile=False)
 
     def call(self, x: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, ...]:
         """Rebuilt (batch, n_frames * n_mels); latent, mean, log-variance (batch, latent)."""
@@ -69,7 +69,7 @@ class VAE(System):
         """Frame-major vectors: (batch, n_frames, n_mels) → (batch, n_frames * n_mels)."""
         return tf.reshape(windows, (-1, self.n_frames * self.n_mels))
 
-    def published(self) -> dict[str, tuple[keras.Variable, tuple[int, ...] | None]]:
+    def checkpoint_variables(self) -> dict[str, tuple[keras.Variable, tuple[int, ...] | None]]:
         """Names as in the release's checkpoints: encoder.3.liner.weight, fc_z.bn.bias, ..."""
         return {
             f"{layer.name}.{PYTORCH[variable.name][0]}": (variable, PYTORCH[variable.name][1])

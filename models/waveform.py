@@ -15,7 +15,7 @@ from models.base import System
 class WaveformSystem(System):
     """A system whose windows are n_frames samples; a clip shorter than one is filled with zeros."""
 
-    def resident(self, frames: Frames) -> Frames:
+    def to_device(self, frames: Frames) -> Frames:
         """The frames themselves: nothing goes to the device before it is cut."""
         return frames
 
@@ -25,7 +25,7 @@ class WaveformSystem(System):
     def frame_scores(self, frames: Frames) -> None:
         """A frame is a sample here, and its windows are too long to say when."""
 
-    def cut(self, frames: Frames, starts: tf.Tensor) -> tf.Tensor:
+    def gather_windows(self, frames: Frames, starts: tf.Tensor) -> tf.Tensor:
         """The samples from some starts on: (batch,) → (batch, n_frames); zeros after a clip."""
         ends = frames.first + frames.count
 

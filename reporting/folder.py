@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from core.errors import BadInput
-from core.files import locked, whole_file
+from core.files import atomic_write, locked
 
 MARK = '<meta name="generator" content="asd-baselines report">'
 
@@ -71,5 +71,5 @@ def slug(text: str) -> str:
 
 def save_text(path: Path, text: str) -> None:
     """Write a text file as UTF-8; it appears whole or not at all."""
-    with whole_file(path) as beside:
+    with atomic_write(path) as beside:
         beside.write_text(text, encoding="utf-8")

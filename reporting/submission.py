@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import yaml
 
-from core.errors import BadInput, Together, nearest
-from core.files import whole_file
+from core.errors import BadInput, ProblemCollector, nearest
+from core.files import atomic_write
 from core.settings import Config
 from core.system_settings import SystemSettings, system_classes
 from data import clips
@@ -114,7 +114,7 @@ def system_files(config: Config, name: str, label: str) -> dict[str, bytes]:
             f"--system {name}: neither a system nor an ensemble with results in {directory}"
             f"{nearest(name, known)}"
         )
-    problems, files, meta = Together(), {}, {}
+    problems, files, meta = ProblemCollector(), {}, {}
     machine_types = clips.select_machines(own, "eval", [])
     evaluated: list[SectionKey] = []
     for machine_type in machine_types:
@@ -182,7 +182,7 @@ def _members(name: str, record: dict[str, Any]) -> dict[str, float]:
 
 def _parameters(config: Config, system: str, machine_types: Sequence[str]) -> int:
     """The parameters of a system's network, the most where they differ between machine types."""
-    own, problems, counts = config.for_system(system), Together(), [0]
+    own, problems, counts = config.for_system(system), ProblemCollector(), [0]
     for machine_type in machine_types:
         with problems:
             place = saved.usable_model(own.for_machine(machine_type), machine_type, "eval")
@@ -310,7 +310,7 @@ def _means(sections: Sequence[dict[str, float]]) -> dict[str, np.ndarray]:
 
 def write(path: Path, systems: dict[str, dict[str, bytes]]) -> None:
     """Write the zip: label → name → content; the same content gives the same bytes."""
-    with whole_file(path) as beside, zipfile.ZipFile(beside, "w") as package:
+    with atomic_write(path) as beside, zipfile.ZipFile(beside, "w") as package:
         for label, files in systems.items():
             for name, content in files.items():
                 entry = zipfile.ZipInfo(f"task2/{label}/{name}")

@@ -23,8 +23,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from core.errors import BadInput
-from core.files import save_json, sweep, whole_file
-from core.script import guarded
+from core.files import atomic_write, remove_stale_files, save_json
+from core.script import run_script
 from tools.demo_layouts import LAYOUTS, Plan, make_plan
 from tools.demo_sounds import SAMPLE_RATE, DemoClip, render
 
@@ -268,7 +268,7 @@ def _remove(root: Path, paths: set[str]) -> None:
         (root / path).unlink(missing_ok=True)
     for top in FOLDERS:
         for folder, _, _ in os.walk(root / top, topdown=False):
-            sweep(Path(folder))
+            remove_stale_files(Path(folder))
             if not any(Path(folder).iterdir()):
                 Path(folder).rmdir()
 
@@ -284,7 +284,7 @@ def _write_clips(
 
     for folder in {(root / clip.path).parent for clip in clips}:
         if folder.is_dir():
-            sweep(folder)
+            remove_stale_files(folder)
     # Starting processes costs more than it saves where there are only seconds of sound to make.
     jobs = cpu_count() if len(clips) * options["seconds"] > 1000 else 1
     parallel = Parallel(n_jobs=jobs, return_as="generator_unordered")
@@ -304,9 +304,9 @@ def _write_clip(root: Path, clip: DemoClip, options: dict[str, object]) -> None:
 
 
 def _write(path: Path, data: bytes) -> None:
-    with whole_file(path) as beside:
+    with atomic_write(path) as beside:
         beside.write_bytes(data)
 
 
 if __name__ == "__main__":
-    sys.exit(guarded(main))
+    sys.exit(run_script(main))

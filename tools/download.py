@@ -22,10 +22,10 @@ from urllib.parse import urlsplit
 
 from tqdm import tqdm
 
-from core.errors import BadInput, Together, nearest
-from core.files import alone, save_json
+from core.errors import BadInput, ProblemCollector, nearest
+from core.files import save_json
 from core.log import progress_bar
-from core.script import guarded
+from core.script import run_script
 from tools.unpack import unpack
 from tools.zenodo import CHECKSUM, Archive, Unreachable, ZenodoClient, size_of
 
@@ -81,7 +81,7 @@ def _download(args: argparse.Namespace, client: ZenodoClient) -> int:
         print(f"{args.to}: all {len(archives)} archives are there; nothing to do")
         return 0
     _check_space(args.to, state, todo)
-    with alone(state):
+    with lock_directories(state):
         fetch_all(client, args.to, state, todo)
     print(f"{args.to}: complete; set dev_directory and eval_directory to its folders")
     return 0
@@ -261,7 +261,7 @@ def fetch_all(client: ZenodoClient, to: Path, state: Path, todo: Sequence[Archiv
     Raises BadInput for those that failed. The others are complete, unless the server is not
     reachable.
     """
-    problems = Together()
+    problems = ProblemCollector()
     print(f"{len(todo)} archives, {_bytes(_left(state, todo))} left to download")
     bar = progress_bar(sum(archive.size for archive in todo), "", "B")
     bar.unit_scale = True
@@ -294,4 +294,4 @@ def _unpack(archive: Archive, to: Path, state: Path) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(guarded(main))
+    sys.exit(run_script(main))

@@ -28,9 +28,9 @@ from checkpoints.inferred_settings import Published, Tensors
 from checkpoints.tensors import gather, in_order, settle
 from core import settings
 from core.command_line import add_settings
-from core.errors import BadInput, Together, nearest
+from core.errors import BadInput, ProblemCollector, nearest
 from core.log import logger, setup_log
-from core.script import guarded
+from core.script import run_script
 from core.system_settings import SystemSettings, system_classes
 from data import clips, csv_signals
 from data.dataset import read_clips, report_bad_clips
@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Check everything, then build the network, complete it, and save it."""
     args = command_line(argv)
     unit = settings.read_config(args.config, args.set).for_system(args.system)
-    name = saved.training_units(unit, args.machine)[0][0]
+    name = saved.network_groups(unit, args.machine)[0][0]
     stem = free_place(args, unit, name)
     files = ", ".join(path.name for path in args.checkpoint)
     held = read_files(args.system, args.checkpoint)
@@ -115,7 +115,7 @@ def free_place(args: argparse.Namespace, unit: dict[str, Any], name: str) -> Pat
 
 def read_files(system: str, paths: Sequence[Path]) -> Given:
     """Read all files, telling every problem of theirs together."""
-    problems, trees, distribution, sections = Together(), [], None, None
+    problems, trees, distribution, sections = ProblemCollector(), [], None, None
     for path in dict.fromkeys(paths):
         with problems:
             held = read(path)
@@ -238,7 +238,9 @@ def build(
     keras_model.check_sections(param, name, names, names)
     try:
         system = keras_model.get_model(param, names)
-        wanted = system.published_ae_asd() if said.ae_asd else system.published()
+        wanted = (
+            system.checkpoint_variables_ae_asd() if said.ae_asd else system.checkpoint_variables()
+        )
         tensors = in_order(param.system, said, names) if said.classes else said.tensors
         keras_model.assign_published(wanted, tensors)
     except ValueError as error:
@@ -265,7 +267,7 @@ def train_on(
     frames, bad = read_clips(param, args.mode, machines, ("train",), args.jobs)
     report_bad_clips(bad, param.model_directory, args.skip_bad)
     keras_model.check_trainable(param, name, frames)
-    system.complete(frames)
+    system.fit_statistics(frames)
     scores = system.score(frames)
     if not np.isfinite(scores).all():
         raise BadInput(
@@ -284,7 +286,7 @@ def other_names(home: Path, name: str) -> str:
 
 def lacking(system: System, said: Published, frames: Frames | None) -> str:
     """What is missing to score a clip, in words; empty: nothing."""
-    lacks = [] if frames else [system.lacks(system.param)]
+    lacks = [] if frames else [system.missing_without_training_clips(system.param)]
     if any(name.startswith("class_") for name in system.section_names):
         lacks.append(f"the names of the {said.classes} sections it tells apart")
     return ", and ".join(filter(None, lacks))
@@ -381,4 +383,4 @@ def command_line(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    sys.exit(guarded(main))
+    sys.exit(run_script(main))

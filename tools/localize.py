@@ -19,10 +19,10 @@ import numpy as np
 import keras_model
 from core import settings
 from core.command_line import command_line_chk
-from core.errors import BadInput, Together
-from core.files import whole_file
+from core.errors import BadInput, ProblemCollector
+from core.files import atomic_write
 from core.log import logger, progress_bar, setup_log
-from core.script import guarded
+from core.script import run_script
 from data import clips
 from data.dataset import read_clips, report_bad_clips
 from data.frames import Frames
@@ -56,7 +56,7 @@ def plan(args: argparse.Namespace, unit: dict[str, Any]) -> list[tuple[str, Path
 
     Raises BadInput for all problems together.
     """
-    planned, bad, problems = [], [], Together()
+    planned, bad, problems = [], [], ProblemCollector()
     wanted = set(args.clip)
     for machine_type in clips.select_machines(unit, args.mode, args.machine):
         param = unit.for_machine(machine_type)
@@ -73,7 +73,7 @@ def plan(args: argparse.Namespace, unit: dict[str, Any]) -> list[tuple[str, Path
                 continue
             training, unusable = read_clips(param, args.mode, machine_type, ("train",), args.jobs)
             bad += unusable
-            planned.append((machine_type, place, training, test.of(chosen)))
+            planned.append((machine_type, place, training, test.select(chosen)))
     with problems:
         if wanted:
             raise BadInput(
@@ -109,9 +109,9 @@ def draw_clips(system: System, machine_type: str, training: Frames, frames: Fram
                 "hertz": hertz,
             }
             stem = param.result_directory / f"anomaly_map_{machine_type}_{clip.path.stem}"
-            with whole_file(Path(f"{stem}.npz")) as beside, beside.open("wb") as stream:
+            with atomic_write(Path(f"{stem}.npz")) as beside, beside.open("wb") as stream:
                 np.savez(stream, **panels)
-            with whole_file(Path(f"{stem}.png")) as beside:
+            with atomic_write(Path(f"{stem}.png")) as beside:
                 figure(panels, f"{machine_type}: {clip.name}").canvas.print_png(beside)
             bar.update()
     logger.info("%s: %d maps -> %s", machine_type, len(frames.clips), stem.parent)
@@ -154,4 +154,4 @@ def _add_clip(parser: argparse.ArgumentParser) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(guarded(main))
+    sys.exit(run_script(main))
