@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 from tqdm import tqdm
 
 from core.errors import BadInput, ProblemCollector, nearest
-from core.files import save_json
+from core.files import lock_directories, save_json
 from core.log import progress_bar
 from core.script import run_script
 from tools.unpack import unpack
