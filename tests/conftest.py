@@ -15,6 +15,7 @@ import pytest
 from core import settings
 from core.script import guarded
 from data.clips import Clip
+from tests import processes
 from tools import demo_data
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -89,7 +90,7 @@ def run_script(
     if data or assigned:
         command += ["--set", *assigned, *(places(data, out) if data else [])]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.run(command, capture_output=True, text=True, cwd=out, env=env, timeout=300)
+    return processes.run(command, cwd=out, env=env)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-import settings
+from core import settings
 
 BASELINE = settings.HOME / "baseline.yaml"
 

@@ -7,7 +7,6 @@ import errno
 import json
 import logging
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from core.errors import BadInput
 from core.files import alone, save_csv, save_json, whole_file
 from core.log import logger, setup_log
 from core.script import guarded
+from tests import processes
 
 
 @pytest.fixture
@@ -30,9 +30,8 @@ def log(tmp_path: Path):
 
 
 def dead_process() -> int:
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait()
-    return ended.pid
+    with processes.child([sys.executable, "-c", ""]) as ended:
+        return ended.pid
 
 
 def test_messages_go_to_screen_and_file_and_errors_to_the_file_alone(log: Path, capsys) -> None:
@@ -79,12 +78,10 @@ def test_output_that_nobody_reads_any_more_ends_quietly(tmp_path: Path) -> None:
     )
     command = [sys.executable, "-c", code]
     reading, writing = os.pipe()
-    run = subprocess.Popen(
-        command, stdout=writing, stderr=subprocess.PIPE, text=True, cwd=settings.HOME
-    )
-    os.close(writing)
-    os.close(reading)
-    _, said = run.communicate(timeout=60)
+    with processes.child(command, stdout=writing, cwd=settings.HOME) as run:
+        os.close(writing)
+        os.close(reading)
+        _, said = run.communicate(timeout=60)
     assert run.returncode == 1
     assert said == (
         "error: the screen: Broken pipe; what read the output has ended; the same command goes on "

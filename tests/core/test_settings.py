@@ -4,8 +4,6 @@ import contextlib
 import errno
 import re
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,9 +15,24 @@ from core import settings
 from core.command_line import command_line_chk
 from core.errors import BadInput, Together
 from core.script import guarded
-from tests.conftest import ROOT, run_script
+from tests.conftest import run_script
 
 BASELINE = settings.HOME / "baseline.yaml"
+
+
+@pytest.fixture
+def terminal_signals() -> Iterator[None]:
+    """The handlers of a program started from a terminal, however the tests were started."""
+    handlers = {
+        signal.SIGINT: signal.default_int_handler,  # ignored in the background
+        signal.SIGTERM: signal.SIG_DFL,
+        signal.SIGALRM: signal.SIG_DFL,
+    }
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def load(tmp_path: Path, text: str, *assignments) -> dict:
@@ -182,22 +195,6 @@ def test_misuse_exits_with_2(arguments, said):
         assert "usage:" in run.stderr
 
 
-@pytest.mark.parametrize("script", ["00_train.py", "01_test.py"])
-def test_help_answers_at_once_without_tensorflow(script):
-    command = [sys.executable, "-X", "importtime", str(ROOT / script), "--help"]
-    run = subprocess.run(command, capture_output=True, text=True)
-    assert run.returncode == 0
-    assert "--skip-bad" in run.stdout
-    assert "argparse" in run.stderr  # the list of imports is there
-    assert "tensorflow" not in run.stderr
-    seconds = []
-    for _ in range(5):
-        start = time.perf_counter()
-        subprocess.run([sys.executable, str(ROOT / script), "--help"], capture_output=True)
-        seconds.append(time.perf_counter() - start)
-    assert min(seconds) < 1
-
-
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -262,7 +259,7 @@ def test_a_bug_is_not_hidden():
             guarded(lambda error=error: (_ for _ in ()).throw(error))
 
 
-def test_sigterm_exits_with_143_and_the_handler_is_put_back(capsys):
+def test_sigterm_exits_with_143_and_the_handler_is_put_back(terminal_signals, capsys):
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(SystemExit) as caught:
         guarded(lambda: signal.raise_signal(signal.SIGTERM))
@@ -310,7 +307,7 @@ def _swallowed(number: int) -> None:
 
 @pytest.mark.parametrize("lost", [_dropped_by_a_destructor, _swallowed])
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_that_goes_unheeded_is_raised_again(lost, number, code, capfd):
+def test_a_signal_that_goes_unheeded_is_raised_again(terminal_signals, lost, number, code, capfd):
     def main() -> int:
         lost(number)
         time.sleep(20)
@@ -325,7 +322,7 @@ def test_a_signal_that_goes_unheeded_is_raised_again(lost, number, code, capfd):
     assert "Traceback" not in capfd.readouterr().err
 
 
-def test_a_signal_on_its_way_out_does_not_disturb_the_clean_up(monkeypatch):
+def test_a_signal_on_its_way_out_does_not_disturb_the_clean_up(terminal_signals, monkeypatch):
     monkeypatch.setattr("core.script.SECONDS_TO_HEED", 0.05)
     cleaned = []
 
@@ -347,3 +344,14 @@ def test_a_signal_on_its_way_out_does_not_disturb_the_clean_up(monkeypatch):
     assert guarded(main) == 130
     assert cleaned == [True]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_what_runs_in_the_background_goes_on_ignoring_ctrl_c(terminal_signals):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def main() -> int:
+        signal.raise_signal(signal.SIGINT)
+        return 0
+
+    assert guarded(main) == 0
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN

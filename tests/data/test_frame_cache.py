@@ -6,7 +6,6 @@ import errno
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -21,6 +20,7 @@ from data import frame_cache
 from data.audio import file_load
 from data.clips import Clip
 from data.dataset import report_bad_clips
+from tests import processes
 from tests.data.test_audio import DECIBELS, RATE, noise, official_log_mel, write_clip
 
 
@@ -310,8 +310,8 @@ def test_a_cache_that_vanishes_is_told(tmp_path, param, monkeypatch, capsys):
 
 
 def test_what_a_dead_run_left_goes_after_a_while(tmp_path, param):
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait()
+    with processes.child([sys.executable, "-c", ""]) as ended:
+        ended.wait()
     cache = tmp_path / "cache"
     cache.mkdir()
     left = [

@@ -5,9 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +14,7 @@ from core.command_line import command_line_chk
 from core.errors import BadInput, Together
 from engine import executors, jobs
 from engine.executors import Processes
+from tests import processes
 from tests.conftest import ROOT, places
 
 
@@ -108,24 +107,14 @@ def test_without_ray_it_is_said_how_to_get_it(monkeypatch):
 
 
 def test_interrupted_side_by_side(demo, tmp_path):
-    process = subprocess.Popen(
-        [sys.executable, str(ROOT / "00_train.py"), "-d", "--jobs", "2", "--set"]
-        + ["fit.epochs=1000", "fit.batch_size=64", *places(demo, tmp_path)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    logs, until = tmp_path / "result" / "ae" / "logs", time.monotonic() + 60
-    while len(list(logs.glob(".*.now"))) < 2 and time.monotonic() < until:
-        time.sleep(0.1)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-    said, wrong = process.communicate(timeout=15)
-    assert process.returncode == 130, said + wrong
-    assert "interrupted" in wrong
-    assert "Traceback" not in said + wrong
-    with pytest.raises(ProcessLookupError):  # nobody of them is left
-        until = time.monotonic() + 5
-        while time.monotonic() < until:
-            os.killpg(process.pid, 0)
-            time.sleep(0.1)
+    logs = tmp_path / "result" / "ae" / "logs"
+    command = [sys.executable, ROOT / "00_train.py", "-d", "--jobs", "2", "--set"]
+    command += ["fit.epochs=1000", "fit.batch_size=64", *places(demo, tmp_path)]
+    with processes.child(command) as process:
+        processes.wait_until(lambda: len(list(logs.glob(".*.now"))) == 2, process)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+        said, wrong = process.communicate(timeout=15)
+        assert process.returncode == 130, said + wrong
+        assert "interrupted" in wrong
+        assert "Traceback" not in said + wrong
+        assert processes.ends(process.pid)  # nobody of them is left

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from data.frames import Frames
 from models import aegan_ad
 from models import saved as model_files
 from models.aegan_ad import AEGANAD, EmbeddingDetectors, WholeNorm, covariance
+from tests import processes
 
 SIZE = 8
 TINY = (
@@ -348,11 +350,8 @@ def test_deval_trains_on_both_datasets(tmp_path, caplog, monkeypatch) -> None:
 
 
 def test_importing_settings_does_not_load_keras() -> None:
-    import subprocess
-    import sys
-
     code = "import sys, core.settings; sys.exit('keras' in sys.modules or 'sklearn' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=settings.HOME).returncode == 0
+    assert processes.run([sys.executable, "-c", code], cwd=settings.HOME).returncode == 0
 
 
 def test_the_scripts_from_clips_to_all_scores(tmp_path, monkeypatch) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from core.errors import BadInput
 from core.script import guarded
 from reporting import folder
 from reporting import media as listening
+from tests import processes
 from tests.conftest import ROOT
 from tests.reporting.report_data import dataset, names, results, write
 
@@ -31,7 +31,7 @@ def test_help_and_a_report_without_models_leave_tensorflow_alone(tmp_path) -> No
     results(tmp_path / "result" / "idnn", seed=1)
     for arguments in (["--help"], []):
         command = [sys.executable, "-X", "importtime", str(ROOT / "02_report.py"), *arguments]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100)
+        done = processes.run(command, cwd=tmp_path, timeout=100)
         assert done.returncode == 0, done.stderr[-2000:]
         assert "| tensorflow" not in done.stderr
         assert ("matplotlib" in done.stderr) == (not arguments)

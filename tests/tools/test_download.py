@@ -6,7 +6,6 @@ import io
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 import zipfile
@@ -19,6 +18,7 @@ from core.errors import BadInput
 from core.files import alone
 from core.script import guarded
 from data import clips
+from tests import processes
 from tests.conftest import ROOT
 from tests.tools.bad_line import serving
 from tools import download
@@ -377,13 +377,11 @@ def test_ctrl_c_exits_130_and_the_same_command_goes_on(server, tmp_path):
     server.daemon_threads, server.block_on_close = True, False
     command = [sys.executable, "-m", "tools.download", "2022", "--dev", "--machine", "fan"]
     command += ["--to", str(tmp_path), "--base-url", server.url]
-    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
     part = tmp_path / ".download" / "dev_fan.zip.part"
-    limit = time.monotonic() + 30
-    while not (part.exists() and part.stat().st_size == 70_000) and time.monotonic() < limit:
-        time.sleep(0.02)
-    os.kill(process.pid, signal.SIGINT)
-    said = process.communicate(timeout=20)[1]
+    with processes.child(command, cwd=ROOT) as process:
+        processes.wait_until(lambda: part.exists() and part.stat().st_size == 70_000, process)
+        os.kill(process.pid, signal.SIGINT)
+        said = process.communicate(timeout=20)[1]
     assert process.returncode == 130
     assert "the same command goes on" in said
     assert "Traceback" not in said
