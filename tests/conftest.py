@@ -9,13 +9,16 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from checkpoints import files
 from core import settings
 from core.script import guarded
 from data.clips import Clip
 from tests import processes
+from tests.checkpoints import torch_format
 from tools import demo_data
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -45,6 +48,21 @@ def param(tmp_path: Path) -> dict:
     own = settings.for_system(held, "ae")
     own["cache_directory"] = str(tmp_path / "cache")
     return own
+
+
+@pytest.fixture
+def pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let PyTorch's checkpoints be read; where it is not installed, by what stands in for it."""
+    if torch_format.INSTALLED:
+        return
+    read_torch = files.read_torch
+
+    def read(path: Path, zipped: bool) -> Any:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setitem(sys.modules, "torch", torch_format.stand_in())
+            return read_torch(path, zipped)
+
+    monkeypatch.setattr(files, "read_torch", read)
 
 
 def run_inside(
