@@ -9,13 +9,17 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from checkpoints import files
 from core import settings
-from core.script import guarded
+from core.script import run_script
 from core.system_settings import SystemSettings
 from data.clips import Clip
+from tests import processes
+from tests.checkpoints import torch_format
 from tools import demo_data
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -46,10 +50,25 @@ def param(tmp_path: Path) -> SystemSettings:
     )
 
 
+@pytest.fixture
+def pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let PyTorch's checkpoints be read; where it is not installed, by what stands in for it."""
+    if torch_format.INSTALLED:
+        return
+    read_torch = files.read_torch
+
+    def read(path: Path, zipped: bool) -> Any:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setitem(sys.modules, "torch", torch_format.stand_in())
+            return read_torch(path, zipped)
+
+    monkeypatch.setattr(files, "read_torch", read)
+
+
 def run_inside(
     script: str, *arguments: str, data: Path, out: Path, assigned: tuple[str, ...] = ()
 ) -> subprocess.CompletedProcess[str]:
-    """As `run_script`, but in this process, where TensorFlow has started already."""
+    """As `call_script`, but in this process, where TensorFlow has started already."""
     spec = importlib.util.spec_from_file_location(Path(script).stem, ROOT / script)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -61,7 +80,7 @@ def run_inside(
         contextlib.redirect_stderr(wrong),
     ):
         patch.setattr(sys, "argv", command)
-        code = guarded(module.main)
+        code = run_script(module.main)
     return subprocess.CompletedProcess(command, code, said.getvalue(), wrong.getvalue())
 
 
@@ -76,7 +95,7 @@ def places(data: Path, out: Path) -> list[str]:
     ]
 
 
-def run_script(
+def call_script(
     script: str,
     *arguments: str,
     data: Path | None = None,
@@ -89,7 +108,7 @@ def run_script(
     if data or assigned:
         command += ["--set", *assigned, *(places(data, out) if data else [])]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.run(command, capture_output=True, text=True, cwd=out, env=env, timeout=300)
+    return processes.run(command, cwd=out, env=env)
 
 
 @pytest.fixture

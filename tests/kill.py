@@ -18,9 +18,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
+
+from tests import processes
+from tools import demo_data
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = ("00_train.py", "01_test.py", "02_report.py")
@@ -48,18 +52,12 @@ def main() -> int:
 
 def strike(work: Path, kills: int, seed: int) -> str:
     """Kill so many times; say what happened. Raises Broken where something was lost or half."""
-    sys.path.insert(0, str(ROOT))
-    from tools import demo_data
-
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in the background; children inherit it
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
     data = work / "data"
     demo_data.make_dataset(data, machines=["fan", "valve"], clips=10, test_clips=8, seconds=2.0)
     whole, took = work / "undisturbed", {}
     for script in SCRIPTS:
         begun = time.monotonic()
-        done(start(script, data, whole), script)
+        finish(script, data, whole)
         took[script] = time.monotonic() - begun
     expected = results(whole)
     chance, struck, series = random.Random(seed), 0, 0
@@ -67,15 +65,15 @@ def strike(work: Path, kills: int, seed: int) -> str:
         out = work / f"series_{series}"
         for script in SCRIPTS:
             while struck < kills:
-                process = start(script, data, out)
-                try:
-                    process.wait(chance.uniform(0.02, 1.0) * took[script])
-                    break
-                except subprocess.TimeoutExpired:
-                    struck += 1
-                    kill(process, chance.choice(SIGNALS))
-                    check_whole(out)
-            done(start(script, data, out), script)
+                with start(script, data, out) as process:
+                    try:
+                        process.wait(chance.uniform(0.02, 1.0) * took[script])
+                        break
+                    except subprocess.TimeoutExpired:
+                        struck += 1
+                        kill(process, chance.choice(SIGNALS))
+                check_whole(out)
+            finish(script, data, out)
         series += 1
         for name, rows in results(out).items():
             if rows != expected.get(name):
@@ -89,7 +87,7 @@ def strike(work: Path, kills: int, seed: int) -> str:
     return f"{struck} kills in {series} series; {len(expected)} CSV files as undisturbed"
 
 
-def start(script: str, data: Path, out: Path) -> subprocess.Popen[str]:
+def start(script: str, data: Path, out: Path) -> AbstractContextManager[subprocess.Popen[str]]:
     mode = ["--to", str(out / "report")] if script == "02_report.py" else ["-d"]
     command = [
         *(sys.executable, "-X", "faulthandler", str(ROOT / script), *mode, "--set", *SETTINGS),
@@ -98,13 +96,12 @@ def start(script: str, data: Path, out: Path) -> subprocess.Popen[str]:
         f"result_directory={out}/result/{{system}}",
         f"cache_directory={out}/cache",
     ]
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
+    return processes.child(command)
 
 
-def done(process: subprocess.Popen[str], script: str) -> None:
-    _, said = process.communicate(timeout=300)
+def finish(script: str, data: Path, out: Path) -> None:
+    with start(script, data, out) as process:
+        _, said = process.communicate(timeout=300)
     if process.returncode:
         raise Broken(f"{script} ends with {process.returncode}: {said}")
 

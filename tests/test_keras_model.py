@@ -162,7 +162,7 @@ def test_foreign_hdf5_is_refused(tmp_path):
 
 def test_published_tensors_are_all_used_and_all_there():
     system = keras_model.get_model(small(), [])
-    wanted = system.published()
+    wanted = system.checkpoint_variables()
     tensors = {name: variable.numpy() for name, (variable, _) in wanted.items()}
     before = system.get_weights()
     del tensors["dense/bias"]

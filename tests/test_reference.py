@@ -6,7 +6,7 @@ import csv
 import shutil
 from pathlib import Path
 
-from tests.conftest import run_script
+from tests.conftest import call_script
 
 SCORE = 1e-5  # float32 sums in another order, at scores of about 10
 
@@ -38,7 +38,7 @@ def scores(out: Path) -> dict[tuple[str, str], float]:
 
 def test_real_clips_with_official_weights(reference, tmp_path):
     expected = lay_out(reference, tmp_path)
-    run = run_script("01_test.py", "-d", data=tmp_path / "data", out=tmp_path)
+    run = call_script("01_test.py", "-d", data=tmp_path / "data", out=tmp_path)
     assert run.returncode == 0, run.stderr
     assert "its decisions are left out" in run.stdout
     assert not list((tmp_path / "result" / "ae").glob("decision_result_*"))
@@ -56,7 +56,7 @@ def test_official_threshold_comes_from_training_clips(reference, tmp_path):
         for number, clip in enumerate(sorted((home / "test").iterdir())):
             name = f"{clip.name[:10]}_source_train_normal_{number:04}.wav"
             shutil.copy(clip, home / "train" / name)
-    run = run_script("01_test.py", "-d", data=tmp_path / "data", out=tmp_path)
+    run = call_script("01_test.py", "-d", data=tmp_path / "data", out=tmp_path)
     assert run.returncode == 0, run.stderr
     found = scores(tmp_path)
     decisions = {}

@@ -11,7 +11,7 @@ import pytest
 import soundfile
 
 from evaluation.csv_files import evaluate_directory
-from tests.conftest import run_inside, run_script
+from tests.conftest import call_script, run_inside
 
 QUICK = ("fit.epochs=3", "fit.batch_size=128")
 SECTIONS = ("section_00", "section_01", "section_02")
@@ -32,7 +32,7 @@ def trained(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder where `-d` was trained and tested."""
     out = tmp_path_factory.mktemp("trained")
     for script in ("00_train.py", "01_test.py"):
-        run = run_script(script, "-d", data=demo, out=out, assigned=QUICK)
+        run = call_script(script, "-d", data=demo, out=out, assigned=QUICK)
         assert run.returncode == 0, run.stdout + run.stderr
         (out / f"{script}.txt").write_text(run.stdout + run.stderr)
     return out
@@ -89,7 +89,7 @@ def test_result_csv_is_what_evaluation_recomputes(trained, tmp_path):
     result = trained / "result" / "ae"
     shutil.copytree(result, tmp_path / "again")
     (tmp_path / "again" / "result.csv").unlink()
-    run = run_script("evaluation", str(tmp_path / "again"))
+    run = call_script("evaluation", str(tmp_path / "again"))
     assert run.returncode == 0, run.stderr
     assert (tmp_path / "again" / "result.csv").read_bytes() == (result / "result.csv").read_bytes()
     assert run.stdout.strip() in (trained / "01_test.py.txt").read_text()
@@ -98,7 +98,7 @@ def test_result_csv_is_what_evaluation_recomputes(trained, tmp_path):
 def test_same_seed_same_files_whatever_came_before(trained, demo, tmp_path):
     # Only one of the two machine types, so that nothing was trained before it.
     for script in ("00_train.py", "01_test.py"):
-        run = run_script(
+        run = call_script(
             script, "-d", "--machine", "valve", data=demo, out=tmp_path, assigned=QUICK
         )
         assert run.returncode == 0, run.stdout + run.stderr
@@ -160,10 +160,10 @@ def fails(run, *words: str) -> None:
 
 def test_missing_and_empty_data(tmp_path):
     for script in ("00_train.py", "01_test.py"):
-        run = run_script(script, "-d", data=tmp_path / "nowhere", out=tmp_path)
+        run = call_script(script, "-d", data=tmp_path / "nowhere", out=tmp_path)
         fails(run, "dev_directory: there is no directory", "nowhere")
         (tmp_path / "empty" / "dev_data").mkdir(parents=True, exist_ok=True)
-        run = run_script(script, "-d", data=tmp_path / "empty", out=tmp_path)
+        run = call_script(script, "-d", data=tmp_path / "empty", out=tmp_path)
         fails(run, "holds no machine type")
 
 
@@ -175,9 +175,9 @@ def test_machine_types_without_train_are_all_named(copy, tmp_path):
 
 
 def test_unknown_key_and_machine(demo, tmp_path):
-    run = run_script("00_train.py", "-d", data=demo, out=tmp_path, assigned=("fit.epoch=3",))
+    run = call_script("00_train.py", "-d", data=demo, out=tmp_path, assigned=("fit.epoch=3",))
     fails(run, "unknown key fit.epoch; did you mean epochs?")
-    run = run_script("00_train.py", "-d", "--machine", "fam", data=demo, out=tmp_path)
+    run = call_script("00_train.py", "-d", "--machine", "fam", data=demo, out=tmp_path)
     fails(run, "--machine fam", "did you mean fan?")
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from core.system_settings import system_classes
+from tests import processes
 from tests.conftest import ROOT
 
 
@@ -31,7 +31,7 @@ def test_peak_memory_is_that_of_the_child() -> None:
         "held = 'b = bytes([1]) * ({} * 2**20); print([1])'\n"
         "print(*(run.child([sys.executable, '-c', held.format(n)]).mebibytes for n in (1, 512)))"
     )
-    made = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True)
+    made = processes.run([sys.executable, "-c", code], cwd=ROOT)
     small, large = map(float, made.stdout.split())
     assert large - small == pytest.approx(511, abs=30)
 

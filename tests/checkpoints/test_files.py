@@ -18,6 +18,8 @@ import pytest
 
 from checkpoints.files import read
 from core.errors import BadInput
+from tests.checkpoints.published_files import STORED
+from tests.checkpoints.torch_format import needs_torch
 
 NAMES = np.unique(["section_01", "section_00"])
 
@@ -30,11 +32,6 @@ class Evil:
 
     def __reduce__(self):
         return os.system, (f"touch {self.path}",)
-
-
-@pytest.fixture
-def torch():
-    return pytest.importorskip("torch", reason="no PyTorch to write a checkpoint with")
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
@@ -108,17 +105,16 @@ def test_other_things_in_pickles_are_refused(tmp_path) -> None:
             read(pickled(tmp_path, data))
 
 
-@pytest.mark.parametrize("zipped", [True, False], ids=["zip", "before zip"])
-def test_a_torch_checkpoint_is_read_whole_or_not_at_all(tmp_path, torch, zipped) -> None:
-    weight = torch.arange(6, dtype=torch.float64).reshape(2, 3).T
-    held = {"net": OrderedDict(a=weight, n=torch.tensor(3)), "best": np.float64(0.5), "e": None}
+@pytest.mark.parametrize("name", ["tree_zip.pth", "tree_before_zip.pth"])
+def test_a_torch_checkpoint_is_read_whole_or_not_at_all(tmp_path, pytorch, name) -> None:
     path = tmp_path / "a.pth"
-    torch.save(held, path, _use_new_zipfile_serialization=zipped)
+    whole = (STORED / name).read_bytes()
+    path.write_bytes(whole)
+    weight = np.arange(6.0).reshape(2, 3).T
     found = read(path)
     assert found["net"]["a"].dtype == np.float32
     assert np.array_equal(found["net"]["a"], weight)
     assert (found["net"]["n"], found["best"], found["e"]) == (3, 0.5, None)
-    whole = path.read_bytes()
     for cut in (0, 3, 30, len(whole) // 2, len(whole) - 5):
         path.write_bytes(whole[:cut])
         with pytest.raises(BadInput, match=r"a.pth: not a whole PyTorch checkpoint \(") as caught:
@@ -126,31 +122,46 @@ def test_a_torch_checkpoint_is_read_whole_or_not_at_all(tmp_path, torch, zipped)
         assert "weights_only" not in str(caught.value)
 
 
-def test_a_flipped_byte_is_noticed(tmp_path, torch) -> None:
+def test_a_flipped_byte_is_noticed(tmp_path) -> None:
     path = tmp_path / "a.pth"
-    torch.save({"a": torch.full((100,), 3.0)}, path)
-    whole = bytearray(path.read_bytes())
-    whole[whole.index(np.float32(3).tobytes() * 10)] ^= 1
+    whole = bytearray((STORED / "tree_zip.pth").read_bytes())
+    whole[whole.index(np.arange(6.0).tobytes())] ^= 1
     path.write_bytes(whole)
     with pytest.raises(BadInput, match=r"data/0 is damaged"):
         read(path)
 
 
-def test_a_torch_checkpoint_that_would_run_code_does_not(tmp_path, torch) -> None:
+def test_a_torch_checkpoint_that_would_run_code_does_not(tmp_path) -> None:
     mark, path = tmp_path / "ran", tmp_path / "a.pth"
-    for zipped in (True, False):
-        torch.save(
-            {"a": torch.ones(2), "b": Evil(mark)}, path, _use_new_zipfile_serialization=zipped
-        )
-        with pytest.raises(BadInput, match=r"refused, for it asks for .*system, which could run"):
-            read(path)
-    # Torch's own check refuses what only looks like one of its names.
+    evil = pickle.dumps({"a": 1, "b": Evil(mark)}, protocol=2)
+    with zipfile.ZipFile(STORED / "tree_zip.pth") as good, zipfile.ZipFile(path, "w") as file:
+        for member in good.namelist():
+            file.writestr(member, evil if member.endswith("data.pkl") else good.read(member))
+    with pytest.raises(BadInput, match=r"refused, for it asks for .*system, which could run"):
+        read(path)
+    # Before the zip form: after the pickles of a number, a version and a system.
+    path.write_bytes(before_tree() + evil)
+    with pytest.raises(BadInput, match=r"refused, for it asks for .*system, which could run"):
+        read(path)
+    assert not mark.exists()
+
+
+def before_tree() -> bytes:
+    """Return what a checkpoint before the zip form has in front of its tree."""
+    stream = io.BytesIO((STORED / "tree_before_zip.pth").read_bytes())
+    for _ in range(3):
+        pickle.load(stream)
+    return stream.getvalue()[: stream.tell()]
+
+
+def test_what_only_looks_like_a_name_of_pytorch_is_refused_by_its_own_check(tmp_path) -> None:
+    needs_torch()
+    path = tmp_path / "a.pth"
     with zipfile.ZipFile(path, "w") as file:
         file.writestr("a/data.pkl", b"\x80\x02ctorch.hub\nload\nX\x01\x00\x00\x00a\x85R.")
         file.writestr("a/version", b"3")
     with pytest.raises(BadInput, match="holds something else than tensors"):
         read(path)
-    assert not mark.exists()
 
 
 def test_zip_bombs_are_refused_before_they_expand(tmp_path) -> None:
@@ -167,11 +178,14 @@ def test_zip_bombs_are_refused_before_they_expand(tmp_path) -> None:
         read(path)
 
 
-def test_tensors_larger_than_the_file_are_refused(tmp_path, torch) -> None:
-    path = tmp_path / "a.pth"
-    torch.save({"a": torch.ones(1).expand(10**5, 10**5)}, path)
+def test_tensors_larger_than_the_file_are_refused(pytorch) -> None:
     with pytest.raises(BadInput, match="its tensors are larger than the file"):
-        read(path)
+        read(STORED / "expanded.pth")
+
+
+def test_sparse_tensors_are_refused(tmp_path) -> None:
+    torch = needs_torch()
+    path = tmp_path / "a.pth"
     torch.save({"a": torch.eye(2).to_sparse()}, path)
     with pytest.raises(BadInput, match="not a whole PyTorch checkpoint"):
         read(path)

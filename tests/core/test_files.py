@@ -7,7 +7,6 @@ import errno
 import json
 import logging
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -15,9 +14,10 @@ import pytest
 
 from core import settings
 from core.errors import BadInput
-from core.files import alone, save_csv, save_json, whole_file
+from core.files import atomic_write, lock_directories, save_csv, save_json
 from core.log import logger, setup_log
-from core.script import guarded
+from core.script import run_script
+from tests import processes
 
 
 @pytest.fixture
@@ -30,9 +30,8 @@ def log(tmp_path: Path):
 
 
 def dead_process() -> int:
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait()
-    return ended.pid
+    with processes.child([sys.executable, "-c", ""]) as ended:
+        return ended.pid
 
 
 def test_messages_go_to_screen_and_file_and_errors_to_the_file_alone(log: Path, capsys) -> None:
@@ -59,7 +58,7 @@ def test_a_log_on_a_full_disk_ends_the_run_with_one_message(tmp_path: Path, caps
         return 0
 
     try:
-        assert guarded(run) == 1
+        assert run_script(run) == 1
     finally:
         for handler in logger.handlers[:]:
             logger.removeHandler(handler)
@@ -75,16 +74,14 @@ def test_output_that_nobody_reads_any_more_ends_quietly(tmp_path: Path) -> None:
         "def run():\n"
         f"    log.setup_log(pathlib.Path({str(tmp_path)!r}))\n"
         "    for _ in range(9): log.logger.info('text')\n"
-        "sys.exit(script.guarded(run))\n"
+        "sys.exit(script.run_script(run))\n"
     )
     command = [sys.executable, "-c", code]
     reading, writing = os.pipe()
-    run = subprocess.Popen(
-        command, stdout=writing, stderr=subprocess.PIPE, text=True, cwd=settings.HOME
-    )
-    os.close(writing)
-    os.close(reading)
-    _, said = run.communicate(timeout=60)
+    with processes.child(command, stdout=writing, cwd=settings.HOME) as run:
+        os.close(writing)
+        os.close(reading)
+        _, said = run.communicate(timeout=60)
     assert run.returncode == 1
     assert said == (
         "error: the screen: Broken pipe; what read the output has ended; the same command goes on "
@@ -94,13 +91,13 @@ def test_output_that_nobody_reads_any_more_ends_quietly(tmp_path: Path) -> None:
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     place = tmp_path / "deep" / "result.csv"
-    with pytest.raises(ZeroDivisionError), whole_file(place) as beside:
+    with pytest.raises(ZeroDivisionError), atomic_write(place) as beside:
         beside.write_text("half")
         raise ZeroDivisionError
     assert list(place.parent.iterdir()) == []
-    with whole_file(place) as beside:
+    with atomic_write(place) as beside:
         beside.write_text("old")
-    with pytest.raises(OSError, match="full"), whole_file(place) as beside:
+    with pytest.raises(OSError, match="full"), atomic_write(place) as beside:
         beside.write_text("ne")
         raise OSError("full")
     assert [path.name for path in place.parent.iterdir()] == ["result.csv"]
@@ -121,7 +118,7 @@ def test_a_disk_that_is_full_or_gone_is_told_with_the_place(tmp_path: Path, monk
             with pytest.raises(OSError, match=said) as caught:
                 save_csv(place, [["a"]])
         assert caught.value.filename == str(place)
-    with pytest.raises(OSError, match="other"), whole_file(place):
+    with pytest.raises(OSError, match="other"), atomic_write(place):
         raise OSError(errno.EIO, "other", "elsewhere")
 
 
@@ -136,18 +133,18 @@ def test_csv_and_json_are_read_back_as_they_were(tmp_path: Path) -> None:
 
 
 def test_a_second_run_on_a_directory_says_so_and_the_first_goes_on(tmp_path: Path) -> None:
-    with alone(tmp_path / "a", tmp_path / "b"):
-        second = alone(tmp_path / "c", tmp_path / "b")
+    with lock_directories(tmp_path / "a", tmp_path / "b"):
+        second = lock_directories(tmp_path / "c", tmp_path / "b")
         with (
             pytest.raises(BadInput, match=r"/b: another run is at work here; wait"),
             second,
         ):
             pytest.fail("two runs in one directory")
-        with alone(tmp_path / "c"):
+        with lock_directories(tmp_path / "c"):
             pass
-        with pytest.raises(BadInput), alone(tmp_path / "a"):
+        with pytest.raises(BadInput), lock_directories(tmp_path / "a"):
             pytest.fail("two runs in one directory")
-    with alone(tmp_path / "a", tmp_path / "b"):
+    with lock_directories(tmp_path / "a", tmp_path / "b"):
         pass
 
 
@@ -169,7 +166,7 @@ def test_what_a_dead_run_left_is_removed_and_nothing_else(tmp_path: Path) -> Non
     for path in (gone, *kept):
         path.touch()
     (tmp_path / f".{dead}.folder").mkdir()
-    with alone(tmp_path):
+    with lock_directories(tmp_path):
         assert not gone.exists()
         assert all(path.exists() for path in kept)
         assert (tmp_path / f".{dead}.folder").is_dir()
@@ -177,8 +174,8 @@ def test_what_a_dead_run_left_is_removed_and_nothing_else(tmp_path: Path) -> Non
 
 def test_a_log_without_a_place_is_told(tmp_path: Path, capsys) -> None:
     (tmp_path / "result").write_text("a file")
-    assert guarded(lambda: setup_log(tmp_path / "result" / "ae")) == 1
-    assert guarded(lambda: setup_log(tmp_path / "result")) == 1
+    assert run_script(lambda: setup_log(tmp_path / "result" / "ae")) == 1
+    assert run_script(lambda: setup_log(tmp_path / "result")) == 1
     said = capsys.readouterr().err
     assert said.count("a directory is to be there: remove it, or give another one") == 2
     assert logging.getLogger("baseline") is logger

@@ -5,8 +5,6 @@ import errno
 import pickle
 import re
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,12 +13,27 @@ import pytest
 import yaml
 
 from core import settings
-from core.errors import BadInput, Together
-from core.script import guarded
+from core.errors import BadInput, ProblemCollector
+from core.script import run_script
 from core.system_settings import system_classes
-from tests.conftest import ROOT, run_script
+from tests.conftest import call_script
 
 BASELINE = settings.HOME / "baseline.yaml"
+
+
+@pytest.fixture
+def terminal_signals() -> Iterator[None]:
+    """Set the handlers of a program started from a terminal, however the tests were started."""
+    handlers = {
+        signal.SIGINT: signal.default_int_handler,  # ignored in the background
+        signal.SIGTERM: signal.SIG_DFL,
+        signal.SIGALRM: signal.SIG_DFL,
+    }
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    yield
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def load(tmp_path: Path, text: str, *assignments) -> settings.Config:
@@ -323,13 +336,13 @@ def test_several_seeds_need_several_directories(tmp_path):
 
 
 def test_problems_are_told_together():
-    problems = Together()
+    problems = ProblemCollector()
     for message in ("first", "second"):
         with problems:
             raise BadInput(message)
     with pytest.raises(BadInput, match="first\nsecond"):
         problems.stop()
-    with pytest.raises(ZeroDivisionError), Together():
+    with pytest.raises(ZeroDivisionError), ProblemCollector():
         raise ZeroDivisionError
 
 
@@ -346,26 +359,10 @@ def test_problems_are_told_together():
 )
 def test_misuse_exits_with_2(arguments, said):
     for script in ("00_train.py", "01_test.py"):
-        run = run_script(script, *arguments)
+        run = call_script(script, *arguments)
         assert run.returncode == 2
         assert said in run.stderr
         assert "usage:" in run.stderr
-
-
-@pytest.mark.parametrize("script", ["00_train.py", "01_test.py"])
-def test_help_answers_at_once_without_tensorflow(script):
-    command = [sys.executable, "-X", "importtime", str(ROOT / script), "--help"]
-    run = subprocess.run(command, capture_output=True, text=True)
-    assert run.returncode == 0
-    assert "--skip-bad" in run.stdout
-    assert "argparse" in run.stderr  # the list of imports is there
-    assert "tensorflow" not in run.stderr
-    seconds = []
-    for _ in range(5):
-        start = time.perf_counter()
-        subprocess.run([sys.executable, str(ROOT / script), "--help"], capture_output=True)
-        seconds.append(time.perf_counter() - start)
-    assert min(seconds) < 1
 
 
 @pytest.mark.parametrize(
@@ -420,7 +417,7 @@ def test_what_the_machine_lacks_is_told_in_one_line(capsys, error, said):
     def lacking() -> int:
         raise error
 
-    assert guarded(lacking) == 1
+    assert run_script(lacking) == 1
     told = capsys.readouterr().err
     assert re.search(said, told)
     assert told.count("\n") == 1
@@ -429,13 +426,13 @@ def test_what_the_machine_lacks_is_told_in_one_line(capsys, error, said):
 def test_a_bug_is_not_hidden():
     for error in (ZeroDivisionError(), OSError("no number")):
         with pytest.raises(type(error)):
-            guarded(lambda error=error: (_ for _ in ()).throw(error))
+            run_script(lambda error=error: (_ for _ in ()).throw(error))
 
 
-def test_sigterm_exits_with_143_and_the_handler_is_put_back(capsys):
+def test_sigterm_exits_with_143_and_the_handler_is_put_back(terminal_signals, capsys):
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(SystemExit) as caught:
-        guarded(lambda: signal.raise_signal(signal.SIGTERM))
+        run_script(lambda: signal.raise_signal(signal.SIGTERM))
     assert caught.value.code == 143
     assert "terminated; the same command goes on from here" in capsys.readouterr().err
     assert signal.getsignal(signal.SIGTERM) is before
@@ -443,7 +440,7 @@ def test_sigterm_exits_with_143_and_the_handler_is_put_back(capsys):
 
 def test_failures_of_long_steps_are_told_at_once_and_counted_at_the_end(caplog):
     caplog.set_level("WARNING", "baseline")
-    failures = Together(tell=True)
+    failures = ProblemCollector(tell=True)
     with failures:
         raise BadInput("fan: diverged")
     assert caplog.messages == ["fan: diverged"]
@@ -458,10 +455,10 @@ def test_guarded_tells_and_exits(capsys):
     def interrupted() -> int:
         raise KeyboardInterrupt
 
-    assert guarded(bad) == 1
+    assert run_script(bad) == 1
     assert "error: fan.wav: is empty" in capsys.readouterr().err
-    assert guarded(interrupted) == 130
-    assert guarded(lambda: 0) == 0
+    assert run_script(interrupted) == 130
+    assert run_script(lambda: 0) == 0
 
 
 def _dropped_by_a_destructor(number: int) -> None:
@@ -480,7 +477,7 @@ def _swallowed(number: int) -> None:
 
 @pytest.mark.parametrize("lost", [_dropped_by_a_destructor, _swallowed])
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_that_goes_unheeded_is_raised_again(lost, number, code, capfd):
+def test_a_signal_that_goes_unheeded_is_raised_again(terminal_signals, lost, number, code, capfd):
     def main() -> int:
         lost(number)
         time.sleep(20)
@@ -488,14 +485,14 @@ def test_a_signal_that_goes_unheeded_is_raised_again(lost, number, code, capfd):
 
     began = time.monotonic()
     try:
-        assert guarded(main) == code
+        assert run_script(main) == code
     except SystemExit as end:
         assert end.code == code
     assert time.monotonic() - began < 5
     assert "Traceback" not in capfd.readouterr().err
 
 
-def test_a_signal_on_its_way_out_does_not_disturb_the_clean_up(monkeypatch):
+def test_a_signal_on_its_way_out_does_not_disturb_the_clean_up(terminal_signals, monkeypatch):
     monkeypatch.setattr("core.script.SECONDS_TO_HEED", 0.05)
     cleaned = []
 
@@ -514,6 +511,17 @@ def test_a_signal_on_its_way_out_does_not_disturb_the_clean_up(monkeypatch):
             signal.raise_signal(signal.SIGINT)
         return 0
 
-    assert guarded(main) == 130
+    assert run_script(main) == 130
     assert cleaned == [True]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_what_runs_in_the_background_goes_on_ignoring_ctrl_c(terminal_signals):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def main() -> int:
+        signal.raise_signal(signal.SIGINT)
+        return 0
+
+    assert run_script(main) == 0
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN

@@ -8,7 +8,7 @@ import pytest
 import scipy.stats
 import soundfile
 
-from core.files import save_csv, whole_file
+from core.files import atomic_write, save_csv
 from core.log import logger
 from data import audio
 from data.audio import file_load, file_to_vectors
@@ -112,11 +112,11 @@ def test_slices_and_what_they_need_of_the_array():
     count = np.array([3, 1, 4, 2, 5])
     clips = tuple(Clip(f"section_00_{n}.wav", "fan", "section_00", "test") for n in range(5))
     frames = Frames(np.arange(15)[:, None], clips, np.cumsum(count) - count, count)
-    frames = frames.of([True, True, False, True, True])
-    parts = frames.slices(3)
+    frames = frames.select([True, True, False, True, True])
+    parts = frames.split(3)
     assert [part.clips for part in parts] == [frames.clips[:3], frames.clips[3:]]
     for part, rows in zip(parts, (range(10), range(10, 15)), strict=True):
-        alone = part.narrowed()
+        alone = part.trim()
         assert alone.array[:, 0].tolist() == list(rows)
         for before, after, n in zip(part.first, alone.first, part.count, strict=True):
             expected = part.array[before : before + n]
@@ -133,7 +133,7 @@ def test_channels(tmp_path):
 
 def test_files_appear_whole_or_not_at_all(tmp_path):
     place = tmp_path / "deep" / "a.csv"
-    with pytest.raises(RuntimeError), whole_file(place) as beside:
+    with pytest.raises(RuntimeError), atomic_write(place) as beside:
         beside.write_text("half")
         raise RuntimeError
     assert not list(place.parent.iterdir())

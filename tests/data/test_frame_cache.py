@@ -6,7 +6,6 @@ import errno
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -16,11 +15,12 @@ import pytest
 import soundfile
 
 from core.errors import BadInput
-from core.script import guarded
+from core.script import run_script
 from data import frame_cache
 from data.audio import file_load
 from data.clips import Clip
 from data.dataset import report_bad_clips
+from tests import processes
 from tests.data.test_audio import DECIBELS, RATE, noise, official_log_mel, write_clip
 
 
@@ -36,7 +36,7 @@ def test_clips_of_any_length_in_one_array(tmp_path, param):
     for index, clip in enumerate(clips):
         held = frames.array[frames.first[index] :][: frames.count[index]]
         assert np.abs(held.T - official_log_mel(clip.path)).max() <= DECIBELS
-    some = frames.of([False, True, False])
+    some = frames.select([False, True, False])
     assert [clip.name for clip in some.clips] == ["1.wav"]
     assert (some.first.tolist(), some.count.tolist()) == ([32], [63])
 
@@ -265,8 +265,8 @@ def killed(task, makes, place, done):
 def test_a_worker_killed_for_memory_is_told_and_what_is_done_is_kept(tmp_path, param, monkeypatch):
     clips = [write_clip(tmp_path / f"{i}.wav", noise(RATE, i)) for i in range(3)]
     expected = np.concatenate([official_log_mel(clip.path).T for clip in clips])
-    monkeypatch.setattr(frame_cache, "CLIPS_WORTH_A_PROCESS", 1)
-    monkeypatch.setattr(frame_cache, "CLIPS_A_TASK", 1)
+    monkeypatch.setattr(frame_cache, "CLIPS_PER_PROCESS", 1)
+    monkeypatch.setattr(frame_cache, "CLIPS_PER_TASK", 1)
     with monkeypatch.context() as patch:
         patch.setattr(frame_cache, "_write_frames", killed)
         with pytest.raises(BadInput, match=r"fan: .*was killed.*want of memory.*--jobs"):
@@ -290,7 +290,7 @@ def test_a_full_disk_is_told_before_any_work_and_nothing_is_left(
 ):
     clips = [write_clip(tmp_path / "a.wav", noise(RATE))]
     monkeypatch.setattr(os, "posix_fallocate", full)
-    assert guarded(lambda: frame_cache.load_frames(clips, param, jobs=1)) == 1
+    assert run_script(lambda: frame_cache.load_frames(clips, param, jobs=1)) == 1
     said = capsys.readouterr().err
     assert ".unfinished.npy: No space left on device; free some space" in said
     assert not [path for path in (tmp_path / "cache").iterdir() if path.suffix != ".lock"]
@@ -305,13 +305,13 @@ def test_a_cache_that_vanishes_is_told(tmp_path, param, monkeypatch, capsys):
         return write(*given)
 
     monkeypatch.setattr(frame_cache, "_write_frames", vanishing)
-    assert guarded(lambda: frame_cache.load_frames(clips, param, jobs=1)) == 1
+    assert run_script(lambda: frame_cache.load_frames(clips, param, jobs=1)) == 1
     assert "No such file or directory; it has gone" in capsys.readouterr().err
 
 
 def test_what_a_dead_run_left_goes_after_a_while(tmp_path, param):
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait()
+    with processes.child([sys.executable, "-c", ""]) as ended:
+        ended.wait()
     cache = tmp_path / "cache"
     cache.mkdir()
     left = [

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
+
+from tests import processes
 
 
 def environment() -> dict[str, str]:
@@ -28,45 +28,41 @@ def environment() -> dict[str, str]:
 @contextlib.contextmanager
 def started(work: Path, env: dict[str, str], nodes: int = 2) -> Iterator[list[subprocess.Popen]]:
     """Start so many nodes with one core each, the head first. env : of `environment`"""
-    running: list[subprocess.Popen] = []
     port = env["RAY_ADDRESS"].rpartition(":")[2]
-    try:
+    with contextlib.ExitStack() as running:
+        started = []
         for number in range(nodes):
             where = (
                 ["--head", f"--port={port}", "--include-dashboard=false"]
                 if number == 0
                 else [f"--address={env['RAY_ADDRESS']}"]
             )
-            running.append(start(work / f"node_{number}.txt", where, env))
-        yield running
-    finally:
-        for node in reversed(running):
-            kill(node)
+            log = work / f"node_{number}.txt"
+            started.append(running.enter_context(node(log, where, env)))
+        yield started
 
 
-def start(output: Path, where: list[str], env: dict[str, str]) -> subprocess.Popen:
-    """Start one node, and return when it runs. output : the file for what it prints"""
+@contextlib.contextmanager
+def node(log: Path, where: list[str], env: dict[str, str]) -> Iterator[subprocess.Popen]:
+    """A node that has joined; dead on leaving. log : where it writes what it has to say"""
     command = [str(Path(sys.executable).with_name("ray")), "start", "--block", *where]
     command += ["--node-ip-address=127.0.0.1", "--num-cpus=1", "--object-store-memory=100000000"]
-    with output.open("w") as stream:
-        node = subprocess.Popen(
+    with (
+        log.open("w") as stream,
+        processes.child(
             [*command, "--disable-usage-stats"],
             stdout=stream,
             stderr=stream,
             env={**os.environ, **env, "RAY_USAGE_STATS_ENABLED": "0"},
-            start_new_session=True,
-        )
-    until = time.monotonic() + 60
-    while "Ray runtime started" not in output.read_text():
-        if node.poll() is not None or time.monotonic() > until:
-            kill(node)
-            raise RuntimeError(f"ray start failed:\n{output.read_text()}")
-        time.sleep(0.1)
-    return node
+        ) as process,
+    ):
+        try:
+            processes.wait_until(lambda: "Ray runtime started" in log.read_text(), process)
+        except AssertionError as error:
+            raise RuntimeError(f"ray start failed ({error}):\n{log.read_text()}") from None
+        yield process
 
 
 def kill(node: subprocess.Popen) -> None:
-    """Kill all processes of a node at once, as when its machine dies."""
-    if node.poll() is None:
-        os.killpg(node.pid, signal.SIGKILL)
-        node.wait()
+    """What a machine is that dies: all its processes gone at once, without a word."""
+    processes.end(node)

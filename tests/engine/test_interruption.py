@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
+from tests import processes
 from tests.conftest import ROOT, places, run_inside
 
 CLIPS = 401  # what starts a second process
@@ -32,22 +35,13 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def extracting(data: Path, out: Path) -> subprocess.Popen[str]:
+@contextlib.contextmanager
+def extracting(data: Path, out: Path) -> Iterator[subprocess.Popen[str]]:
     """A run of 00_train.py, just as its processes begin to extract features."""
     command = [sys.executable, str(ROOT / "00_train.py"), "-d", "--jobs", "2", "--set"]
-    process = subprocess.Popen(
-        [*command, *places(data, out)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    until = time.monotonic() + 60
-    while not list(out.glob("cache/*.done.npy")):
-        assert process.poll() is None
-        assert time.monotonic() < until
-        time.sleep(0.01)
-    return process
+    with processes.child([*command, *places(data, out)]) as process:
+        processes.wait_until(lambda: list(out.glob("cache/*.done.npy")), process)
+        yield process
 
 
 def ends(process: subprocess.Popen[str], code: int, said: str) -> None:
@@ -64,18 +58,18 @@ def ends(process: subprocess.Popen[str], code: int, said: str) -> None:
 def test_ctrl_c_ends_all_processes_and_a_second_run_disturbs_nothing(
     many: Path, tmp_path: Path, moment: float
 ) -> None:
-    first = extracting(many, tmp_path)
-    second = run_inside("00_train.py", "-d", data=many, out=tmp_path)
-    assert second.returncode == 1
-    assert "ae: another run is at work here; wait until it is done" in second.stderr
-    time.sleep(moment)
-    assert first.poll() is None
-    os.killpg(first.pid, signal.SIGINT)  # as a terminal does
-    ends(first, 130, "interrupted; the same command goes on from here")
+    with extracting(many, tmp_path) as first:
+        second = run_inside("00_train.py", "-d", data=many, out=tmp_path)
+        assert second.returncode == 1
+        assert "ae: another run is at work here; wait until it is done" in second.stderr
+        time.sleep(moment)
+        assert first.poll() is None
+        os.killpg(first.pid, signal.SIGINT)  # as a terminal does
+        ends(first, 130, "interrupted; the same command goes on from here")
 
 
 def test_sigterm_ends_all_processes(many: Path, tmp_path: Path) -> None:
-    process = extracting(many, tmp_path)
-    time.sleep(0.2)
-    process.terminate()
-    ends(process, 143, "terminated; the same command goes on from here")
+    with extracting(many, tmp_path) as process:
+        time.sleep(0.2)
+        process.terminate()
+        ends(process, 143, "terminated; the same command goes on from here")

@@ -6,19 +6,18 @@ import contextlib
 import importlib.util
 import os
 import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from core.command_line import command_line_chk
-from core.errors import BadInput, Together
+from core.errors import BadInput, ProblemCollector
 from core.settings import read_config
 from core.system_settings import SystemSettings
 from engine import executors, jobs
 from engine.executors import ProcessExecutor
+from tests import processes
 from tests.conftest import ROOT, places
 
 
@@ -47,7 +46,7 @@ def run(tmp_path: Path, *hows: str) -> tuple[list[str], list[str], str]:
         jobs.Job(how, how, how.replace(" ", "_"), param, act, (how, str(tmp_path / f"{n}.mark")))
         for n, how in enumerate(hows)
     ]
-    problems = Together()
+    problems = ProblemCollector()
     with contextlib.closing(ProcessExecutor(2)) as executor:
         failed = jobs.run_jobs(todo, executor, problems)
     log = (tmp_path / "baseline.log").read_text()
@@ -114,27 +113,17 @@ def test_without_ray_the_message_says_how_to_get_it(monkeypatch):
 
 
 def test_interrupted_side_by_side(demo, tmp_path):
-    process = subprocess.Popen(
-        [sys.executable, str(ROOT / "00_train.py"), "-d", "--jobs", "2", "--set"]
-        + ["fit.epochs=1000", "fit.batch_size=64", *places(demo, tmp_path)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    logs, until = tmp_path / "result" / "ae" / "logs", time.monotonic() + 120
-    training = []
-    while len(training) < 2 and time.monotonic() < until:
-        time.sleep(0.1)
-        training = [path for path in logs.glob(".*.progress") if path.read_text()]
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-    output, errors = process.communicate(timeout=15)
-    assert process.returncode == 130, output + errors
-    assert "interrupted" in errors
-    assert "Traceback" not in output + errors
-    assert "leaked" not in errors  # semaphores of the workers
-    with pytest.raises(ProcessLookupError):  # no process of the group is left
-        until = time.monotonic() + 5
-        while time.monotonic() < until:
-            os.killpg(process.pid, 0)
-            time.sleep(0.1)
+    logs = tmp_path / "result" / "ae" / "logs"
+    command = [sys.executable, ROOT / "00_train.py", "-d", "--jobs", "2", "--set"]
+    command += ["fit.epochs=1000", "fit.batch_size=64", *places(demo, tmp_path)]
+    with processes.child(command) as process:
+        processes.wait_until(
+            lambda: sum(bool(path.read_text()) for path in logs.glob(".*.progress")) == 2, process
+        )
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+        output, errors = process.communicate(timeout=15)
+        assert process.returncode == 130, output + errors
+        assert "interrupted" in errors
+        assert "Traceback" not in output + errors
+        assert "leaked" not in errors  # semaphores of the workers
+        assert processes.ends(process.pid)  # no process of the group is left

@@ -107,10 +107,10 @@ def test_a_cluster_that_does_not_fit_is_refused_at_once(two_nodes, monkeypatch, 
 
 
 def test_the_same_files_with_and_without_a_cluster(two_nodes, demo, tmp_path, monkeypatch):
-    monkeypatch.setattr(frame_cache, "CLIPS_WORTH_A_PROCESS", 10)  # so that nodes extract some
+    monkeypatch.setattr(frame_cache, "CLIPS_PER_PROCESS", 10)  # so that nodes extract some
     write, sent = frame_cache._write, []
     monkeypatch.setattr(frame_cache, "_write", lambda *given: sent.append(1) or write(*given))
-    monkeypatch.setattr(scoring, "CLIPS_A_SLICE", 7)  # of 24
+    monkeypatch.setattr(scoring, "CLIPS_PER_SLICE", 7)  # of 24
     tables = []
     for name, options in (("cluster", ("--cluster", "auto")), ("alone", ())):
         out = tmp_path / name

@@ -82,7 +82,7 @@ def test_slices_are_scored_and_kept_one_by_one(run, monkeypatch) -> None:
 
     score, loaded, _, cache = run
     whole = score().of_clips
-    monkeypatch.setattr(scoring, "CLIPS_A_SLICE", 5)
+    monkeypatch.setattr(scoring, "CLIPS_PER_SLICE", 5)
     sizes, made = [], System.score
 
     def counted(self, frames):

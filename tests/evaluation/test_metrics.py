@@ -11,7 +11,6 @@ from __future__ import annotations
 import csv
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -37,6 +36,7 @@ from evaluation.metrics import (
     undefined_warnings,
 )
 from evaluation.result_csv import format_table, write_result_csv
+from tests import processes
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
@@ -59,8 +59,8 @@ def reference(name):
 
 
 def run(*arguments):
-    command = [sys.executable, "-m", "evaluation", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=ROOT)
+    command = [sys.executable, "-m", "evaluation", *arguments]
+    return processes.run(command, cwd=ROOT, timeout=120)
 
 
 def fails(done, *words):
@@ -545,7 +545,7 @@ def test_misuse_exits_2(arguments):
 
 def test_importing_does_nothing_heavy():
     code = "import sys, evaluation; print([m for m in ('sklearn', 'scipy') if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    done = processes.run([sys.executable, "-c", code], cwd=ROOT)
     assert done.stdout.strip() == "[]"
 
 

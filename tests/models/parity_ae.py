@@ -33,7 +33,7 @@ def build(fixture: Fixture) -> DenseAE:
         ),
         ["section_00"],
     )
-    names = system.published() if from_keras else system.published_ae_asd()
+    names = system.checkpoint_variables() if from_keras else system.checkpoint_variables_ae_asd()
     keras_model.assign_published(names, tensors)
     return system
 

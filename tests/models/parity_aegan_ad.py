@@ -46,7 +46,7 @@ def build(fixture: Fixture) -> AEGANAD:
             ("aegan_ad.network.batch_norm_epsilon", norm["epsilon"]),
         ]
     system = keras_model.get_model(fixture.param("aegan_ad", *assignments), ["section_00"])
-    keras_model.assign_published(system.published(), fixture.tensors())
+    keras_model.assign_published(system.checkpoint_variables(), fixture.tensors())
     return system
 
 

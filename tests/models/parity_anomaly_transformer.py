@@ -29,7 +29,7 @@ def build(fixture: Fixture) -> AnomalyTransformer:
         ),
         ["section_00"],
     )
-    keras_model.assign_published(system.published(), fixture.tensors())
+    keras_model.assign_published(system.checkpoint_variables(), fixture.tensors())
     return system
 
 

@@ -40,7 +40,7 @@ def build(fixture: Fixture) -> GRLNet:
         ),
         ["section_00"],
     )
-    keras_model.assign_published(system.published(), tensors)
+    keras_model.assign_published(system.checkpoint_variables(), tensors)
     return system
 
 
@@ -88,7 +88,7 @@ def runs(fixture: Fixture) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     x = segments(fixture.arrays["x"])
     columns = [LOG_NAMES.get(name, name) for name in fixture.meta["train_log_columns"]]
     for tensors in fixture.rounded_tensors():
-        keras_model.assign_published(system.published(), tensors)
+        keras_model.assign_published(system.checkpoint_variables(), tensors)
         for held, value in fresh:
             held.assign(value)
         log = []

@@ -24,7 +24,7 @@ def build(fixture: Fixture) -> MobileNetV2:
         ),
         [f"section_{index:02d}" for index in range(fixture.settings["classes"])],
     )
-    keras_model.assign_published(system.published(), fixture.tensors())
+    keras_model.assign_published(system.checkpoint_variables(), fixture.tensors())
     return system
 
 

@@ -46,7 +46,7 @@ def build(fixture: Fixture) -> STgramMFN:
         ),
         [f"machine section_{number:02d}" for number in range(given["num_classes"])],
     )
-    keras_model.assign_published(system.published(), tensors)
+    keras_model.assign_published(system.checkpoint_variables(), tensors)
     return system
 
 
@@ -95,7 +95,7 @@ def runs(fixture: Fixture) -> Iterator[tuple[STgramMFN, list[float]]]:
     system.optimizer.build(system.trainable_variables)
     fresh = [(held, held.numpy()) for held in system.optimizer.variables]
     for tensors in fixture.rounded_tensors():
-        keras_model.assign_published(system.published(), tensors)
+        keras_model.assign_published(system.checkpoint_variables(), tensors)
         for held, value in fresh:
             held.assign(value)
         losses = []

@@ -31,7 +31,7 @@ def build(fixture: Fixture) -> VAE:
         ),
         ["section_00"],
     )
-    keras_model.assign_published(system.published(), tensors)
+    keras_model.assign_published(system.checkpoint_variables(), tensors)
     return system
 
 

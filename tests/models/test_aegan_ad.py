@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from data.frames import Frames
 from models import aegan_ad
 from models import saved as model_files
 from models.aegan_ad import AEGANAD, EmbeddingDetectors, WholeNorm, covariance
+from tests import processes
 
 SIZE = 8
 TINY = (
@@ -115,13 +117,15 @@ def test_saved_and_loaded_gives_the_same_scores_also_of_another_score(
 def test_batches_of_windows_across_clips_equal_clip_by_clip(system, monkeypatch) -> None:
     frames = noise(n_clips=6)
     whole = system.extra_scores(frames)
-    monkeypatch.setattr(aegan_ad.AEGANAD, "values_a_batch", 7 * SIZE * SIZE)
+    monkeypatch.setattr(aegan_ad.AEGANAD, "values_per_batch", 7 * SIZE * SIZE)
     system.kept = None
     batched = system.extra_scores(frames)
     for name in AEGAN_AD_SCORES:
         # The nearest of equal embeddings are at nought but rounding.
         assert np.allclose(batched[name], whole[name], rtol=1e-4, atol=1e-6), name
-    of_one = system.window_outputs(system.cut(system.resident(frames), tf.range(20, 33)))
+    of_one = system.window_outputs(
+        system.gather_windows(system.to_device(frames), tf.range(20, 33))
+    )
     distances = of_one[0].numpy()
     assert whole["G_x_2_sum"][1] == pytest.approx(distances[:, 0].sum(), rel=1e-5)
     assert whole["G_z_1_max"][1] == pytest.approx(distances[:, 3].max(), rel=1e-5)
@@ -348,11 +352,8 @@ def test_deval_trains_on_both_datasets(tmp_path, caplog, monkeypatch) -> None:
 
 
 def test_importing_settings_does_not_load_keras() -> None:
-    import subprocess
-    import sys
-
     code = "import sys, core.settings; sys.exit('keras' in sys.modules or 'sklearn' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=settings.HOME).returncode == 0
+    assert processes.run([sys.executable, "-c", code], cwd=settings.HOME).returncode == 0
 
 
 def test_the_scripts_from_clips_to_all_scores(tmp_path, monkeypatch) -> None:
@@ -389,7 +390,7 @@ def test_the_scripts_from_clips_to_all_scores(tmp_path, monkeypatch) -> None:
 
 def test_the_generator_moves_without_the_critic(system) -> None:
     """Each optimiser moves its own networks alone."""
-    windows = system.cut(system.resident(noise()), tf.range(4))
+    windows = system.gather_windows(system.to_device(noise()), tf.range(4))
     critic, generator = system.discriminator.trainable_variables, system.generator_variables()
     before = [[v.numpy() for v in held] for held in (critic, generator)]
     system.step_of_generator(system.image(windows))

@@ -70,9 +70,9 @@ def test_score_does_not_depend_on_the_other_clips(monkeypatch):
     frames = frames_of(7, 40, 5, 300)
     system = keras_model.get_model(small(), ["section_00"])
     together = system.score(frames)
-    monkeypatch.setattr(system, "values_a_batch", 5 * 8 * 16)
+    monkeypatch.setattr(system, "values_per_batch", 5 * 8 * 16)
     np.testing.assert_allclose(system.score(frames), together, rtol=1e-6)
-    some = frames.of([False, True, False, True])
+    some = frames.select([False, True, False, True])
     np.testing.assert_allclose(system.score(some), together[[1, 3]], rtol=1e-6)
 
 
@@ -100,9 +100,9 @@ def test_held_out_windows_are_the_last(monkeypatch):
 
 def test_many_steps_in_a_call_are_the_steps_one_by_one(monkeypatch):
     together = keras_model.get_model(small(), ["section_00"])
-    assert together.steps_a_call > 1
+    assert together.steps_per_execution > 1
     expected = together.train(frames_of(200, 61))
-    monkeypatch.setattr(type(together), "steps_a_call", 1)
+    monkeypatch.setattr(type(together), "steps_per_execution", 1)
     singly = keras_model.get_model(small(), ["section_00"])
     found = singly.train(frames_of(200, 61))
     assert int(singly.optimizer.iterations) == int(together.optimizer.iterations)
@@ -180,7 +180,7 @@ def test_the_frames_are_held_once(tmp_path, offset, shared):
     array = rows[: frames.array.size - 1 - offset // 4]
     array = array[: len(array) // 4 * 4].reshape(-1, 4)
     system = keras_model.get_model(small(), ["section_00"])
-    held = system.resident(replace(frames, array=array))
+    held = system.to_device(replace(frames, array=array))
     assert np.array_equal(held, array)
     assert np.shares_memory(np.asarray(memoryview(held)), array) is shared
-    assert system.resident(replace(frames, array=array)) is held
+    assert system.to_device(replace(frames, array=array)) is held

@@ -143,7 +143,7 @@ def test_learns_and_ranks_anomalies_above_normal_clips(name, setting, clips) -> 
 @systems
 def test_an_interrupted_training_ends_as_if_it_had_not_been(name, setting, clips, tmp_path) -> None:
     training = clips(name, "train")
-    training = training.of(np.arange(len(training.clips)) % 2 == 0)
+    training = training.select(np.arange(len(training.clips)) % 2 == 0)
     param = setting(name, *ONE_STEP[1:], ("fit.epochs", 3))
 
     def train(interrupt: bool, place: Path) -> tuple[dict[str, list[float]], list[np.ndarray]]:
@@ -179,7 +179,7 @@ def test_the_seed_decides_and_a_saved_system_scores_as_before(
 ) -> None:
     training = clips(name, "train")
     few = clips(name, "test")
-    few = few.of(np.arange(len(few.clips)) % 6 == 0)
+    few = few.select(np.arange(len(few.clips)) % 6 == 0)
     scores, kept = {}, tmp_path / f"model_{MACHINE}"
     for run, seed in (("first", 0), ("again", 0), ("other", 1)):
         param = setting(name, *ONE_STEP, seed=seed)

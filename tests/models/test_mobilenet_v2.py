@@ -117,7 +117,7 @@ def test_an_official_model_file_holds_the_network_as_a_layer(system, tmp_path) -
     rng = np.random.default_rng(0)
     expected = {
         name: rng.uniform(0.5, 1.5, variable.shape).astype(np.float32)
-        for name, (variable, _) in system.published().items()
+        for name, (variable, _) in system.checkpoint_variables().items()
     }
     layer = "mobilenetv2_0.10_32"
     with h5py.File(path, "w") as file:
@@ -130,6 +130,6 @@ def test_an_official_model_file_holds_the_network_as_a_layer(system, tmp_path) -
             weights[layer][f"{name}:0"] = value
     tensors = keras_model.read_hdf5(path)
     assert {"Conv1/kernel", "bn_Conv1/gamma", "block_1_depthwise/depthwise_kernel"} <= set(tensors)
-    keras_model.assign_published(system.published(), tensors)
-    for name, (variable, _) in system.published().items():
+    keras_model.assign_published(system.checkpoint_variables(), tensors)
+    for name, (variable, _) in system.checkpoint_variables().items():
         np.testing.assert_array_equal(variable, expected[name])

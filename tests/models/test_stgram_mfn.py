@@ -81,7 +81,7 @@ def test_clips_are_cut_or_filled_up_and_every_class_is_known() -> None:
     system, frames = build(), frames_of(3000, 8000, 12000)
     assert system.section_index(frames).tolist() == [0, 1, 0]
     starts, _ = system.windows(frames, 1)
-    waves = system.cut(frames, tf.constant(starts)).numpy()
+    waves = system.gather_windows(frames, tf.constant(starts)).numpy()
     np.testing.assert_array_equal(waves[0, :3000], frames.array[:3000, 0])
     assert not waves[0, 3000:].any()
     np.testing.assert_array_equal(waves[2], frames.array[11000:19000, 0])
@@ -128,7 +128,7 @@ def test_mixtures_score_as_scikit_learn_and_are_saved(tmp_path: Path) -> None:
     system.save_weights(tmp_path / "w.weights.h5")
     other = keras_model.get_model(param.with_values({"seed": 9}), system.section_names)
     other.load_weights(tmp_path / "w.weights.h5")
-    other.restore(system.arrays())
+    other.set_extra_state(system.get_extra_state())
     np.testing.assert_array_equal(other.score(frames), scores)
 
 
@@ -139,7 +139,7 @@ def test_more_gaussians_than_clips_are_bad_input() -> None:
 
 
 def test_models_of_a_joint_system_are_one() -> None:
-    units = saved.training_units(tiny(), ["fan", "pump"])
+    units = saved.network_groups(tiny(), ["fan", "pump"])
     assert units == [("all", ["fan", "pump"])]
     names = {saved.model_stem(tiny(), name, "dev").name for name in ("fan", "pump", "all")}
     assert names == {"model_all"}

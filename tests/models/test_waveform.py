@@ -40,7 +40,7 @@ def test_a_window_ends_with_its_clip() -> None:
     system, frames = keras_model.get_model(tiny(), ["section_00"]), frames_of(50, 200, 96)
     starts, owner = system.windows(frames, 96)
     assert owner.tolist() == [0, 1, 1, 2]
-    windows = system.cut(frames, tf.constant(starts)).numpy()
+    windows = system.gather_windows(frames, tf.constant(starts)).numpy()
     np.testing.assert_array_equal(windows[0, :50], np.arange(1, 51))
     assert not windows[0, 50:].any()
     np.testing.assert_array_equal(windows[1:3].ravel(), np.arange(51, 51 + 192))
@@ -49,7 +49,7 @@ def test_a_window_ends_with_its_clip() -> None:
 
 def test_nothing_goes_to_the_device_at_once() -> None:
     system, frames = keras_model.get_model(tiny(), ["section_00"]), frames_of(200)
-    assert system.resident(frames) is frames
+    assert system.to_device(frames) is frames
 
 
 def test_samples_come_from_the_cache_as_the_file_holds_them(tmp_path: Path) -> None:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from core.errors import BadInput
-from core.script import guarded
+from core.script import run_script
 from reporting import folder, media
+from tests import processes
 from tests.conftest import ROOT
 from tests.reporting.report_data import dataset, names, results, write
 
@@ -22,7 +22,7 @@ SPEC.loader.exec_module(script)
 
 
 def run(*arguments: object) -> int:
-    return guarded(lambda: script.main([str(argument) for argument in arguments]))
+    return run_script(lambda: script.main([str(argument) for argument in arguments]))
 
 
 def test_help_and_a_report_without_models_do_not_start_tensorflow(tmp_path) -> None:
@@ -30,7 +30,7 @@ def test_help_and_a_report_without_models_do_not_start_tensorflow(tmp_path) -> N
     results(tmp_path / "result" / "idnn", seed=1)
     for arguments in (["--help"], []):
         command = [sys.executable, "-X", "importtime", str(ROOT / "02_report.py"), *arguments]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100)
+        done = processes.run(command, cwd=tmp_path, timeout=100)
         assert done.returncode == 0, done.stderr[-2000:]
         assert "| tensorflow" not in done.stderr
         assert ("matplotlib" in done.stderr) == (not arguments)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import shutil
-import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -25,6 +24,7 @@ from evaluation.metrics import SectionKey
 from evaluation.result_csv import read_result_csv
 from models import saved
 from reporting import submission
+from tests import processes
 from tests.conftest import ROOT, places, run_inside
 from tools import demo_data
 
@@ -358,9 +358,7 @@ def test_the_package_is_made_without_tensorflow(out, demo):
         "try: runpy.run_path(sys.argv[0], run_name='__main__')\n"
         "finally: print('tensorflow' in sys.modules)"
     )
-    run = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60
-    )
+    run = processes.run([sys.executable, "-c", code], cwd=ROOT, timeout=60)
     assert run.returncode == 0, run.stderr
     assert "Doe_INST_task2_1: ae, 6 CSV files" in run.stdout
     assert run.stdout.splitlines()[-1] == "False"

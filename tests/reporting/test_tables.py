@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import re
 import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from evaluation.result_csv import write_result_csv
 from reporting import tables
 from reporting.runs import read_runs
 from reporting.significance import ScoreInterval, describe_comparison
+from tests import processes
 from tests.reporting.report_data import results
 
 
@@ -262,7 +262,7 @@ def test_the_latex_compiles(tmp_path) -> None:
         command = [engine, "paper.tex"]
         if engine == "pdflatex":
             command[1:1] = ["-halt-on-error", "-interaction=nonstopmode"]
-        run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100)
+        run = processes.run(command, cwd=tmp_path, timeout=100)
         assert run.returncode == 0, run.stdout[-2000:]
         assert (tmp_path / "paper.pdf").stat().st_size > 1000
 

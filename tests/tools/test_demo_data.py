@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 import sys
 
 import numpy as np
@@ -12,6 +11,7 @@ import pytest
 import soundfile
 
 from core.errors import BadInput
+from tests import processes
 from tests.conftest import ROOT
 from tools import demo_data
 from tools.demo_layouts import LAYOUTS
@@ -71,14 +71,8 @@ def contents(root):
 
 
 def run_tool(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "tools.demo_data", *map(str, arguments)],
-        check=False,
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    command = [sys.executable, "-m", "tools.demo_data", *arguments]
+    return processes.run(command, cwd=ROOT, timeout=60)
 
 
 @pytest.mark.parametrize("year", NAMES)

@@ -6,7 +6,6 @@ import io
 import json
 import os
 import signal
-import subprocess
 import sys
 import time
 import zipfile
@@ -16,10 +15,11 @@ import numpy as np
 import pytest
 
 from core.errors import BadInput
-from core.files import alone
-from core.script import guarded
+from core.files import lock_directories
+from core.script import run_script
 from core.system_settings import SharedSettings
 from data import clips
+from tests import processes
 from tests.conftest import ROOT
 from tests.tools.failing_server import serving
 from tools import download
@@ -99,7 +99,7 @@ def requests_of_files(server) -> list[str]:
 
 def test_a_second_download_to_the_same_place_stops(server, tmp_path):
     with (
-        alone(tmp_path / ".download"),
+        lock_directories(tmp_path / ".download"),
         pytest.raises(BadInput, match="another run is at work here"),
     ):
         run(server, tmp_path)
@@ -391,7 +391,7 @@ def test_misuse_exits_2(arguments):
 
 def test_a_place_that_cannot_be_written(server, tmp_path, capsys):
     (tmp_path / "file").write_text("")
-    assert guarded(lambda: run(server, tmp_path / "file", "--dev")) == 1
+    assert run_script(lambda: run(server, tmp_path / "file", "--dev")) == 1
     assert "cannot be written" in capsys.readouterr().err
 
 
@@ -408,13 +408,11 @@ def test_ctrl_c_exits_130_and_the_same_command_goes_on(server, tmp_path):
     server.daemon_threads, server.block_on_close = True, False
     command = [sys.executable, "-m", "tools.download", "2022", "--dev", "--machine", "fan"]
     command += ["--to", str(tmp_path), "--base-url", server.url]
-    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
     part = tmp_path / ".download" / "dev_fan.zip.part"
-    limit = time.monotonic() + 30
-    while not (part.exists() and part.stat().st_size == 70_000) and time.monotonic() < limit:
-        time.sleep(0.02)
-    os.kill(process.pid, signal.SIGINT)
-    message = process.communicate(timeout=20)[1]
+    with processes.child(command, cwd=ROOT) as process:
+        processes.wait_until(lambda: part.exists() and part.stat().st_size == 70_000, process)
+        os.kill(process.pid, signal.SIGINT)
+        message = process.communicate(timeout=20)[1]
     assert process.returncode == 130
     assert "the same command goes on" in message
     assert "Traceback" not in message

@@ -1,6 +1,7 @@
 """Published checkpoints, made here of a fixture's weights, through the import and both commands.
 
-The PyTorch ones are written with PyTorch; without it their tests are skipped by name.
+Small ones in PyTorch's formats were written by PyTorch beforehand; where it is not installed,
+others are written, and all of them read, by what stands in for it.
 """
 
 from __future__ import annotations
@@ -15,101 +16,38 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import h5py
 import joblib
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import keras_model
+from checkpoints import files
 from checkpoints.inferred_settings import Published
-from checkpoints.tensors import in_order
+from checkpoints.tensors import gather, in_order
 from core import settings
-from core.command_line import assignment
 from core.errors import BadInput
 from data.dataset import read_clips
 from models import saved
+from tests.checkpoints.published_files import (
+    SECTIONS,
+    STORED,
+    TORCH,
+    UNREAD,
+    assign,
+    published_by,
+    small,
+    write,
+)
 from tests.conftest import run_inside
 from tests.models.parity_fixture import Fixture, folders
 from tests.test_reference import SCORE, lay_out, scores
 from tools import demo_data, import_checkpoint
 
 TOOL = "tools/import_checkpoint.py"
-OFFICIAL = ("ae", "mobilenet_v2")
-SECTIONS = ("section_00", "section_01", "section_02")
 CSV = 1e-5  # relative: the same network, its windows in other batches
 
-# Networks small enough for a few clips: what no tensor shows, and what says how large to make them.
-UNREAD = {
-    "vae": (),
-    "idnn": (),
-    "ae": (),
-    "mobilenet_v2": ("feature.n_mels=32", "mobilenet_v2.feature.n_frames=32"),
-    "aegan_ad": ("feature.n_fft=1024",),
-    "grlnet": ("grlnet.feature.n_hop_frames=16000",),
-    "stgram_mfn": ("stgram_mfn.network.bottlenecks=[[1, 4, 1, 2], [1, 4, 1, 2], [1, 4, 1, 2]]",),
-    "anomaly_transformer": ("feature.n_frames=20", "anomaly_transformer.network.temperature=1"),
-}
-SIZES = {
-    "mobilenet_v2": ("mobilenet_v2.network.alpha=0.35",),
-    "aegan_ad": (
-        *("feature.n_mels=16", "feature.n_frames=16", "aegan_ad.network.ndf=4"),
-        *("aegan_ad.network.ngf=6", "aegan_ad.network.nz=5", "aegan_ad.network.generator_norm=bn"),
-    ),
-    "grlnet": ("grlnet.feature.n_frames=512", "grlnet.network.channels=[2, 3, 4, 5]"),
-    "stgram_mfn": ("stgram_mfn.network.seconds=0.512", "feature.n_fft=512"),
-    "anomaly_transformer": (
-        *("feature.n_mels=24", "anomaly_transformer.network.d_model=16"),
-        *("anomaly_transformer.network.heads=2", "anomaly_transformer.network.n_layers=2"),
-        "anomaly_transformer.network.d_ff=20",
-    ),
-}
-
-
-def write(system: str, tensors: dict[str, np.ndarray], folder: Path) -> list[Path]:
-    """A checkpoint in the form of its release: its files."""
-    if system in OFFICIAL and any("/" in name for name in tensors):
-        return [write_hdf5(tensors, folder / "model_fan.hdf5")]
-    torch = pytest.importorskip("torch", reason=f"no PyTorch to write a checkpoint of {system}")
-    made = {name: torch.tensor(value) for name, value in tensors.items()}
-    for name in [name for name in made if name.endswith("running_mean")]:
-        made[name.replace("running_mean", "num_batches_tracked")] = torch.tensor(7)
-
-    def of(prefix: str) -> dict[str, Any]:
-        return {
-            name.removeprefix(prefix): value
-            for name, value in made.items()
-            if name.startswith(prefix)
-        }
-
-    if system == "aegan_ad":
-        held = {"netD": of("netD."), "netG": of("netG."), "best_hmean": np.float64(0.7)}
-        parts = {"fan.pth": held}
-    elif system == "grlnet":
-        # In another order than they are named in the readme.
-        names = {"discriminator": "D.pth", "local": "L.pth", "regional": "R.pth"}
-        parts = {file: of(f"{net}.") for net, file in names.items()}
-    elif system == "anomaly_transformer":
-        parts = {"checkpoint.pth": made}
-    else:
-        parts = {"best_checkpoint.pth.tar": {"epoch": 3, "optimizer": None, "model": made}}
-    for file, held in parts.items():
-        torch.save(held, folder / file)
-    return [folder / file for file in parts]
-
-
-def write_hdf5(tensors: dict[str, np.ndarray], path: Path) -> Path:
-    """In the layout of Keras 2.8, whose layer numbers go on where an earlier model's ended."""
-    layers = list(dict.fromkeys(name.rpartition("/")[0] for name in tensors))
-    with h5py.File(path, "w") as file:
-        group = file.create_group("model_weights")
-        group.attrs["layer_names"] = [layer.encode() for layer in layers]
-        for layer in layers:
-            names = [name for name in tensors if name.rpartition("/")[0] == layer]
-            group.create_group(layer).attrs["weight_names"] = [f"{name}:0" for name in names]
-            for name in names:
-                group[layer][f"{name}:0"] = tensors[name]
-    return path
+pytestmark = pytest.mark.usefixtures("pytorch")
 
 
 def import_(
@@ -193,23 +131,27 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
-def published_by(system: Any) -> dict[str, np.ndarray]:
-    """A network's weights as its release would publish them."""
-    return {
-        name: variable.numpy() if axes is None else variable.numpy().transpose(np.argsort(axes))
-        for name, (variable, axes) in system.published().items()
-    }
-
-
 @functools.cache
 def made_here(system: str) -> tuple[dict[str, np.ndarray], Any]:
-    """The weights of a small network, as published, and the network."""
-    pairs = [assignment(text) for text in (*UNREAD[system], *SIZES.get(system, ()))]
-    held = settings.read_config(None, pairs)
-    param = held.for_system(system).for_machine("fan")
-    joint = system in saved.JOINT
-    made = keras_model.get_model(param, [f"fan {s}" if joint else s for s in SECTIONS])
-    return published_by(made), made
+    """Return the weights of a small network, as published, and the network.
+
+    They are those of the file that PyTorch wrote, where the release is one of PyTorch.
+    """
+    network = small(system)
+    if system in TORCH:
+        trees = [(path, files.read(path)) for path in stored(system)]
+        assign(network, gather(system, trees))
+    return published_by(network), network
+
+
+def stored(system: str) -> list[Path]:
+    """Return the files that PyTorch wrote for a small network of a system."""
+    return sorted(path for path in (STORED / system).iterdir())
+
+
+def published(system: str, folder: Path) -> list[Path]:
+    """Return the files of a small network: as PyTorch wrote them, or written into a folder."""
+    return stored(system) if system in TORCH else write(system, made_here(system)[0], folder)
 
 
 @pytest.mark.parametrize("system", list(keras_model.SYSTEMS))
@@ -221,9 +163,10 @@ def test_from_wavs_to_csv_with_an_imported_model(system, few, tmp_path) -> None:
         for name in ("predictions/kernel", "predictions/bias"):
             tensors[name] = tensors[name][..., order]
         joblib.dump(np.array(SECTIONS)[order], tmp_path / "section_names_fan.pkl")
-    files = [*write(system, tensors, tmp_path), *tmp_path.glob("section_names_*.pkl")]
+    paths = stored(system) if system in TORCH else write(system, tensors, tmp_path)
+    paths += tmp_path.glob("section_names_*.pkl")
     put = {"data": few, "assigned": UNREAD[system]}
-    run = import_(system, files, tmp_path, "--jobs", "1", **put)
+    run = import_(system, paths, tmp_path, "--jobs", "1", **put)
     assert run.returncode == 0, run.stderr
     run = run_inside("01_test.py", "-d", "--system", system, "--jobs", "1", out=tmp_path, **put)
     assert run.returncode == 0, run.stderr
@@ -260,11 +203,11 @@ def scores_of(made: Any, system: str, data: Path, out: Path) -> dict[str, float]
 
     def eager(frames, starts, section, of=made.window_scores) -> np.ndarray:
         """As `System.all_window_scores`, which takes longer to compile than these clips do."""
-        windows = made.cut(made.resident(frames), tf.constant(starts))
+        windows = made.gather_windows(made.to_device(frames), tf.constant(starts))
         return of(windows, tf.constant(section)).numpy()
 
     made.all_window_scores = eager
-    made.complete(clips["train"])
+    made.fit_statistics(clips["train"])
     scores = made.score(clips["test"])
     return {clip.name: score for clip, score in zip(clips["test"].clips, scores, strict=True)}
 
@@ -301,7 +244,7 @@ def test_every_tensor_that_does_not_fit_is_named(system, few, tmp_path) -> None:
 def test_a_checkpoint_of_another_system_is_called_so(system, tmp_path) -> None:
     names = list(keras_model.SYSTEMS)
     other = names[names.index(system) - 1]
-    files = write(other, made_here(other)[0], tmp_path)
+    files = published(other, tmp_path)
     run = import_(system, files, tmp_path)
     assert run.returncode == 1
     assert f"looks like a checkpoint of {other}, not of {system}" in run.stderr
@@ -309,7 +252,7 @@ def test_a_checkpoint_of_another_system_is_called_so(system, tmp_path) -> None:
 
 
 def test_what_the_tensors_say_wins_over_the_defaults_but_not_over_the_person(few, tmp_path) -> None:
-    files = write("aegan_ad", made_here("aegan_ad")[0], tmp_path)
+    files = published("aegan_ad", tmp_path)
     run = import_("aegan_ad", files, tmp_path, data=few, assigned=("aegan_ad.network.ndf=8",))
     assert run.returncode == 1
     assert "network.ndf is 8 in the settings, but the checkpoint's tensors say 4" in run.stderr
@@ -332,7 +275,7 @@ def test_without_training_clips_it_says_what_cannot_be_given(few, tmp_path) -> N
     data = tmp_path / "data"
     shutil.copytree(few / "dev_data" / "fan" / "test", data / "dev_data" / "fan" / "test")
     for system in ("aegan_ad", "idnn"):
-        files = write(system, made_here(system)[0], tmp_path)
+        files = published(system, tmp_path)
         run = import_(system, files, tmp_path, data=data, assigned=UNREAD[system])
         assert run.returncode == 0, run.stderr
         assert f"no training clips in {data}" in run.stdout
@@ -361,7 +304,7 @@ def test_without_training_clips_it_says_what_cannot_be_given(few, tmp_path) -> N
 def test_an_official_distribution_decides_without_training_clips(few, tmp_path) -> None:
     data = tmp_path / "data"
     shutil.copytree(few / "dev_data" / "fan" / "test", data / "dev_data" / "fan" / "test")
-    files = write("ae", made_here("ae")[0], tmp_path)
+    files = published("ae", tmp_path)
     joblib.dump([2.0, 800.0, np.float64(1.5)], tmp_path / "score_distr_fan.pkl")
     run = import_("ae", [*files, tmp_path / "score_distr_fan.pkl"], tmp_path, data=data)
     assert run.returncode == 0, run.stderr
@@ -381,7 +324,7 @@ def test_an_official_distribution_decides_without_training_clips(few, tmp_path) 
 
 
 def test_class_names_that_do_not_fit_are_told(few, tmp_path) -> None:
-    files = write("mobilenet_v2", made_here("mobilenet_v2")[0], tmp_path)
+    files = published("mobilenet_v2", tmp_path)
     files.append(tmp_path / "section_names_fan.pkl")
     joblib.dump(np.array(["section_00", "section_01"]), files[1])
     put = {"data": few, "assigned": UNREAD["mobilenet_v2"]}
@@ -443,7 +386,7 @@ def test_a_wrong_order_of_classes_is_suspected() -> None:
 
 
 def test_models_in_the_way_are_left_alone(few, tmp_path) -> None:
-    files = write("ae", made_here("ae")[0], tmp_path)
+    files = published("ae", tmp_path)
     assert import_("ae", files, tmp_path).returncode == 0
     kept = (tmp_path / "model" / "ae" / "model_fan.npz").read_bytes()
     # 00_train.py takes it for what it is, though it was not trained on these clips.
