@@ -12,8 +12,8 @@ from core.command_line import command_line_chk
 from core.errors import ProblemCollector
 from core.files import lock_directories
 from core.log import logger, setup_log
+from core.run_settings import SystemSettings
 from core.script import run_script
-from core.system_settings import SystemSettings
 from engine import ensemble, executors, results, scoring, testing
 from evaluation import equal_error_rate
 from evaluation.metrics import SectionResult

@@ -18,8 +18,8 @@ from checkpoints.files import read_hdf5
 from core.arrays import array_shapes, read_arrays
 from core.errors import BadInput
 from core.files import atomic_write, save_json
+from core.run_settings import SystemSettings
 from core.settings import __version__
-from core.system_settings import SystemSettings
 from data.clips import Clip
 from data.frames import Frames
 from models import saved

@@ -20,7 +20,7 @@ import keras_model
 from benchmarks.official import timer
 from core import settings
 from core.command_line import assignment
-from core.system_settings import SystemSettings
+from core.run_settings import SystemSettings
 from data.clips import Clip
 from data.frames import Frames
 from models import base, layers

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from core.system_settings import SystemSettings
+from core.run_settings import SystemSettings
 
 Tensors = dict[str, np.ndarray]
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from checkpoints.inferred_settings import Published, Tensors, sizes_of, usual
 from core.errors import BadInput
-from core.system_settings import SystemSettings
+from core.run_settings import SystemSettings
 
 # A tensor that only this system's checkpoints have. Those of AE-ASD differ in their sizes.
 MARKS = {

@@ -15,8 +15,9 @@ from typing import Any
 import yaml
 
 from core.errors import BadInput, nearest
+from core.run_settings import SharedSettings, Submission, SystemSettings, Values
 from core.schema import check_named, check_tree
-from core.system_settings import SharedSettings, Submission, SystemSettings, system_classes
+from core.system_settings import system_classes
 from core.yaml_file import read_yaml
 
 __version__ = "0.2.0.dev0"
@@ -30,7 +31,6 @@ NOT_IN_BLOCKS = {
 } - {"threshold_scope"}
 
 Assignment = tuple[str, Any]  # the dotted key and the value of a --set
-Values = dict[tuple[str, ...], Any]  # ("fit", "epochs") → its value
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from core.system_settings import Feature
+from core.run_settings import Feature
 from data.csv_signals import read_signal
 
 if TYPE_CHECKING:

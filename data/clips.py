@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from core.errors import BadInput, nearest
-from core.system_settings import SystemSettings
+from core.run_settings import SystemSettings
 
 TEST_FOLDERS = ("test", "source_test", "target_test")
 

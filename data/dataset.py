@@ -8,7 +8,7 @@ from pathlib import Path
 from core.errors import BadInput
 from core.files import save_csv
 from core.log import logger
-from core.system_settings import SystemSettings
+from core.run_settings import SystemSettings
 from data.clips import Clip, dataset_directory, list_clips, shown
 from data.csv_signals import holds_signals, list_signals
 from data.frame_cache import RemoteWorkers, load_frames

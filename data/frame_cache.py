@@ -19,7 +19,7 @@ from core.arrays import LARGEST_JSON, read_json
 from core.errors import BadInput
 from core.files import atomic_write, remove_stale_files, save_json
 from core.log import progress_bar
-from core.system_settings import Feature, SystemSettings
+from core.run_settings import Feature, SystemSettings
 from data.audio import file_header, file_load, log_mel
 from data.clips import Clip
 from data.frames import Frames

@@ -19,7 +19,8 @@ from core.arrays import read_json
 from core.errors import BadInput, nearest
 from core.files import save_json
 from core.log import logger, setup_log
-from core.system_settings import SystemSettings, system_classes
+from core.run_settings import SystemSettings
+from core.system_settings import system_classes
 from data.clips import Clip
 from engine import results
 from evaluation.metrics import SectionResult

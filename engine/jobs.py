@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from core.errors import BadInput, ProblemCollector
 from core.log import into_file, logger, progress_bar, setup_log
-from core.system_settings import SystemSettings
+from core.run_settings import SystemSettings
 from data.frame_cache import RemoteWorkers
 
 ATTEMPTS = 2

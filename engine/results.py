@@ -13,7 +13,7 @@ import numpy as np
 from core.errors import BadInput
 from core.files import save_csv
 from core.log import logger
-from core.system_settings import SystemSettings
+from core.run_settings import SystemSettings
 from data.clip_names import Clip as NamedClip
 from data.clip_names import clip_key
 from data.clips import Clip

@@ -12,7 +12,7 @@ import keras_model
 from core.arrays import read_arrays
 from core.files import atomic_write
 from core.log import logger
-from core.system_settings import SystemSettings
+from core.run_settings import SystemSettings
 from data import frame_cache
 from data.frames import Frames
 from models import saved

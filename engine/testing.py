@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import keras_model
 from core.errors import BadInput, ProblemCollector
 from core.log import logger, setup_log
-from core.system_settings import SystemSettings
+from core.run_settings import SystemSettings
 from data import clips
 from data.dataset import read_clips, report_bad_clips
 from data.frame_cache import RemoteWorkers

@@ -11,7 +11,7 @@ import keras_model
 from core.errors import ProblemCollector
 from core.files import atomic_write, save_csv
 from core.log import logger, setup_log
-from core.system_settings import SystemSettings
+from core.run_settings import SystemSettings
 from data import clips
 from data.dataset import read_clips, report_bad_clips
 from data.frames import Frames

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from core.log import logger
-from core.system_settings import SystemSettings
+from core.run_settings import SystemSettings
 
 FEWEST_TO_FIT = 10  # scores below which three gamma parameters mean nothing
 # Where a gamma fit and its scores still agree, beside what chance does to few scores (the 1 %

@@ -40,7 +40,8 @@ from sklearn.neighbors import LocalOutlierFactor, NearestNeighbors
 
 from core.errors import BadInput
 from core.log import logger, progress_bar
-from core.system_settings import AEGAN_AD_SCORES, SystemSettings
+from core.run_settings import SystemSettings
+from core.system_settings import AEGAN_AD_SCORES
 from data.frames import Frames
 from models.base import System
 from models.callbacks import Resume

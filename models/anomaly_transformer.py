@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 from keras import initializers, layers, ops
 
-from core.system_settings import SystemSettings
+from core.run_settings import SystemSettings
 from data.frames import Frames
 from models.base import System
 from models.callbacks import Resume

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from core.system_settings import SystemSettings
+from core.run_settings import SystemSettings
 from data.frames import Frames
 from models.batches import batches
 from models.callbacks import EpochBar, Finite, Resume

@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 from keras import layers
 
-from core.system_settings import SystemSettings
+from core.run_settings import SystemSettings
 from models.base import System
 from models.layers import BatchNorm
 

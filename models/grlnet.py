@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from keras import initializers, layers
 
-from core.system_settings import SystemSettings
+from core.run_settings import SystemSettings
 from data.frames import Frames
 from models.callbacks import Resume
 from models.layers import Adam, torch_batch_norm

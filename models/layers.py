@@ -12,7 +12,7 @@ import keras
 import tensorflow as tf
 from keras import layers
 
-from core.system_settings import Fit
+from core.run_settings import Fit
 
 # Weights of a layer in a PyTorch checkpoint: name and, for a linear layer, the axes of its kernel.
 PYTORCH = {

@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from core.errors import BadInput
-from core.system_settings import SystemSettings
+from core.run_settings import SystemSettings
 from data.frames import Frames
 from models.base import System
 from models.layers import BatchNorm

@@ -19,8 +19,8 @@ from checkpoints.files import read_hdf5
 from core import arrays
 from core.arrays import read_json
 from core.errors import BadInput
+from core.run_settings import SystemSettings
 from core.settings import check_value
-from core.system_settings import SystemSettings
 from data.clips import Clip
 from data.frames import Frames
 

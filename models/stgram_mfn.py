@@ -15,7 +15,7 @@ import tensorflow as tf
 from keras import initializers, layers, ops
 
 from core.errors import BadInput
-from core.system_settings import Feature, SystemSettings
+from core.run_settings import Feature, SystemSettings
 from data.frames import Frames
 from models.callbacks import Resume
 from models.layers import Adam, torch_batch_norm

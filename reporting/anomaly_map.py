@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from core.system_settings import Feature
+from core.run_settings import Feature
 from data.frames import Frames
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ import numpy as np
 
 import keras_model
 from core.errors import BadInput
+from core.run_settings import SystemSettings
 from core.settings import Config
-from core.system_settings import SystemSettings
 from data import frame_cache
 from data.clips import parse_clip
 from data.dataset import read_clips

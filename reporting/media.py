@@ -14,7 +14,7 @@ from urllib.parse import quote
 import numpy as np
 
 from core.log import progress_bar
-from core.system_settings import Feature, SharedSettings
+from core.run_settings import Feature, SharedSettings
 from data.audio import file_load, log_mel
 from data.clip_names import clip_key
 from data.clips import TEST_FOLDERS, dataset_directory

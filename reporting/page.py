@@ -9,7 +9,7 @@ from urllib.parse import quote
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from core.system_settings import SharedSettings
+from core.run_settings import SharedSettings
 from reporting import media, tables
 from reporting.figures import Picture
 from reporting.folder import save_text, slug

@@ -19,8 +19,9 @@ import yaml
 
 from core.errors import BadInput, ProblemCollector, nearest
 from core.files import atomic_write
+from core.run_settings import SystemSettings
 from core.settings import Config
-from core.system_settings import SystemSettings, system_classes
+from core.system_settings import system_classes
 from data import clips
 from engine import ensemble, results
 from evaluation.csv_files import compare_clips, evaluate_directory, read_decisions, read_scores

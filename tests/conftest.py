@@ -15,8 +15,8 @@ import pytest
 
 from checkpoints import files
 from core import settings
+from core.run_settings import SystemSettings
 from core.script import run_script
-from core.system_settings import SystemSettings
 from data.clips import Clip
 from tests import processes
 from tests.checkpoints import torch_format

@@ -30,8 +30,9 @@ from core import settings
 from core.command_line import add_settings
 from core.errors import BadInput, ProblemCollector, nearest
 from core.log import logger, setup_log
+from core.run_settings import SystemSettings
 from core.script import run_script
-from core.system_settings import SystemSettings, system_classes
+from core.system_settings import system_classes
 from data import clips, csv_signals
 from data.dataset import read_clips, report_bad_clips
 from data.frames import Frames

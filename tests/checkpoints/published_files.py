@@ -13,7 +13,6 @@ import numpy as np
 import keras_model
 from core import settings
 from core.command_line import assignment
-from models import saved
 from tests.checkpoints import torch_format
 
 STORED = (

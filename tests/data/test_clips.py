@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import BadInput
-from core.system_settings import SharedSettings
+from core.run_settings import SharedSettings
 from data import clips
 
 

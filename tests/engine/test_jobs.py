@@ -13,8 +13,8 @@ import pytest
 
 from core.command_line import command_line_chk
 from core.errors import BadInput, ProblemCollector
+from core.run_settings import SystemSettings
 from core.settings import read_config
-from core.system_settings import SystemSettings
 from engine import executors, jobs
 from engine.executors import ProcessExecutor
 from tests import processes

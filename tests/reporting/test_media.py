@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from core import settings
-from core.system_settings import SharedSettings
+from core.run_settings import SharedSettings
 from evaluation.metrics import ScoredSection, SectionKey
 from reporting import media, runs
 from tests.reporting.report_data import dataset, names, results

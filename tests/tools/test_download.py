@@ -16,8 +16,8 @@ import pytest
 
 from core.errors import BadInput
 from core.files import lock_directories
+from core.run_settings import SharedSettings
 from core.script import run_script
-from core.system_settings import SharedSettings
 from data import clips
 from tests import processes
 from tests.conftest import ROOT

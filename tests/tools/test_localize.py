@@ -12,7 +12,7 @@ import tensorflow as tf
 import keras_model
 from core import settings
 from core.errors import BadInput
-from core.system_settings import Feature
+from core.run_settings import Feature
 from data.clips import Clip
 from data.frames import Frames
 from reporting import anomaly_map

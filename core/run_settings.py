@@ -1,0 +1,192 @@
+"""The settings of a run, whichever system it is of: the shared ones, and what every system has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, Protocol
+
+from pydantic import Field, PrivateAttr
+from typing_extensions import Self
+
+from core.schema import (
+    Block,
+    Blocks,
+    Boolean,
+    Count,
+    Decibels,
+    Directory,
+    Inside,
+    Natural,
+    OptionalText,
+    Part,
+    Positive,
+    Rate,
+    Text,
+)
+
+Values = dict[tuple[str, ...], Any]  # ("fit", "epochs") → its value
+
+
+class Resolver(Protocol):
+    """What settings were resolved from: `core.settings.Config`."""
+
+    def resolve(self, system: str, machine_type: str | None, over: Values) -> SystemSettings:
+        """Return the settings of a system, or of one machine type; `over` wins."""
+
+
+class Feature(Block):
+    """How clips become frames, and frames windows."""
+
+    input: Literal["log_mel", "waveform"] = "log_mel"
+    sample_rate: Count = 16000
+    channel: Literal["first", "mix"] = "first"
+    n_mels: Count = 128
+    n_frames: Count = 5
+    n_hop_frames: Count = 1
+    n_fft: Count = 1024
+    hop_length: Count = 512
+    power: Positive = 2.0
+    mel_scale: Literal["slaney", "htk"] = "slaney"
+    mel_norm: Literal["slaney", "none"] = "slaney"
+    pad_mode: Literal["constant", "reflect"] = "constant"
+    floor: Positive = 2.220446049250313e-16
+    top_db: Decibels = 0.0
+
+
+class Fit(Block):
+    """How a system is trained."""
+
+    lr: Positive = 0.001
+    beta_1: Part = 0.9
+    beta_2: Part = 0.999
+    epsilon: Positive = 1e-7
+    epochs: Count = 100
+    batch_size: Count = 512
+    shuffle: Boolean = True
+    validation_split: Part = 0.1
+    verbose: Literal[0, 1, 2] = 1
+    precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
+
+
+class Description(Block):
+    """What a challenge package says of a system, where it cannot be counted or read."""
+
+    input_sampling_rate: OptionalText = None
+    data_augmentation: OptionalText = None
+    front_end: OptionalText = None
+    acoustic_features: OptionalText = None
+    embeddings: OptionalText = None
+    machine_learning_method: OptionalText = None
+    aggregation_method: OptionalText = None
+    domain_adaptation_method: OptionalText = None
+    domain_generalization_method: OptionalText = None
+    decision_making: OptionalText = None
+    external_data_usage: OptionalText = None
+    development_data_usage: OptionalText = None
+
+
+class NamedDescription(Description):
+    """The same of one system or ensemble, with its name."""
+
+    name: OptionalText = None
+    abbreviation: OptionalText = None
+
+
+class SharedSettings(Block):
+    """What every run has, whichever system it is of."""
+
+    dev_directory: Directory = "../dev_data"
+    eval_directory: Directory = "../eval_data"
+    model_directory: Directory = "./model/{system}"
+    result_directory: Directory = "./result/{system}"
+    cache_directory: Directory = "./cache"
+    result_file: Text = "result.csv"
+    max_fpr: Rate = 0.1
+    seed: Natural = 0
+    decision_threshold: Inside = 0.9
+    threshold_scope: Literal["section", "machine_type"] = "section"
+    feature: Feature = Feature()
+    fit: Fit = Fit()
+
+
+class SystemSettings(SharedSettings):
+    """What the settings of every system have; a subclass per system adds its own.
+
+    Class attributes
+    ----------------
+    joint : one network for all machine types, which tells their sections apart
+    official : the official baseline's own `.hdf5` is a trained model of this system
+    releases : name of a release → the values that it has in place of the defaults, among them
+            `machines`, machine type → values; `release` names the one that counts
+    description : what a challenge package says of the system
+    """
+
+    joint: ClassVar[bool] = False
+    official: ClassVar[bool] = False
+    releases: ClassVar[dict[str, dict[str, Any]]] = {}
+    description: ClassVar[NamedDescription] = NamedDescription()
+
+    system: Text
+
+    # What they were resolved from; see `core.settings.Config.resolve`.
+    _config: Resolver | None = PrivateAttr(None)
+    _machine_type: str | None = PrivateAttr(None)
+    _over: Values = PrivateAttr(default_factory=dict)
+    _given: Values = PrivateAttr(default_factory=dict)
+
+    def resolved(
+        self,
+        config: Resolver,
+        machine_type: str | None,
+        over: Values,
+        given: Values,
+    ) -> Self:
+        """Return these settings, which know what they were resolved from."""
+        self._config, self._machine_type = config, machine_type
+        self._over, self._given = over, given
+        return self
+
+    def for_machine(self, machine_type: str) -> Self:
+        """Return the settings of one machine type."""
+        return self._config.resolve(self.system, machine_type, self._over)
+
+    def with_values(self, values: Mapping[str, Any]) -> Self:
+        """Return the settings with other values, by their dotted keys; they win over all else."""
+        over = self._over | {tuple(key.split(".")): value for key, value in values.items()}
+        return self._config.resolve(self.system, self._machine_type, over)
+
+    def value(self, key: str) -> Any:
+        """Return the value of a dotted key; None where there is no such key."""
+        value: Any = self
+        for name in key.split("."):
+            value = getattr(value, name, None)
+        return value
+
+    def is_given(self, key: str) -> bool:
+        """Say whether a dotted key has its value from the person, in a file or by --set."""
+        path = tuple(key.split("."))
+        return path in self._given and path not in self._over
+
+    def given(self) -> dict[str, str]:
+        """Return where the person's values are from: dotted key → file or option."""
+        return {".".join(path): origin for path, origin in self._given.items()}
+
+    def trains_on_both_datasets(self) -> bool:
+        """Say whether the training clips of development and evaluation count together."""
+        return False
+
+    def reports_equal_error_rate(self) -> bool:
+        """Say whether testing writes the metrics at the equal error threshold too."""
+        return False
+
+
+class Submission(Block):
+    """What a challenge package says of its makers and its systems."""
+
+    author: OptionalText = None
+    institute: OptionalText = None
+    authors: Blocks = None
+    source_code: OptionalText = None
+    external_datasets: Blocks = None
+    description: Description = Description(development_data_usage="development")
+    systems: dict[str, NamedDescription] = Field(default_factory=dict)
