@@ -23,6 +23,7 @@ import numpy as np
 
 import keras_model
 from checkpoints import inferred_settings
+from checkpoints.assign import assign_variables
 from checkpoints.files import read
 from checkpoints.inferred_settings import Published, Tensors
 from checkpoints.tensors import gather, in_order, settle
@@ -36,6 +37,7 @@ from core.system_settings import system_classes
 from data import clips, csv_signals
 from data.dataset import read_clips, report_bad_clips
 from data.frames import Frames
+from engine.checks import check_sections, check_trainable
 from evaluation.thresholds import fit_thresholds
 from models import saved
 
@@ -78,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             logger.info("%s: %s is %s, as in the checkpoint (else %s)", name, key, now, then)
     scores, frames = train_on(system, args, param, name)
     learnt_from = frames.clips if frames else ()
-    sections = keras_model.class_names(param, learnt_from)
+    sections = [param.class_name(clip) for clip in learnt_from]
     thresholds = fit_thresholds(scores, sections, param, name, held.distribution)
     lacks = lacking(system, said, frames)
     imported = {
@@ -224,7 +226,7 @@ def sections_of(param: SystemSettings, mode: str, machines: Sequence[str]) -> li
             held = csv_signals.list_signals(home, ("train",))[0]
         else:
             held = clips.list_clips(param, mode, machine, ("train",))[0]
-        named += sorted(set(keras_model.class_names(param, held)))
+        named += sorted(set([param.class_name(clip) for clip in held]))
     return named
 
 
@@ -236,14 +238,14 @@ def build(
     files: str,
 ) -> System:
     """The network with the weights; BadInput naming every tensor that does not fit."""
-    keras_model.check_sections(param, name, names, names)
+    check_sections(param, name, names, names)
     try:
         system = keras_model.get_model(param, names)
         wanted = (
             system.checkpoint_variables_ae_asd() if said.ae_asd else system.checkpoint_variables()
         )
         tensors = in_order(param.system, said, names) if said.classes else said.tensors
-        keras_model.assign_published(wanted, tensors)
+        assign_variables(wanted, tensors)
     except ValueError as error:
         raise BadInput(
             f"{files}: not a checkpoint of {param.system} with these settings: {error}"
@@ -267,7 +269,7 @@ def train_on(
         return np.empty(0), None
     frames, bad = read_clips(param, args.mode, machines, ("train",), args.jobs)
     report_bad_clips(bad, param.model_directory, args.skip_bad)
-    keras_model.check_trainable(param, name, frames)
+    check_trainable(param, name, frames)
     system.fit_statistics(frames)
     scores = system.score(frames)
     if not np.isfinite(scores).all():

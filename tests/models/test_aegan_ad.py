@@ -19,6 +19,7 @@ from data import frame_cache
 from data.clips import Clip
 from data.dataset import read_clips
 from data.frames import Frames
+from engine.checks import check_trainable
 from models import aegan_ad
 from models import saved as model_files
 from models.aegan_ad import AEGANAD, EmbeddingDetectors, WholeNorm, covariance
@@ -249,8 +250,8 @@ def test_a_singular_covariance_is_shrunk_and_said(caplog, monkeypatch) -> None:
 
 def test_too_few_clips_are_refused() -> None:
     with pytest.raises(BadInput, match=r"fan: 4 training clips; .*D_lof.* needs 5"):
-        keras_model.check_trainable(param_of(), "fan", noise(n_clips=4))
-    keras_model.check_trainable(param_of(), "fan", noise(n_clips=5))
+        check_trainable(param_of(), "fan", noise(n_clips=4))
+    check_trainable(param_of(), "fan", noise(n_clips=5))
 
 
 def test_a_clip_shorter_than_a_window_is_named(tmp_path) -> None:

@@ -115,7 +115,7 @@ def clips(setting: Callable[..., dict[str, Any]]) -> Callable[[str, str], Frames
 
 
 def classes(name: str, frames: Frames) -> list[str]:
-    return keras_model.class_names(settings.read_config().for_system(name), frames.clips)
+    return [settings.read_config().for_system(name).class_name(clip) for clip in frames.clips]
 
 
 def test_the_command_line_knows_every_system() -> None:
