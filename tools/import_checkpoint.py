@@ -34,10 +34,12 @@ from core.log import logger, setup_log
 from core.run_settings import SystemSettings
 from core.script import run_script
 from core.system_settings import system_classes
-from data import clips, csv_signals
-from data.dataset import read_clips, report_bad_clips
+from data import clips
+from data.dataset import list_clips, read_clips, report_bad_clips
 from data.frames import Frames
+from data.training_scores import TrainingScores
 from engine.checks import check_sections, check_trainable
+from engine.training import by_machine_type
 from evaluation.thresholds import fit_thresholds
 from models import saved
 
@@ -81,7 +83,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     scores, frames = train_on(system, args, param, name)
     learnt_from = frames.clips if frames else ()
     sections = [param.class_name(clip) for clip in learnt_from]
-    thresholds = fit_thresholds(scores, sections, param, name, held.distribution)
+    parts = by_machine_type(scores, frames) if frames else {name: TrainingScores(scores, [], [])}
+    thresholds = {
+        machine_type: fit_thresholds(
+            part._replace(distribution=held.distribution), param, machine_type
+        )
+        for machine_type, part in parts.items()
+    }
     lacks = lacking(system, said, frames)
     imported = {
         "from": [path.name for path in args.checkpoint],
@@ -92,7 +100,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     keras_model.save_model(stem, system, param, learnt_from, scores, thresholds, imported)
     if lacks:
         logger.warning("%s: 01_test.py cannot score with it: it lacks %s", name, lacks)
-    elif not thresholds:
+    elif not any(thresholds.values()):
         logger.warning("%s: no threshold, so 01_test.py leaves its decisions out", name)
     for remark in doubts(param, said, held, scores, sections, names):
         logger.warning("%s: %s", name, remark)
@@ -221,12 +229,8 @@ def sections_of(param: SystemSettings, mode: str, machines: Sequence[str]) -> li
     """The sections of the training clips of machine types, with these if the system is joint."""
     named = []
     for machine in sorted(with_training_clips(param, mode, machines), key=str.casefold):
-        home = clips.dataset_directory(param, mode) / machine
-        if csv_signals.holds_signals(home, ("train",)):
-            held = csv_signals.list_signals(home, ("train",))[0]
-        else:
-            held = clips.list_clips(param, mode, machine, ("train",))[0]
-        named += sorted(set([param.class_name(clip) for clip in held]))
+        listed, _ = list_clips(param, mode, machine, ("train",))
+        named += sorted({param.class_name(clip) for clip in listed})
     return named
 
 

@@ -68,12 +68,12 @@ def param_of(system: str, out: Path, *assigned: tuple[str, Any]) -> dict[str, An
     places = [("model_directory", str(out / "model" / "{system}"))]
     held = settings.read_config(None, [*assigned, *places])
     param = held.for_system(system).for_machine("fan")
-    return saved.as_imported(param, "fan", "dev")
+    return saved.SavedModel(saved.model_stem(param, "fan", "dev")).with_imported_settings(param)
 
 
 def loaded(system: str, out: Path, *assigned: tuple[str, Any]) -> Any:
     param = param_of(system, out, *assigned)
-    return keras_model.load_model(saved.model_stem(param, "fan", "dev"), param).system
+    return keras_model.load_model(saved.SavedModel(saved.model_stem(param, "fan", "dev")), param)[0]
 
 
 def unreadable(fixture: Fixture) -> list[tuple[str, Any]]:
