@@ -24,6 +24,17 @@ from tools import demo_data
 ROOT = Path(__file__).resolve().parent.parent
 
 
+# They train or start other programs for many seconds, so a test that uses one is slow.
+SLOW_FIXTURES = {"trained", "handed", "demo_report", "two_nodes"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that use a slow fixture as `slow`."""
+    for item in items:
+        if SLOW_FIXTURES & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with dev_data and eval_data of two machine types in the 2022 layout; read only."""

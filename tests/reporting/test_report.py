@@ -26,6 +26,7 @@ def run(*arguments: object) -> int:
     return guarded(lambda: script.main([str(argument) for argument in arguments]))
 
 
+@pytest.mark.slow
 def test_help_and_a_report_without_models_leave_tensorflow_alone(tmp_path) -> None:
     results(tmp_path / "result" / "ae")
     results(tmp_path / "result" / "idnn", seed=1)
