@@ -27,7 +27,7 @@ check: lint
 	$(PYTEST) -m "not slow"
 
 test: $(VENV)/installed-dev
-	$(PYTEST) --dist loadfile
+	$(PYTEST) --dist loadfile --no-loadscope-reorder
 
 # Wavs and names of every kind, other ones each time.
 fuzz: $(VENV)/installed-dev
