@@ -179,6 +179,7 @@ def put(folder: Path, name: str, place: str, content: bytes) -> bool:
 
 @fuzz
 @hypothesis.given(st.dictionaries(NAMES, st.tuples(PLACES, CONTENTS), min_size=1, max_size=4))
+@pytest.mark.slow
 def test_every_clip_ends_in_a_score_or_a_line(system, held) -> None:
     faulthandler.dump_traceback_later(SECONDS, exit=True)
     with tempfile.TemporaryDirectory() as work:

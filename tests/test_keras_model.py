@@ -26,6 +26,7 @@ def saved_model(tmp_path: Path, clips: list[Clip]) -> tuple[Path, dict, np.ndarr
     return stem, param, system.score(frames)
 
 
+@pytest.mark.slow
 def test_saved_and_loaded_scores_the_same(tmp_path, two_clips):
     stem, param, scores = saved_model(tmp_path, two_clips)
     system, training = keras_model.load_model(*usable_model(param, "fan", "dev"))
@@ -42,6 +43,7 @@ def full(*_, **__):
     raise OSError(errno.ENOSPC, "disk full")
 
 
+@pytest.mark.slow
 def test_an_earlier_model_outlives_a_full_disk(tmp_path, two_clips, monkeypatch):
     stem, param, scores = saved_model(tmp_path, two_clips)
     before = {path.name: path.read_bytes() for path in stem.parent.iterdir()}
@@ -51,6 +53,7 @@ def test_an_earlier_model_outlives_a_full_disk(tmp_path, two_clips, monkeypatch)
     assert {path.name: path.read_bytes() for path in stem.parent.iterdir()} == before
 
 
+@pytest.mark.slow
 def test_no_description_without_the_rest(tmp_path, two_clips, monkeypatch):
     stem, param, scores = saved_model(tmp_path, two_clips)
     monkeypatch.setattr(keras_model, "save_json", full)
@@ -59,6 +62,7 @@ def test_no_description_without_the_rest(tmp_path, two_clips, monkeypatch):
     assert find_model(param, "fan", "dev") is None
 
 
+@pytest.mark.slow
 def test_a_model_from_a_stranger_is_read_as_numbers_or_refused(tmp_path, two_clips, monkeypatch):
     stem, param, _ = saved_model(tmp_path, two_clips)
     arrays, about = stem.with_name("model_fan.npz"), stem.with_name("model_fan.json")
@@ -124,6 +128,7 @@ def official_file(path: Path, system, first: int = 0) -> None:
 
 
 @pytest.mark.parametrize("first", [0, 10])
+@pytest.mark.slow
 def test_official_model_is_scored_as_it_is(tmp_path, first):
     param = small(("model_directory", str(tmp_path)))
     system = keras_model.get_model(param, [])

@@ -89,6 +89,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return copy
 
 
+@pytest.mark.slow
 def test_a_system_is_added_in_four_places(house: Path, demo: Path, tmp_path: Path) -> None:
     def call(script: str, *arguments: str) -> str:
         command = [sys.executable, house / script, *arguments, "--set", "toy.fit.epochs=2"]

@@ -68,6 +68,7 @@ def pickled(tmp_path: Path, data: bytes) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_pickles_that_fill_the_memory_are_refused(tmp_path) -> None:
     nested: list = []
     for _ in range(40):

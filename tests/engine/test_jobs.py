@@ -73,6 +73,7 @@ def test_a_job_fails_and_the_others_go_on(tmp_path, monkeypatch):
     assert not list((tmp_path / "logs").glob(".*"))
 
 
+@pytest.mark.slow
 def test_a_killed_worker_takes_no_other_job_with_it(tmp_path):
     failed, messages, log = run(tmp_path, "is killed once", *(f"is well {n}" for n in range(4)))
     assert not failed
@@ -113,6 +114,7 @@ def test_without_ray_the_message_says_how_to_get_it(monkeypatch):
         pass
 
 
+@pytest.mark.slow
 def test_interrupted_side_by_side(demo, tmp_path):
     logs = tmp_path / "result" / "ae" / "logs"
     command = [sys.executable, ROOT / "00_train.py", "-d", "--jobs", "2", "--set"]

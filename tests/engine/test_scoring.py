@@ -42,6 +42,7 @@ def run(demo: Path, tmp_path: Path):
         yield score, loaded, stem, tmp_path / "cache"
 
 
+@pytest.mark.slow
 def test_the_same_scores_come_from_the_cache_until_something_changes(run) -> None:
     score, loaded, stem, _ = run
     first, second = score(), score(decision_threshold=0.5, result_directory="elsewhere")
@@ -57,6 +58,7 @@ def test_the_same_scores_come_from_the_cache_until_something_changes(run) -> Non
     assert len(loaded) == 3
 
 
+@pytest.mark.slow
 def test_broken_kept_scores_are_made_anew(run) -> None:
     score, loaded, _, cache = run
     first = score()
@@ -78,6 +80,7 @@ def test_scores_that_are_not_finite_are_told_and_not_kept(run, monkeypatch) -> N
     assert not list(cache.glob("scores_*"))
 
 
+@pytest.mark.slow
 def test_slices_are_scored_and_kept_one_by_one(run, monkeypatch) -> None:
     from models.base import System
 

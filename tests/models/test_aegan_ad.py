@@ -75,6 +75,7 @@ def system(shared) -> AEGANAD:
     return shared
 
 
+@pytest.mark.slow
 def test_training_and_scores_are_finite_and_repeat(system) -> None:
     frames = noise()
     again = keras_model.get_model(param_of(), ["section_00", "section_01"])
@@ -92,6 +93,7 @@ def test_training_and_scores_are_finite_and_repeat(system) -> None:
         assert not np.array_equal(found[name], other[name]), name
 
 
+@pytest.mark.slow
 def test_saved_and_loaded_gives_the_same_scores_also_of_another_score(
     system, tmp_path, monkeypatch
 ) -> None:
@@ -152,6 +154,7 @@ def test_one_pass_through_each_network_serves_all_scores(system, monkeypatch) ->
     assert calls == {"encoder": 2, "decoder": 1, "discriminator": 1}
 
 
+@pytest.mark.slow
 def test_the_last_partial_batch_is_dropped() -> None:
     frames = noise()  # 8 clips of 4 windows each at hop 4
     system = train(frames, ("fit.batch_size", 12))
@@ -161,12 +164,14 @@ def test_the_last_partial_batch_is_dropped() -> None:
     assert int(fewer.optimizer.iterations) == 1
 
 
+@pytest.mark.slow
 def test_ncritic_counts_anew_every_epoch() -> None:
     system = train(noise(), ("aegan_ad.fit.ncritic", 3), ("fit.epochs", 2))
     assert int(system.critic_optimizer.iterations) == 2 * 4
     assert int(system.optimizer.iterations) == 2 * 2  # batches 0 and 3 of each epoch
 
 
+@pytest.mark.slow
 def test_held_out_windows_and_divergence() -> None:
     system = keras_model.get_model(param_of(("fit.validation_split", 0.25)), ["section_00"])
     assert np.isfinite(system.train(noise())["val_recon_mse"]).all()
@@ -228,6 +233,7 @@ def test_levels_are_scaled_by_the_training_set_and_back(system) -> None:
     assert np.allclose(rebuilt[0], (scaled + 1) / 2 * (high - low) + low, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_constant_clips_have_defined_scores(system) -> None:
     frames = noise()
     silent = Frames(np.full_like(frames.array, -100.0), frames.clips, frames.first, frames.count)
@@ -359,6 +365,7 @@ def test_importing_settings_does_not_load_keras() -> None:
     assert processes.run([sys.executable, "-c", code], cwd=settings.HOME).returncode == 0
 
 
+@pytest.mark.slow
 def test_the_scripts_from_clips_to_all_scores(tmp_path, monkeypatch) -> None:
     import csv
     import runpy

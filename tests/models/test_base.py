@@ -100,6 +100,7 @@ def test_held_out_windows_are_the_last(monkeypatch):
     assert (given["steps_per_epoch"], given["validation_steps"]) == (2, 1)
 
 
+@pytest.mark.slow
 def test_many_steps_in_a_call_are_the_steps_one_by_one(monkeypatch):
     together = keras_model.get_model(small(), ["section_00"])
     assert together.steps_per_execution > 1
@@ -114,6 +115,7 @@ def test_many_steps_in_a_call_are_the_steps_one_by_one(monkeypatch):
         np.testing.assert_allclose(weight, other, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_history_has_losses_of_every_epoch():
     history = keras_model.get_model(small(), ["section_00"]).train(frames_of(200))
     assert list(history) == ["loss", "val_loss"]
@@ -122,6 +124,7 @@ def test_history_has_losses_of_every_epoch():
     assert list(keras_model.get_model(without, ["section_00"]).train(frames_of(200))) == ["loss"]
 
 
+@pytest.mark.slow
 def test_a_seed_decides_whatever_was_trained_before():
     def scores(seed: int) -> np.ndarray:
         system = keras_model.get_model(small(("seed", seed)), ["section_00"])
@@ -140,6 +143,7 @@ def test_section_index_is_the_place_among_those_trained_on():
     assert system.section_index(frames_of(9, 9)).tolist() == [-1, 0]
 
 
+@pytest.mark.slow
 def test_a_step_compiled_by_xla_is_the_same_but_for_rounding(monkeypatch):
     plain = keras_model.get_model(small(), ["section_00"])
     expected = plain.train(frames_of(200))
@@ -153,6 +157,7 @@ def test_a_step_compiled_by_xla_is_the_same_but_for_rounding(monkeypatch):
 
 
 @pytest.mark.parametrize("precision", ["mixed_float16", "mixed_bfloat16"])
+@pytest.mark.slow
 def test_a_system_trained_in_half_precision_scores_in_float32(precision):
     frames = frames_of(200, 80)
     system = keras_model.get_model(small(), ["section_00"], precision)

@@ -120,11 +120,17 @@ def classes(name: str, frames: Frames) -> list[str]:
     return [settings.read_config().for_system(name).class_name(clip) for clip in frames.clips]
 
 
+def every(step: int, frames: Frames) -> Frames:
+    """Return the first clip of each so many; each section has some."""
+    return frames.select(np.arange(len(frames.clips)) % step == 0)
+
+
 def test_the_command_line_knows_every_system() -> None:
     assert list(system_classes()) == list(keras_model.SYSTEMS)
 
 
 @systems
+@pytest.mark.slow
 def test_learns_and_ranks_anomalies_above_normal_clips(name, setting, clips) -> None:
     training, test = clips(name, "train"), clips(name, "test")
     system = keras_model.get_model(setting(name), classes(name, training))
@@ -143,9 +149,9 @@ def test_learns_and_ranks_anomalies_above_normal_clips(name, setting, clips) -> 
 
 
 @systems
+@pytest.mark.slow
 def test_an_interrupted_training_ends_as_if_it_had_not_been(name, setting, clips, tmp_path) -> None:
-    training = clips(name, "train")
-    training = training.select(np.arange(len(training.clips)) % 2 == 0)
+    training = every(3, clips(name, "train"))
     param = setting(name, *ONE_STEP[1:], ("fit.epochs", 3))
 
     def train(interrupt: bool, place: Path) -> tuple[dict[str, list[float]], list[np.ndarray]]:
@@ -176,12 +182,11 @@ def test_an_interrupted_training_ends_as_if_it_had_not_been(name, setting, clips
 
 
 @systems
+@pytest.mark.slow
 def test_the_seed_decides_and_a_saved_system_scores_as_before(
     name, setting, clips, tmp_path
 ) -> None:
-    training = clips(name, "train")
-    few = clips(name, "test")
-    few = few.select(np.arange(len(few.clips)) % 6 == 0)
+    training, few = clips(name, "train"), every(6, clips(name, "test"))
     scores, kept = {}, tmp_path / f"model_{MACHINE}"
     for run, seed in (("first", 0), ("again", 0), ("other", 1)):
         param = setting(name, *ONE_STEP, seed=seed)

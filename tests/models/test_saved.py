@@ -26,6 +26,7 @@ def test_dev_and_eval_models_have_names_of_their_own(tmp_path):
     assert saved.model_stem(param, "fan", "eval") == tmp_path / "model_fan_eval"
 
 
+@pytest.mark.slow
 def test_a_model_made_otherwise_is_not_reused(tmp_path, two_clips):
     stem, param, _ = saved_model(tmp_path, two_clips)
     saved.SavedModel(stem).check_trained(param, two_clips)
@@ -46,6 +47,7 @@ def test_a_model_made_otherwise_is_not_reused(tmp_path, two_clips):
         saved.SavedModel(stem).check_trained(param, two_clips)
 
 
+@pytest.mark.slow
 def test_what_is_missing_or_damaged_is_told(tmp_path, two_clips):
     with pytest.raises(BadInput, match="there is no model of fan; train it first with 00_train"):
         saved.usable_model(small(("model_directory", str(tmp_path))), "fan", "dev")
@@ -63,6 +65,7 @@ def test_what_is_missing_or_damaged_is_told(tmp_path, two_clips):
         keras_model.load_model(saved.SavedModel(stem), param)
 
 
+@pytest.mark.slow
 def test_two_models_of_one_machine_type(tmp_path, two_clips):
     stem, param, _ = saved_model(tmp_path, two_clips)
     stem.with_name("model_fan.hdf5").touch()

@@ -50,6 +50,7 @@ def build(*assignments: tuple[str, object]):
     return keras_model.get_model(tiny(*assignments), ["fan section_00", "pump section_00"])
 
 
+@pytest.mark.slow
 def test_the_training_steps_are_those_of_the_release_but_for_rounding() -> None:
     fixture = own_fixture("stgram_mfn")
     with double_precision():
@@ -112,6 +113,7 @@ def test_the_margin_only_touches_the_own_class_and_stays_finite_at_a_centre() ->
     assert other == pytest.approx(30 * centres[0] @ centres[1], abs=1e-3)
 
 
+@pytest.mark.slow
 def test_mixtures_score_as_scikit_learn_and_are_saved(tmp_path: Path) -> None:
     from sklearn.mixture import GaussianMixture
 
