@@ -102,7 +102,9 @@ def test_a_model_from_a_stranger_is_read_as_numbers_or_refused(tmp_path, two_cli
         brought["settings"]["network"] = {**tree["settings"]["network"], "units": [10**99]}
         brought["imported"] = {"keys": keys}
         about.write_text(json.dumps({**tree, **brought}))
-        with pytest.raises(BadInput, match=r"model_fan\.json: (unknown key|network.units|not the)"):
+        with pytest.raises(
+            BadInput, match=r"model_fan\.json: (unknown key|ae.network.units|not the)"
+        ):
             usable_model(param, "fan", "dev")
 
 

@@ -22,7 +22,7 @@ from evaluation.__main__ import main
 from evaluation.csv_files import evaluate_directory, read_decisions, read_scores
 from evaluation.metrics import SectionKey
 from evaluation.result_csv import read_result_csv
-from models import saved
+from models.saved import OfficialModel
 from reporting import submission
 from tests import processes
 from tests.conftest import ROOT, places, run_inside
@@ -254,7 +254,7 @@ def test_parameters_are_counted_as_keras_counts_them(handed, demo, out):
 
 
 def test_the_official_network_has_the_published_number_of_parameters(reference):
-    assert saved.count_parameters(reference / "real_clips" / "model_fan.hdf5") == 269992
+    assert OfficialModel(reference / "real_clips" / "model_fan.hdf5").count_parameters() == 269992
 
 
 def test_development_results_survive_a_test_with_truth(out, demo):

@@ -16,7 +16,6 @@ import pytest
 
 from core.errors import BadInput
 from core.files import lock_directories
-from core.run_settings import SharedSettings
 from core.script import run_script
 from data import clips
 from tests import processes
@@ -373,9 +372,9 @@ def test_the_latest_revision_of_an_archive_counts(server, tmp_path):
 
 def test_what_was_downloaded_is_a_dataset(server, tmp_path):
     run(server, tmp_path, "--dev")
-    param = SharedSettings(dev_directory=tmp_path / "dev_data")
-    assert clips.select_machines(param, "dev", []) == ["fan", "valve"]
-    found, bad = clips.list_clips(param, "dev", "fan", ("train",))
+    shared = SharedSettings(dev_directory=tmp_path / "dev_data")
+    assert clips.select_machines(shared, "dev", []) == ["fan", "valve"]
+    found, bad = clips.list_wavs(tmp_path / "dev_data" / "fan", ("train",))
     assert (len(found), bad) == (1, [])
 
 

@@ -192,13 +192,14 @@ def test_from_wavs_to_csv_with_an_imported_model(system, few, tmp_path) -> None:
 
 
 def scores_of(made: Any, system: str, data: Path, out: Path) -> dict[str, float]:
-    param = {
-        **made.param,
-        "dev_directory": str(data / "dev_data"),
-        "cache_directory": str(out / "cache"),
-    }
+    param = made.param.with_values(
+        {
+            "dev_directory": data / "dev_data",
+            "eval_directory": data / "eval_data",
+            "cache_directory": out / "cache",
+        }
+    )
     clips = {}
-    param.eval_directory = str(data / "eval_data")
     for folder in ("train", "test"):
         clips[folder], bad = read_clips(param, "dev", "fan", (folder,), jobs=1)
         assert not bad
@@ -356,11 +357,9 @@ def test_classes_of_stgram_mfn_are_in_the_order_of_its_release(tmp_path) -> None
         train = tmp_path / folder / machine / "train"
         train.mkdir(parents=True)
         (train / f"{name}_00000000.wav").touch()
-    param = {
-        **made_here("stgram_mfn")[1].param,
-        "dev_directory": str(tmp_path / "dev_data"),
-        "eval_directory": str(tmp_path / "eval_data"),
-    }
+    param = made_here("stgram_mfn")[1].param.with_values(
+        {"dev_directory": tmp_path / "dev_data", "eval_directory": tmp_path / "eval_data"}
+    )
     args = import_checkpoint.command_line(["--system", "stgram_mfn", "a.pth.tar"])
     names = import_checkpoint.class_names(args, param, 3, None)
     assert names == ["fan id_00", "ToyCar id_01", "fan id_01"]
