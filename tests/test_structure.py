@@ -43,9 +43,6 @@ TODAY: dict[str, dict[str, str]] = {
     "long_modules": {
         "models/aegan_ad.py": "module",
     },
-    "untyped_settings": {
-        "checkpoints/inferred_settings.py": "Published _known",
-    },
     "without_docstring": {
         "benchmarks/here.py": "main",
         "benchmarks/jackknife.py": "main",

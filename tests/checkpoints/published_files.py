@@ -13,12 +13,13 @@ import numpy as np
 import keras_model
 from core import settings
 from core.command_line import assignment
+from core.system_settings import system_classes
 from tests.checkpoints import torch_format
 
 STORED = (
     Path(__file__).parent / "torch"
 )  # what PyTorch wrote: python -m tests.checkpoints.write_torch
-OFFICIAL = ("ae", "mobilenet_v2")
+OFFICIAL = tuple(name for name, kind in system_classes().items() if kind.official)
 SECTIONS = ("section_00", "section_01", "section_02")
 
 # Networks small enough for a few clips: what no tensor shows, and what says how large to make them.

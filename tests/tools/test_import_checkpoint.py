@@ -23,10 +23,12 @@ import tensorflow as tf
 
 import keras_model
 from checkpoints import files
-from checkpoints.inferred_settings import Published
+from checkpoints.inferred_settings import InferredSettings
 from checkpoints.tensors import gather, in_order
 from core import settings
 from core.errors import BadInput
+from core.run_settings import SystemSettings
+from core.system_settings import system_classes
 from data.dataset import read_clips
 from models import saved
 from tests.checkpoints.published_files import (
@@ -63,7 +65,7 @@ def import_(
     return run_inside(TOOL, *given, data=data or out / "none", out=out, assigned=assigned)
 
 
-def param_of(system: str, out: Path, *assigned: tuple[str, Any]) -> dict[str, Any]:
+def param_of(system: str, out: Path, *assigned: tuple[str, Any]) -> SystemSettings:
     """The settings that 01_test.py scores an imported model with."""
     places = [("model_directory", str(out / "model" / "{system}"))]
     held = settings.read_config(None, [*assigned, *places])
@@ -140,7 +142,8 @@ def made_here(system: str) -> tuple[dict[str, np.ndarray], Any]:
     network = small(system)
     if system in TORCH:
         trees = [(path, files.read(path)) for path in stored(system)]
-        assign(network, gather(system, trees))
+        names = system_classes()
+        assign(network, gather(system, trees, names, import_checkpoint.system_class))
     return published_by(network), network
 
 
@@ -190,13 +193,14 @@ def test_from_wavs_to_csv_with_an_imported_model(system, few, tmp_path) -> None:
 
 
 def scores_of(made: Any, system: str, data: Path, out: Path) -> dict[str, float]:
-    param = {
-        **made.param,
-        "dev_directory": str(data / "dev_data"),
-        "cache_directory": str(out / "cache"),
-    }
+    param = made.param.with_values(
+        {
+            "dev_directory": data / "dev_data",
+            "eval_directory": data / "eval_data",
+            "cache_directory": out / "cache",
+        }
+    )
     clips = {}
-    param.eval_directory = str(data / "eval_data")
     for folder in ("train", "test"):
         clips[folder], bad = read_clips(param, "dev", "fan", (folder,), jobs=1)
         assert not bad
@@ -352,11 +356,10 @@ def test_classes_of_stgram_mfn_are_in_the_order_of_its_release(tmp_path) -> None
         train = tmp_path / folder / machine / "train"
         train.mkdir(parents=True)
         (train / f"{name}_00000000.wav").touch()
-    param = {
-        **made_here("stgram_mfn")[1].param,
-        "dev_directory": str(tmp_path / "dev_data"),
-        "eval_directory": str(tmp_path / "eval_data"),
-    }
+    param = settings.read_config().for_system("stgram_mfn")
+    param = param.with_values(
+        {"dev_directory": tmp_path / "dev_data", "eval_directory": tmp_path / "eval_data"}
+    )
     args = import_checkpoint.command_line(["--system", "stgram_mfn", "a.pth.tar"])
     names = import_checkpoint.class_names(args, param, 3, None)
     assert names == ["fan id_00", "ToyCar id_01", "fan id_01"]
@@ -368,7 +371,8 @@ def test_classes_of_stgram_mfn_are_in_the_order_of_its_release(tmp_path) -> None
         "mobilefacenet.fc_out.bias": np.arange(3.0),
         "other": np.arange(3.0),
     }
-    ordered = in_order("stgram_mfn", Published(tensors, {}, {}, 3), names)
+    class_axes = import_checkpoint.system_class("stgram_mfn").class_axes
+    ordered = in_order(tensors, class_axes, names)
     assert ordered["arcface.weight"][:, 0].tolist() == [2, 3, 0, 1, 4, 5]  # ToyCar, fan, fan
     assert ordered["mobilefacenet.fc_out.bias"].tolist() == [1, 0, 2]
     assert ordered["other"].tolist() == [0, 1, 2]
@@ -376,13 +380,14 @@ def test_classes_of_stgram_mfn_are_in_the_order_of_its_release(tmp_path) -> None
 
 def test_a_wrong_order_of_classes_is_suspected() -> None:
     scores, sections = np.array([0.1, 0.2, 9.0, 3.0, 0.1, 4.0]), ["a"] * 3 + ["b"] * 3
-    held = import_checkpoint.Given({}, None, None)
+    contents = import_checkpoint.CheckpointContents({}, None, None)
+    default = settings.read_config().for_system("stgram_mfn")
     for classes, gmm, suspected in ((8, 0, True), (40, 0, False), (8, 1, False)):  # log 8 is 2.08
-        param = {"system": "stgram_mfn", "network": {"gmm": gmm}}
-        said = Published({}, {}, {}, classes)
-        found = import_checkpoint.doubts(param, said, held, scores, sections, ["b", "a"])
+        param = default.with_values({"network.gmm": gmm})
+        inferred = InferredSettings({}, {}, classes=classes)
+        given = (param, inferred, contents, scores, sections, ["b", "a"])
         expected = ["the network takes training clips of b for others; are its classes b, a?"]
-        assert found == (expected if suspected else [])
+        assert import_checkpoint.remarks(*given) == (expected if suspected else [])
 
 
 def test_models_in_the_way_are_left_alone(few, tmp_path) -> None:
