@@ -84,21 +84,16 @@ def main() -> None:
     args = parser.parse_args()
     file, changes = SETTINGS[args.system]
     chosen = [assignment(text) for text in args.set]
-    param = settings.for_system(
-        settings.read_config(
-            settings.HOME / file,
-            [
-                *changes.items(),
-                ("fit.epochs", 2),
-                ("fit.verbose", 0),
-                ("fit.validation_split", 0.0),
-                *chosen,
-            ],
-        ),
-        args.system,
-    )
+    assignments = [
+        *changes.items(),
+        ("fit.epochs", 2),
+        ("fit.verbose", 0),
+        ("fit.validation_split", 0.0),
+        *chosen,
+    ]
+    param = settings.read_config(settings.HOME / file, assignments).for_system(args.system)
     frames = made_up(param, CLIPS.get(args.system, FEW), args.seconds)
-    classes = keras_model.class_names(param, frames.clips)
+    classes = [param.class_name(clip) for clip in frames.clips]
     base.WORTH_COMPILING = 0  # as a training of the published length
     here, plain = (keras_model.get_model(param, classes) for _ in range(2))
     windows, section = stacked(plain, frames)

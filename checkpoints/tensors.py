@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from checkpoints.assign import Variables
 from checkpoints.inferred_settings import InferredSettings, Tensors
 from core.errors import BadInput
 from core.run_settings import SystemSettings
@@ -153,6 +154,6 @@ def in_order(tensors: Tensors, class_axes: Mapping[str, int], names: Sequence[st
     return ordered
 
 
-def matching_layout(layouts: Sequence[dict[str, Any]], tensors: Tensors) -> dict[str, Any]:
+def matching_layout(layouts: Sequence[Variables], tensors: Tensors) -> Variables:
     """Return the layout with most names in common with the tensors, the first one of several."""
     return max(layouts, key=lambda layout: len(layout.keys() & tensors.keys()))

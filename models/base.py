@@ -14,6 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from checkpoints.assign import Variables
 from checkpoints.inferred_settings import InferredSettings, Tensors
 from core.errors import BadInput
 from core.run_settings import SystemSettings
@@ -330,9 +331,7 @@ class System(keras.Model):
         """
         raise NotImplementedError
 
-    def checkpoint_layouts(
-        self,
-    ) -> list[dict[str, tuple[keras.Variable, tuple[int, ...] | None]]]:
+    def checkpoint_layouts(self) -> list[Variables]:
         """Return `checkpoint_variables` for every release that names its tensors otherwise."""
         return [self.checkpoint_variables()]
 

@@ -12,6 +12,7 @@ import keras
 import tensorflow as tf
 from keras import layers
 
+from checkpoints.assign import Variables
 from checkpoints.inferred_settings import (
     InferredSettings,
     Tensors,
@@ -122,9 +123,7 @@ class DenseAE(System):
         }
         return InferredSettings(tensors, values, ae_asd.IMPLIED if from_ae_asd else {})
 
-    def checkpoint_layouts(
-        self,
-    ) -> list[dict[str, tuple[keras.Variable, tuple[int, ...] | None]]]:
+    def checkpoint_layouts(self) -> list[Variables]:
         return [self.checkpoint_variables(), self.checkpoint_variables_ae_asd()]
 
 

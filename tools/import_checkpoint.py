@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 import keras_model
+from checkpoints.assign import assign_variables
 from checkpoints.files import read
 from checkpoints.inferred_settings import InferredSettings, Tensors
 from checkpoints.tensors import gather, in_order, matching_layout, settle
@@ -32,9 +33,12 @@ from core.log import logger, setup_log
 from core.run_settings import SystemSettings
 from core.script import run_script
 from core.system_settings import system_classes
-from data import clips, csv_signals
-from data.dataset import read_clips, report_bad_clips
+from data import clips
+from data.dataset import list_clips, read_clips, report_bad_clips
 from data.frames import Frames
+from data.training_scores import TrainingScores
+from engine.checks import check_sections, check_trainable
+from engine.training import by_machine_type
 from evaluation.thresholds import fit_thresholds
 from models import saved
 
@@ -67,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     contents = read_files(args.system, args.checkpoint)
     try:
         before = shared.for_machine(name)
-        inferred = system_class(args.system).infer_settings(contents.tensors, before)
+        inferred = keras_model.system_class(args.system).infer_settings(contents.tensors, before)
         param = settle(before, inferred)
     except ValueError as error:
         raise BadInput(f"{files}: not a checkpoint of {args.system} ({error})") from None
@@ -82,8 +86,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             logger.info("%s: %s is %s, as in the checkpoint (else %s)", name, key, now, then)
     scores, frames = complete(system, args, param, name)
     training_clips = frames.clips if frames else ()
-    sections = keras_model.class_names(param, training_clips)
-    thresholds = fit_thresholds(scores, sections, param, name, contents.distribution)
+    sections = [param.class_name(clip) for clip in training_clips]
+    parts = by_machine_type(scores, frames) if frames else {name: TrainingScores(scores, [], [])}
+    thresholds = {
+        machine_type: fit_thresholds(
+            part._replace(distribution=contents.distribution), param, machine_type
+        )
+        for machine_type, part in parts.items()
+    }
     missing = missing_parts(system, inferred, frames)
     imported = {
         "from": [path.name for path in args.checkpoint],
@@ -94,17 +104,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     keras_model.save_model(stem, system, param, training_clips, scores, thresholds, imported)
     if missing:
         logger.warning("%s: 01_test.py cannot score with it without %s", name, missing)
-    elif not thresholds:
+    elif not any(thresholds.values()):
         logger.warning("%s: no threshold, so 01_test.py leaves its decisions out", name)
     for remark in remarks(param, inferred, contents, scores, sections, names):
         logger.warning("%s: %s", name, remark)
     logger.info("%s: model -> %s", name, stem)
     return 0
-
-
-def system_class(name: str) -> type[System]:
-    """Return the class of a system, by its name."""
-    return keras_model._class(name)
 
 
 def free_place(args: argparse.Namespace, param: SystemSettings, name: str) -> Path:
@@ -150,7 +155,7 @@ def read_files(system: str, paths: Sequence[Path]) -> CheckpointContents:
     problems.stop()
     if not trees:
         raise BadInput(f"{', '.join(map(str, paths))}: no checkpoint with tensors among them")
-    tensors = gather(system, trees, system_classes(), system_class)
+    tensors = gather(system, trees, system_classes(), keras_model.system_class)
     return CheckpointContents(tensors, distribution, sections)
 
 
@@ -244,12 +249,8 @@ def sections_of(param: SystemSettings, mode: str, machines: Sequence[str]) -> li
     """
     named = []
     for machine in sorted(with_training_clips(param, mode, machines), key=str.casefold):
-        home = clips.dataset_directory(param, mode) / machine
-        if csv_signals.holds_signals(home, ("train",)):
-            training = csv_signals.list_signals(home, ("train",))[0]
-        else:
-            training = clips.list_clips(param, mode, machine, ("train",))[0]
-        named += sorted(set(keras_model.class_names(param, training)))
+        training, _ = list_clips(param, mode, machine, ("train",))
+        named += sorted({param.class_name(clip) for clip in training})
     return named
 
 
@@ -272,14 +273,14 @@ def build(
     ------
     BadInput : naming every tensor that does not fit.
     """
-    keras_model.check_sections(param, name, names, names)
+    check_sections(param, name, names, names)
     try:
         system = keras_model.get_model(param, names)
         tensors = inferred.tensors
         if inferred.classes:
             tensors = in_order(tensors, system.class_axes, names)
         layout = matching_layout(system.checkpoint_layouts(), tensors)
-        keras_model.assign_published(layout, tensors)
+        assign_variables(layout, tensors)
     except ValueError as error:
         raise BadInput(
             f"{files}: not a checkpoint of {param.system} with these settings: {error}"
@@ -303,7 +304,7 @@ def complete(
         return np.empty(0), None
     frames, bad = read_clips(param, args.mode, machines, ("train",), args.jobs)
     report_bad_clips(bad, param.model_directory, args.skip_bad)
-    keras_model.check_trainable(param, name, frames)
+    check_trainable(param, name, frames)
     system.fit_statistics(frames)
     scores = system.score(frames)
     if not np.isfinite(scores).all():
@@ -344,7 +345,7 @@ def remarks(
     scores, sections : (n_clips,) of the training clips
     names : (classes,) the sections, in the order that was taken for the checkpoint's
     """
-    kind, lines = system_class(param.system), []
+    kind, lines = keras_model.system_class(param.system), []
     if contents.distribution and kind.distribution_remark:
         lines.append(kind.distribution_remark)
     chance = kind.chance_score(param, inferred.classes) if inferred.classes else None

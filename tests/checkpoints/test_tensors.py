@@ -28,12 +28,12 @@ def param_of(system: str, *assigned: tuple[str, Any]) -> SystemSettings:
 
 
 def gather(system: str, files: list[tuple[Path, Any]]) -> Tensors:
-    return by_name.gather(system, files, keras_model.SYSTEMS, keras_model._class)
+    return by_name.gather(system, files, keras_model.SYSTEMS, keras_model.system_class)
 
 
 def infer(system: str, tensors: Tensors, *assigned: tuple[str, Any]) -> InferredSettings:
     """Return what the tensors tell of the settings, beside those that a person gives."""
-    return keras_model._class(system).infer_settings(tensors, param_of(system, *assigned))
+    return keras_model.system_class(system).infer_settings(tensors, param_of(system, *assigned))
 
 
 def expected_of(fixture: Fixture) -> dict[str, Any]:
@@ -159,7 +159,7 @@ def test_what_a_new_system_says_is_enough() -> None:
             return InferredSettings(tensors, {"network.latent": size_of(tensors, (0, "ninth.*"))})
 
     def system_class(name: str) -> type[System]:
-        return Ninth if name == "ninth" else keras_model._class(name)
+        return Ninth if name == "ninth" else keras_model.system_class(name)
 
     names = [*keras_model.SYSTEMS, "ninth"]
     tensors = {"ninth.weight": np.zeros((3, 2)), "ninth.bias": np.zeros(3)}

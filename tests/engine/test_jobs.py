@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from core.command_line import command_line_chk
+from core.command_line import parse_command_line
 from core.errors import BadInput, ProblemCollector
 from core.run_settings import SystemSettings
 from core.settings import read_config
@@ -100,14 +100,15 @@ def test_a_worker_gets_absolute_paths_and_plain_values(tmp_path, monkeypatch):
 )
 def test_misuse(arguments, message, capsys):
     with pytest.raises(SystemExit) as ended:
-        command_line_chk("", ["-d", *arguments])
+        parse_command_line("", ["-d", *arguments])
     assert ended.value.code == 2
     assert message in capsys.readouterr().err
 
 
 def test_without_ray_the_message_says_how_to_get_it(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    made = executors.make_executor("local:1", None)
+    command, _ = parse_command_line("", ["-d", "--cluster", "local:1"])
+    made = executors.make_executor(command, [])
     with pytest.raises(BadInput, match=r"pip install '\.\[cluster\]'"), made:
         pass
 

@@ -19,9 +19,11 @@ from data import frame_cache
 from data.clips import Clip
 from data.dataset import read_clips
 from data.frames import Frames
+from engine.checks import check_trainable
 from models import aegan_ad
 from models import saved as model_files
 from models.aegan_ad import AEGANAD, EmbeddingDetectors, WholeNorm, covariance
+from models.saved import SavedModel
 from tests import processes
 
 SIZE = 8
@@ -102,13 +104,14 @@ def test_saved_and_loaded_gives_the_same_scores_also_of_another_score(
     keras_model.save_model(
         tmp_path / "model_fan", system, param, frames.clips, system.score(frames), {}
     )
-    loaded = keras_model.load_model(tmp_path / "model_fan", param)
-    assert np.array_equal(loaded.scores, system.score(frames))
+    loaded, training = keras_model.load_model(SavedModel(tmp_path / "model_fan"), param)
+    assert np.array_equal(training.scores, system.score(frames))
     for name, scores in system.extra_scores(test).items():
-        assert np.array_equal(loaded.system.extra_scores(test)[name], scores), name
-    knn = keras_model.load_model(tmp_path / "model_fan", param_of(("aegan_ad.score", "D_knn")))
-    assert np.array_equal(knn.scores, system.extra_scores(frames)["D_knn"])
-    assert np.array_equal(knn.system.score(test), system.extra_scores(test)["D_knn"])
+        assert np.array_equal(loaded.extra_scores(test)[name], scores), name
+    own = param_of(("aegan_ad.score", "D_knn"))
+    knn, training = keras_model.load_model(SavedModel(tmp_path / "model_fan"), own)
+    assert np.array_equal(training.scores, system.extra_scores(frames)["D_knn"])
+    assert np.array_equal(knn.score(test), system.extra_scores(test)["D_knn"])
     with np.load(tmp_path / "model_fan.npz", allow_pickle=False) as held:
         assert held["embeddings"].shape == (8, 4)
         assert held["level_range"].tolist() == [frames.array.min(), frames.array.max()]
@@ -249,8 +252,8 @@ def test_a_singular_covariance_is_shrunk_and_said(caplog, monkeypatch) -> None:
 
 def test_too_few_clips_are_refused() -> None:
     with pytest.raises(BadInput, match=r"fan: 4 training clips; .*D_lof.* needs 5"):
-        keras_model.check_trainable(param_of(), "fan", noise(n_clips=4))
-    keras_model.check_trainable(param_of(), "fan", noise(n_clips=5))
+        check_trainable(param_of(), "fan", noise(n_clips=4))
+    check_trainable(param_of(), "fan", noise(n_clips=5))
 
 
 def test_a_clip_shorter_than_a_window_is_named(tmp_path) -> None:

@@ -12,6 +12,8 @@ from core import settings
 from core.errors import BadInput
 from data.clips import Clip
 from data.frames import Frames
+from engine import training
+from engine.checks import check_trainable
 
 
 def frames_of(*counts: int, seed: int = 0, n_mels: int = 8) -> Frames:
@@ -156,7 +158,7 @@ def test_a_system_trained_in_half_precision_scores_in_float32(precision):
     system = keras_model.get_model(small(), ["section_00"], precision)
     assert system.network.layers[1].compute_dtype == precision.removeprefix("mixed_")
     losses = system.train(frames)["loss"]
-    exact = keras_model.in_float32(system)
+    exact = training.in_float32(system)
     assert exact.network.layers[1].compute_dtype == "float32"
     for weight, kept in zip(exact.get_weights(), system.get_weights(), strict=True):
         np.testing.assert_array_equal(weight, kept)
@@ -169,7 +171,7 @@ def test_a_system_trained_in_half_precision_scores_in_float32(precision):
 def test_half_precision_is_refused_where_it_does_not_work():
     with pytest.raises(BadInput, match=r"fit\.precision is mixed_float16"):
         param = settings.read_config(None, [("fit.precision", "mixed_float16")]).for_system("vae")
-        keras_model.check_trainable(param, "fan", frames_of(200))
+        check_trainable(param, "fan", frames_of(200))
 
 
 @pytest.mark.parametrize(("offset", "shared"), [(0, True), (4, False)])

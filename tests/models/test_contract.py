@@ -16,6 +16,8 @@ from core import settings
 from core.system_settings import system_classes
 from data.dataset import read_clips
 from data.frames import Frames
+from engine.training import resume_of
+from models.saved import SavedModel
 
 MACHINE = "valve"  # its sections differ most, which a classifier of few clips needs
 # A handful of clips on one core, where the published settings take hours: larger steps, all clips
@@ -115,7 +117,7 @@ def clips(setting: Callable[..., dict[str, Any]]) -> Callable[[str, str], Frames
 
 
 def classes(name: str, frames: Frames) -> list[str]:
-    return keras_model.class_names(settings.read_config().for_system(name), frames.clips)
+    return [settings.read_config().for_system(name).class_name(clip) for clip in frames.clips]
 
 
 def test_the_command_line_knows_every_system() -> None:
@@ -149,7 +151,7 @@ def test_an_interrupted_training_ends_as_if_it_had_not_been(name, setting, clips
     def train(interrupt: bool, place: Path) -> tuple[dict[str, list[float]], list[np.ndarray]]:
         system = keras_model.get_model(param, classes(name, training))
         system.run_eagerly = True  # to trace a step takes longer than a few steps
-        resume = keras_model.interrupted(place, param, training.clips)
+        resume = resume_of(place, param, training)
         if interrupt:
             callbacks = system.callbacks
 
@@ -192,7 +194,7 @@ def test_the_seed_decides_and_a_saved_system_scores_as_before(
             keras_model.save_model(kept, system, param, training.clips, of_training, {})
     np.testing.assert_array_equal(scores["first"], scores["again"])
     assert not np.isclose(scores["first"], scores["other"]).any()
-    loaded = keras_model.load_model(kept, setting(name, *ONE_STEP))
-    np.testing.assert_array_equal(loaded.system.score(few), scores["first"])
-    np.testing.assert_array_equal(loaded.scores, of_training)
-    assert loaded.sections == [clip.section for clip in training.clips]
+    loaded, training_scores = keras_model.load_model(SavedModel(kept), setting(name, *ONE_STEP))
+    np.testing.assert_array_equal(loaded.score(few), scores["first"])
+    np.testing.assert_array_equal(training_scores.scores, of_training)
+    assert training_scores.sections == [clip.section for clip in training.clips]

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 import keras_model
 from core.errors import BadInput
+from engine.checks import check_sections
 from tests.models import parity_grlnet
 from tests.models.double_precision import AGREEMENT, double_precision, own_fixture
 from tests.models.test_waveform import frames_of, tiny
@@ -59,4 +60,4 @@ def test_a_clip_scores_the_mean_of_its_segments() -> None:
 
 def test_a_segment_too_short_for_the_network_is_bad_input() -> None:
     with pytest.raises(BadInput, match=r"feature\.n_frames is 60"):
-        keras_model.check_sections(tiny(("grlnet.feature.n_frames", 60)), "fan", ["a"], ["a"])
+        check_sections(tiny(("grlnet.feature.n_frames", 60)), "fan", ["a"], ["a"])

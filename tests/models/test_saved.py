@@ -17,22 +17,22 @@ def test_dev_and_eval_models_have_names_of_their_own(tmp_path):
 
 def test_a_model_made_otherwise_is_not_reused(tmp_path, two_clips):
     stem, param, _ = saved_model(tmp_path, two_clips)
-    saved.check_trained(stem, param, two_clips)
+    saved.SavedModel(stem).check_trained(param, two_clips)
     other = small(("fit.lr", 0.5), ("seed", 3), ("max_fpr", 0.5), ("fit.verbose", 0))
     with pytest.raises(BadInput) as caught:
-        saved.check_trained(stem, other, two_clips)
+        saved.SavedModel(stem).check_trained(other, two_clips)
     said = str(caught.value)
     assert "fit.lr: 0.001 then, 0.5 now" in said
     assert "seed: 0 then, 3 now" in said
     assert "--force trains it again" in said
     assert "max_fpr" not in said
     with pytest.raises(BadInput, match=r"fit.lr: 0.001 then, 0.5 now"):
-        saved.trained_sections(stem, other)
+        saved.SavedModel(stem).check_settings(other)
     with pytest.raises(BadInput, match=r"training clips: 2 then, 1 now"):
-        saved.check_trained(stem, param, two_clips[:1])
+        saved.SavedModel(stem).check_trained(param, two_clips[:1])
     two_clips[0].path.write_bytes(b"0" * 11)
     with pytest.raises(BadInput, match=r"training clips: 2 then, 2 now \(others\)"):
-        saved.check_trained(stem, param, two_clips)
+        saved.SavedModel(stem).check_trained(param, two_clips)
 
 
 def test_what_is_missing_or_damaged_is_told(tmp_path, two_clips):
@@ -46,10 +46,10 @@ def test_what_is_missing_or_damaged_is_told(tmp_path, two_clips):
     for damage in (b"", whole[:1000], b"0" * 1000, flipped):
         arrays.write_bytes(damage)
         with pytest.raises(BadInput, match="the model's files are damaged"):
-            keras_model.load_model(stem, param)
+            keras_model.load_model(saved.SavedModel(stem), param)
     stem.with_name("model_fan.json").write_text("[]")
     with pytest.raises(BadInput, match="not the description of a model made here"):
-        keras_model.load_model(stem, param)
+        keras_model.load_model(saved.SavedModel(stem), param)
 
 
 def test_two_models_of_one_machine_type(tmp_path, two_clips):

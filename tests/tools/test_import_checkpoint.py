@@ -70,12 +70,12 @@ def param_of(system: str, out: Path, *assigned: tuple[str, Any]) -> SystemSettin
     places = [("model_directory", str(out / "model" / "{system}"))]
     held = settings.read_config(None, [*assigned, *places])
     param = held.for_system(system).for_machine("fan")
-    return saved.as_imported(param, "fan", "dev")
+    return saved.SavedModel(saved.model_stem(param, "fan", "dev")).with_imported_settings(param)
 
 
 def loaded(system: str, out: Path, *assigned: tuple[str, Any]) -> Any:
     param = param_of(system, out, *assigned)
-    return keras_model.load_model(saved.model_stem(param, "fan", "dev"), param).system
+    return keras_model.load_model(saved.SavedModel(saved.model_stem(param, "fan", "dev")), param)[0]
 
 
 def unreadable(fixture: Fixture) -> list[tuple[str, Any]]:
@@ -143,7 +143,7 @@ def made_here(system: str) -> tuple[dict[str, np.ndarray], Any]:
     if system in TORCH:
         trees = [(path, files.read(path)) for path in stored(system)]
         names = system_classes()
-        assign(network, gather(system, trees, names, import_checkpoint.system_class))
+        assign(network, gather(system, trees, names, keras_model.system_class))
     return published_by(network), network
 
 
@@ -371,7 +371,7 @@ def test_classes_of_stgram_mfn_are_in_the_order_of_its_release(tmp_path) -> None
         "mobilefacenet.fc_out.bias": np.arange(3.0),
         "other": np.arange(3.0),
     }
-    class_axes = import_checkpoint.system_class("stgram_mfn").class_axes
+    class_axes = keras_model.system_class("stgram_mfn").class_axes
     ordered = in_order(tensors, class_axes, names)
     assert ordered["arcface.weight"][:, 0].tolist() == [2, 3, 0, 1, 4, 5]  # ToyCar, fan, fan
     assert ordered["mobilefacenet.fc_out.bias"].tolist() == [1, 0, 2]
