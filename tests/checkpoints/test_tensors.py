@@ -38,31 +38,34 @@ def infer(system: str, tensors: Tensors, *assigned: tuple[str, Any]) -> Inferred
 
 def expected_of(fixture: Fixture) -> dict[str, Any]:
     """What a fixture's settings say of the sizes; of the dense ones, what their shapes do."""
-    held = fixture.settings
+    published = fixture.settings
     match fixture.meta["system"]:
         case "aegan_ad":
             return {
-                "feature.n_frames": held["isize"],
-                "feature.n_mels": held["isize"],
-                **{f"network.{key}": held[key] for key in ("nz", "ndf", "ngf")},
-                "network.generator_norm": held["normalize"]["g"],
-                "network.discriminator_norm": held["normalize"]["d"],
-                "network.encoder_first_norm": held["encoder_first_norm"],
+                "feature.n_frames": published["isize"],
+                "feature.n_mels": published["isize"],
+                **{f"network.{key}": published[key] for key in ("nz", "ndf", "ngf")},
+                "network.generator_norm": published["normalize"]["g"],
+                "network.discriminator_norm": published["normalize"]["d"],
+                "network.encoder_first_norm": published["encoder_first_norm"],
             }
         case "anomaly_transformer":
             names = {"d_model": "d_model", "heads": "n_heads", "n_layers": "e_layers"}
             names["d_ff"] = "d_ff"
-            sizes = {f"network.{ours}": held[theirs] for ours, theirs in names.items()}
-            return {"feature.n_mels": held["enc_in"], **sizes}
+            sizes = {f"network.{ours}": published[theirs] for ours, theirs in names.items()}
+            return {"feature.n_mels": published["enc_in"], **sizes}
         case "grlnet":
-            kernels = {f"network.kernel_{name}": size for name, size in held["kernel"].items()}
-            return {"feature.n_frames": held["segment_length"], **kernels}
+            kernels = {f"network.kernel_{name}": size for name, size in published["kernel"].items()}
+            return {"feature.n_frames": published["segment_length"], **kernels}
         case "mobilenet_v2":
-            return {"network.alpha": held["alpha"]}
+            return {"network.alpha": published["alpha"]}
         case "stgram_mfn":
-            return {"network.sub_centers": held["arcface"]["sub"]}
+            return {"network.sub_centers": published["arcface"]["sub"]}
         case "idnn":
-            return {"feature.n_frames": held["n_frames"], "feature.n_mels": held["n_mels"]}
+            return {
+                "feature.n_frames": published["n_frames"],
+                "feature.n_mels": published["n_mels"],
+            }
     return {"network.units": [128] * 4, "network.latent": 8}
 
 
@@ -88,21 +91,21 @@ def test_one_wrong_tensor_does_not_change_what_is_read(folder) -> None:
             assert infer(system, wrong).values == whole, name
 
 
-def test_state_dicts_are_found_wherever_releases_put_them() -> None:
+def test_state_dicts_are_taken_from_wherever_releases_put_them() -> None:
     array = np.ones(3, np.float32)
-    held = {"a.running_mean": array, "a.num_batches_tracked": np.array(3), "b.bias": array}
+    state = {"a.running_mean": array, "a.num_batches_tracked": np.array(3), "b.bias": array}
     plain = {"a.running_mean", "b.bias"}
-    parallel = {f"module.{name}": value for name, value in held.items()}
-    for tree in (held, parallel, {"epoch": 3, "optimizer": None, "model": held}):
+    parallel = {f"module.{name}": value for name, value in state.items()}
+    for tree in (state, parallel, {"epoch": 3, "optimizer": None, "model": state}):
         assert set(gather("ae", [(FILE, tree)])) == plain
-    found = gather("aegan_ad", [(FILE, {"netD": held, "netG": held, "best_hmean": 0.7})])
-    assert set(found) == {f"{net}.{name}" for net in ("netD", "netG") for name in plain}
+    gathered = gather("aegan_ad", [(FILE, {"netD": state, "netG": state, "best_hmean": 0.7})])
+    assert set(gathered) == {f"{net}.{name}" for net in ("netD", "netG") for name in plain}
     # A counter that belongs to no batch normalisation is a tensor too much.
     odd = gather("ae", [(FILE, {"c.num_batches_tracked": np.array(3)})])
     assert set(odd) == {"c.num_batches_tracked"}
 
 
-def test_what_holds_no_tensors_is_told() -> None:
+def test_a_file_without_tensors_is_named() -> None:
     beside = {"netG": {"b.bias": np.ones(3)}, "c.bias": np.ones(3)}
     for tree in ({}, [1, 2], {"epoch": 3}, {"model": {"a": 1}}, beside):
         with pytest.raises(BadInput, match=r"a.pth: holds no tensors by name"):
@@ -120,7 +123,7 @@ def ae_asd_tensors(inputs: int, outputs: int) -> Tensors:
     }
 
 
-def test_dense_networks_of_one_release_are_told_apart_by_their_sizes() -> None:
+def test_dense_networks_of_one_release_are_known_by_their_sizes() -> None:
     heads = {"fc_mean.liner.weight": np.zeros((2, 4))}
     ae, idnn = ae_asd_tensors(640, 640), ae_asd_tensors(512, 128)
     vae = ae | heads
@@ -183,20 +186,20 @@ def grlnet(regional: int = 7, local: int = 3) -> dict[str, dict[str, np.ndarray]
     return {"regional": net(regional), "local": net(local), "discriminator": judge}
 
 
-def test_the_three_files_of_grlnet_are_told_apart_by_what_they_hold() -> None:
+def test_the_three_files_of_grlnet_are_known_by_their_tensors() -> None:
     nets = grlnet()
     for order in (("local", "discriminator", "regional"), ("regional", "local", "discriminator")):
         files = [(Path(f"{number}.pth"), nets[net]) for number, net in enumerate(order)]
-        found = gather("grlnet", files)
-        assert found["regional.encoder.0.weight"].shape[2] == 7
-        assert found["local.encoder.0.weight"].shape[2] == 3
-        assert "discriminator.discriminator.0.weight" in found
+        gathered = gather("grlnet", files)
+        assert gathered["regional.encoder.0.weight"].shape[2] == 7
+        assert gathered["local.encoder.0.weight"].shape[2] == 3
+        assert "discriminator.discriminator.0.weight" in gathered
     nets = grlnet(regional=5, local=5)
     files = [(Path(f"{net}_net.pth"), nets[net]) for net in nets]
     nets["regional"]["encoder.0.weight"] += 1
     assert gather("grlnet", files[::-1])["regional.encoder.0.weight"].max() == 1
     with pytest.raises(BadInput, match='put "regional" into the file name of the one'):
-        gather("grlnet", [(Path("x.pth"), held) for held in nets.values()])
+        gather("grlnet", [(Path("x.pth"), state) for state in nets.values()])
     with pytest.raises(
         BadInput, match=r"takes three .* of generators there are 1, of discriminators 1"
     ):

@@ -32,8 +32,8 @@ from core.system_settings import system_classes
 from data.dataset import read_clips
 from models import saved
 from tests.checkpoints.published_files import (
+    PYTORCH_FILES,
     SECTIONS,
-    STORED,
     TORCH,
     UNREAD,
     assign,
@@ -68,8 +68,8 @@ def import_(
 def param_of(system: str, out: Path, *assigned: tuple[str, Any]) -> SystemSettings:
     """The settings that 01_test.py scores an imported model with."""
     places = [("model_directory", str(out / "model" / "{system}"))]
-    held = settings.read_config(None, [*assigned, *places])
-    param = held.for_system(system).for_machine("fan")
+    config = settings.read_config(None, [*assigned, *places])
+    param = config.for_system(system).for_machine("fan")
     return saved.SavedModel(saved.model_stem(param, "fan", "dev")).with_imported_settings(param)
 
 
@@ -80,23 +80,25 @@ def loaded(system: str, out: Path, *assigned: tuple[str, Any]) -> Any:
 
 def unreadable(fixture: Fixture) -> list[tuple[str, Any]]:
     """What of a fixture's settings no tensor shows."""
-    held, system = fixture.settings, fixture.meta["system"]
+    published, system = fixture.settings, fixture.meta["system"]
     if system == "anomaly_transformer":
-        told = {"k": held["k"], "temperature": held["temperature"]}
-        windows = [("feature.n_frames", held["win_size"])]
+        values = {"k": published["k"], "temperature": published["temperature"]}
+        windows = [("feature.n_frames", published["win_size"])]
     elif system == "stgram_mfn":
-        parts = re.findall(r"\[([\d,\s]+)\]", held["bottlenecks"])
-        told = {
+        parts = re.findall(r"\[([\d,\s]+)\]", published["bottlenecks"])
+        values = {
             "bottlenecks": [[int(number) for number in part.split(",")] for part in parts],
-            "margin": held["arcface"]["m"],
-            "scale": held["arcface"]["s"],
+            "margin": published["arcface"]["m"],
+            "scale": published["arcface"]["s"],
             "seconds": fixture.arrays["wav"].shape[1] / 16000,
         }
-        windows = [("feature.hop_length", held.get("hop_length", 512))]
+        windows = [("feature.hop_length", published.get("hop_length", 512))]
     else:
-        told = {}
-        windows = [(f"feature.{key}", held[key]) for key in ("n_frames", "n_mels") if key in held]
-    return [*windows, *((f"{system}.network.{key}", value) for key, value in told.items())]
+        values = {}
+        windows = [
+            (f"feature.{key}", published[key]) for key in ("n_frames", "n_mels") if key in published
+        ]
+    return [*windows, *((f"{system}.network.{key}", value) for key, value in values.items())]
 
 
 def written(assigned: list[tuple[str, Any]]) -> tuple[str, ...]:
@@ -141,20 +143,20 @@ def made_here(system: str) -> tuple[dict[str, np.ndarray], Any]:
     """
     network = small(system)
     if system in TORCH:
-        trees = [(path, files.read(path)) for path in stored(system)]
+        trees = [(path, files.read(path)) for path in torch_files(system)]
         names = system_classes()
         assign(network, gather(system, trees, names, keras_model.system_class))
     return published_by(network), network
 
 
-def stored(system: str) -> list[Path]:
+def torch_files(system: str) -> list[Path]:
     """Return the files that PyTorch wrote for a small network of a system."""
-    return sorted(path for path in (STORED / system).iterdir())
+    return sorted(path for path in (PYTORCH_FILES / system).iterdir())
 
 
 def published(system: str, folder: Path) -> list[Path]:
     """Return the files of a small network: as PyTorch wrote them, or written into a folder."""
-    return stored(system) if system in TORCH else write(system, made_here(system)[0], folder)
+    return torch_files(system) if system in TORCH else write(system, made_here(system)[0], folder)
 
 
 @pytest.mark.parametrize("system", list(keras_model.SYSTEMS))
@@ -166,7 +168,7 @@ def test_from_wavs_to_csv_with_an_imported_model(system, few, tmp_path) -> None:
         for name in ("predictions/kernel", "predictions/bias"):
             tensors[name] = tensors[name][..., order]
         joblib.dump(np.array(SECTIONS)[order], tmp_path / "section_names_fan.pkl")
-    paths = stored(system) if system in TORCH else write(system, tensors, tmp_path)
+    paths = torch_files(system) if system in TORCH else write(system, tensors, tmp_path)
     paths += tmp_path.glob("section_names_*.pkl")
     put = {"data": few, "assigned": UNREAD[system]}
     run = import_(system, paths, tmp_path, "--jobs", "1", **put)
@@ -179,16 +181,16 @@ def test_from_wavs_to_csv_with_an_imported_model(system, few, tmp_path) -> None:
     # The release trains fan on the clips of the evaluation set too.
     n_sections = 6 if system == "aegan_ad" else 3
     assert rows == [(f"section_0{number}", "5") for number in range(n_sections)]
-    found = {}
+    actual = {}
     for section in SECTIONS:
         with (results / f"anomaly_score_fan_{section}_test.csv").open(newline="") as stream:
-            found |= {name: float(score) for name, score in csv.reader(stream)}
+            actual |= {name: float(score) for name, score in csv.reader(stream)}
         decided = (results / f"decision_result_fan_{section}_test.csv").read_text()
         assert len(decided.splitlines()) == 4
     expected = scores_of(made, system, few, tmp_path)
-    assert set(found) == set(expected)
+    assert set(actual) == set(expected)
     np.testing.assert_allclose(
-        [found[name] for name in expected], list(expected.values()), rtol=CSV, atol=1e-7
+        [actual[name] for name in expected], list(expected.values()), rtol=CSV, atol=1e-7
     )
 
 
@@ -217,7 +219,7 @@ def scores_of(made: Any, system: str, data: Path, out: Path) -> dict[str, float]
 
 
 def damaged(tensors: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], list[str]]:
-    """One tensor missing, one renamed, one of another shape; and what should be said of each."""
+    """One tensor missing, one renamed, one of another shape; and the message on each."""
     tensors = dict(tensors)
     names = [name for name in tensors if tensors[name].ndim == 1]
     missing, renamed, cut = names[1], names[-1], names[len(names) // 2]
@@ -327,7 +329,7 @@ def test_an_official_distribution_decides_without_training_clips(few, tmp_path) 
         assert [int(decision) for _, decision in csv.reader(stream)] == expected
 
 
-def test_class_names_that_do_not_fit_are_told(few, tmp_path) -> None:
+def test_class_names_that_do_not_fit_are_named(few, tmp_path) -> None:
     files = published("mobilenet_v2", tmp_path)
     files.append(tmp_path / "section_names_fan.pkl")
     joblib.dump(np.array(["section_00", "section_01"]), files[1])
@@ -390,7 +392,7 @@ def test_a_wrong_order_of_classes_is_suspected() -> None:
         assert import_checkpoint.remarks(*given) == (expected if suspected else [])
 
 
-def test_models_in_the_way_are_left_alone(few, tmp_path) -> None:
+def test_models_in_the_way_are_kept(few, tmp_path) -> None:
     files = published("ae", tmp_path)
     assert import_("ae", files, tmp_path).returncode == 0
     kept = (tmp_path / "model" / "ae" / "model_fan.npz").read_bytes()
@@ -408,7 +410,7 @@ def test_models_in_the_way_are_left_alone(few, tmp_path) -> None:
     assert "01_test.py takes this official model as it is" in run.stderr
 
 
-def test_all_bad_files_are_told_together_and_nothing_is_written(tmp_path) -> None:
+def test_all_bad_files_are_named_at_once_and_nothing_is_written(tmp_path) -> None:
     (tmp_path / "a.hdf5").write_bytes(b"\x89HDF\r\n\x1a\n cut short")
     (tmp_path / "b.pkl").write_bytes(pickle.dumps(Path("anything")))
     run = import_("ae", [tmp_path / "a.hdf5", tmp_path / "b.pkl", tmp_path / "c.hdf5"], tmp_path)
@@ -419,7 +421,7 @@ def test_all_bad_files_are_told_together_and_nothing_is_written(tmp_path) -> Non
     assert nothing_written(tmp_path)
 
 
-def test_misuse_is_told_with_the_usage(capsys) -> None:
+def test_misuse_shows_the_usage(capsys) -> None:
     for given, words in (
         (["--system", "ae", "a.hdf5"], "--machine is needed once"),
         (["--system", "ae", "--machine", "../x", "a.hdf5"], "'../x' is no machine type"),
@@ -445,7 +447,7 @@ def test_real_clips_through_the_import(reference, tmp_path) -> None:
         assert run.returncode == 0, run.stderr
     run = run_inside("01_test.py", "-d", "--jobs", "1", data=tmp_path / "data", out=tmp_path)
     assert run.returncode == 0, run.stderr
-    found = scores(tmp_path)
-    assert len(found) == len(expected) == 4
+    actual = scores(tmp_path)
+    assert len(actual) == len(expected) == 4
     for key, (score, _) in expected.items():
-        assert abs(found[key] - score) <= SCORE
+        assert abs(actual[key] - score) <= SCORE
