@@ -27,7 +27,7 @@ Otherwise than the release
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
@@ -38,11 +38,13 @@ from sklearn.metrics import DistanceMetric
 from sklearn.metrics.pairwise import cosine_distances
 from sklearn.neighbors import LocalOutlierFactor, NearestNeighbors
 
+from checkpoints.inferred_settings import InferredSettings, Tensors
 from core.errors import BadInput
 from core.log import logger, progress_bar
 from core.run_settings import SystemSettings
 from core.system_settings import AEGAN_AD_SCORES
 from data.frames import Frames
+from models.aegan_checkpoint import infer_values
 from models.base import System
 from models.callbacks import Resume
 from models.layers import Adam
@@ -376,6 +378,12 @@ class AEGANAD(System):
             for layer in network.layers
             for variable in layer.weights
         }
+
+    marks: ClassVar[tuple[str, ...]] = ("netG.Encoder.main.0.weight", "netD.main.0.0.weight")
+
+    @classmethod
+    def infer_settings(cls, tensors: Tensors, param: SystemSettings) -> InferredSettings:
+        return InferredSettings(tensors, infer_values(tensors))
 
 
 def encoder(size: int, shape: dict[str, Any]) -> keras.Model:

@@ -6,13 +6,17 @@ frames inside the compiled step, so that overlapping windows are never stored.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from checkpoints.assign import Variables
+from checkpoints.inferred_settings import InferredSettings, Tensors
+from core.errors import BadInput
 from core.run_settings import SystemSettings
 from data.frames import Frames
 from models.batches import batches
@@ -281,6 +285,63 @@ class System(keras.Model):
         The variable equals the published tensor transposed to the axes, or as it is for None.
         """
         raise NotImplementedError
+
+    # What is special about the published checkpoints of a system. tools/import_checkpoint.py asks
+    # the class that `recognises` the tensors; an ordinary one only has `marks` and
+    # `infer_settings`, a classifier also `class_axes` and `chance_score`.
+
+    marks: ClassVar[tuple[str, ...]] = ()  # names of tensors that only its checkpoints have
+    class_axes: ClassVar[dict[str, int]] = {}  # tensor name → the axis along which classes lie
+    distribution_remark: ClassVar[str] = ""  # what to know of an imported distribution of scores
+
+    @classmethod
+    def recognises(cls, tensors: Tensors) -> bool:
+        """Say whether tensors are of a checkpoint of this system: one of its marks is there."""
+        return any(mark in tensors for mark in cls.marks)
+
+    @classmethod
+    def gather_checkpoint(cls, files: Sequence[tuple[Path, Tensors]], system: str) -> Tensors:
+        """Return the tensors of the files of one checkpoint, by their published names.
+
+        Parameters
+        ----------
+        files : (path, tensors) of each file
+        system : the name of this system, for the message
+
+        Raises BadInput where the files do not make one checkpoint. Most systems have one file.
+        """
+        if len(files) != 1:
+            raise BadInput(
+                f"{', '.join(str(path) for path, _ in files)}: {len(files)} checkpoints, where "
+                f"{system} takes one"
+            )
+        return files[0][1]
+
+    @classmethod
+    def infer_settings(cls, tensors: Tensors, param: SystemSettings) -> InferredSettings:
+        """Return what the tensors of a checkpoint tell of the settings.
+
+        Parameters
+        ----------
+        tensors : what `gather_checkpoint` returned
+        param : the settings, as they would be without the checkpoint
+
+        Raises ValueError where the tensors cannot be of this system, or where neither they nor
+        the settings say what is needed.
+        """
+        raise NotImplementedError
+
+    def checkpoint_layouts(self) -> list[Variables]:
+        """Return `checkpoint_variables` for every release that names its tensors otherwise."""
+        return [self.checkpoint_variables()]
+
+    @classmethod
+    def chance_score(cls, param: SystemSettings, n_classes: int) -> float | None:
+        """Return the score that a classifier gives if it cannot tell its classes apart.
+
+        None where there is none. Normal clips that score higher are taken for another class.
+        """
+        return None
 
 
 def _tensor(array: np.ndarray) -> tf.Tensor:

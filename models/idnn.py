@@ -12,7 +12,14 @@ import keras
 import tensorflow as tf
 from keras import layers
 
+from checkpoints.inferred_settings import (
+    InferredSettings,
+    Tensors,
+    check_network_size,
+    weights_between,
+)
 from core.run_settings import SystemSettings
+from models import ae_asd
 from models.base import System
 from models.layers import BatchNorm
 
@@ -77,6 +84,35 @@ class IDNN(System):
             for layer in self.network.layers
             for variable in layer.weights
         }
+
+    @classmethod
+    def recognises(cls, tensors: Tensors) -> bool:
+        """Say whether tensors are of AE-ASD, the input a whole number of output frames.
+
+        Of one frame, they may as well be of the autoencoder.
+        """
+        inputs, outputs = ae_asd.input_and_output(tensors)
+        if ae_asd.has_latent_heads(tensors) or None in (inputs, outputs):
+            return False
+        return inputs % outputs == 0
+
+    @classmethod
+    def infer_settings(cls, tensors: Tensors, param: SystemSettings) -> InferredSettings:
+        widths = ae_asd.encoder_widths(tensors)
+        around, n_mels = ae_asd.input_and_output(tensors)
+        check_network_size(tensors, 2 * weights_between([around, *widths]))
+        if around is not None and around == n_mels and param.feature.n_frames != 2:
+            raise ValueError(
+                "it rebuilds what it is given, so it looks like one of ae, not of idnn"
+            )
+        whole = None not in (around, n_mels) and around % n_mels == 0
+        values = {
+            "feature.n_mels": n_mels,
+            "feature.n_frames": around // n_mels + 1 if whole else None,
+            "network.units": widths[:-1],
+            "network.latent": widths[-1] if widths else None,
+        }
+        return InferredSettings(tensors, values, ae_asd.IMPLIED)
 
 
 def interpolator(

@@ -7,13 +7,20 @@ ICASSP 2022 (arXiv 2201.05510); liuyoude/STgram-MFN, PyTorch.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
 import tensorflow as tf
 from keras import initializers, layers, ops
 
+from checkpoints.inferred_settings import (
+    InferredSettings,
+    Tensors,
+    check_network_size,
+    depth_of,
+    size_of,
+)
 from core.errors import BadInput
 from core.run_settings import Feature, SystemSettings
 from data.frames import Frames
@@ -235,6 +242,54 @@ class STgramMFN(WaveformSystem):
             elif isinstance(layer, layers.Conv1D):
                 names[f"{at}.weight"] = (layer.kernel, (2, 1, 0))
         return names
+
+    marks: ClassVar[tuple[str, ...]] = ("arcface.weight", "tgramnet.conv_extrctor.weight")
+    class_axes: ClassVar[dict[str, int]] = dict.fromkeys(
+        ("arcface.weight", "mobilefacenet.fc_out.weight", "mobilefacenet.fc_out.bias"), 0
+    )
+
+    @classmethod
+    def infer_settings(cls, tensors: Tensors, param: SystemSettings) -> InferredSettings:
+        feature, seconds = param.feature, param.network.seconds
+        centres = size_of(tensors, (0, r"arcface\.weight")) or 0
+        classes = size_of(tensors, (0, r"mobilefacenet\.fc_out\.\w+"))
+        classes = classes or centres // param.network.sub_centers
+        frames = size_of(tensors, (0, r"tgramnet\.conv_encoder\.\d+\.0\.\w+"))
+        if frames and round(seconds * feature.sample_rate) // feature.hop_length + 1 != frames:
+            seconds = (frames - 1) * feature.hop_length / feature.sample_rate
+        _check_bottlenecks(tensors, param.network.bottlenecks)
+        mels = r"tgramnet\.(conv_extrctor|conv_encoder\.\d+\.2)\.weight"
+        values = {
+            "feature.n_mels": size_of(tensors, (0, mels)),
+            "feature.n_fft": size_of(tensors, (2, r"tgramnet\.conv_extrctor\.weight")),
+            "network.sub_centers": (centres // classes or None) if classes else None,
+            "network.seconds": seconds,
+        }
+        check_network_size(tensors, frames or 1)
+        return InferredSettings(tensors, values, classes=classes)
+
+    @classmethod
+    def chance_score(cls, param: SystemSettings, n_classes: int) -> float | None:
+        return None if param.network.gmm else math.log(max(1, n_classes))
+
+
+def _check_bottlenecks(tensors: Tensors, bottlenecks: list[list[int]]) -> None:
+    """Raise ValueError where tensors and settings differ; no tensor shows the whole setting."""
+    expected, published, width = [], [], 64
+    for expansion, channels, repeats, _ in bottlenecks:
+        for _ in range(repeats):
+            expected.append([width, width * expansion, channels])
+            width = channels
+    for index in range(depth_of(tensors, r"mobilefacenet\.blocks\.(\d+)\.")):
+        block = rf"mobilefacenet\.blocks\.{index}\.conv\."
+        inner, outer = (size_of(tensors, (0, block + at)) for at in (r"[0-5]\.\w+", r"[67]\.\w+"))
+        published.append([published[-1][2] if published else 64, inner, outer])
+    if published != expected:
+        raise ValueError(
+            f"its bottlenecks widen and narrow as {published}, but those of the settings "
+            f"{bottlenecks} as {expected}; say (expansion, channels, repeats, stride) with --set "
+            "stgram_mfn.network.bottlenecks=[[...], ...]"
+        )
 
 
 class ArcFace(layers.Layer):

@@ -11,11 +11,21 @@ learns it, as a third head beside mean and log-variance, so nothing is random af
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import keras
 import tensorflow as tf
 from keras import layers
 
+from checkpoints.inferred_settings import (
+    InferredSettings,
+    Tensors,
+    check_network_size,
+    weights_between,
+    window_settings,
+)
 from core.run_settings import SystemSettings
+from models import ae_asd
 from models.base import System
 from models.layers import PYTORCH, BatchNorm, linear
 
@@ -76,6 +86,26 @@ class VAE(System):
             for layer in self.network.layers
             for variable in layer.weights
         }
+
+    marks: ClassVar[tuple[str, ...]] = ("fc_mean.liner.weight",)
+
+    @classmethod
+    def infer_settings(cls, tensors: Tensors, param: SystemSettings) -> InferredSettings:
+        inputs, outputs = ae_asd.input_and_output(tensors)
+        if None not in (inputs, outputs) and inputs > outputs and inputs % outputs == 0:
+            raise ValueError(
+                f"it makes {outputs} values of {inputs}, so it guesses frames from their "
+                "neighbours; vae rebuilds what it is given"
+            )
+        widths = ae_asd.encoder_widths(tensors)
+        latent = ae_asd.block_width(tensors, "fc_(mean|logvar|z)")
+        check_network_size(tensors, 2 * weights_between([inputs or outputs, *widths, latent]))
+        values = {
+            **window_settings(outputs or inputs, param),
+            "network.units": widths,
+            "network.latent": latent,
+        }
+        return InferredSettings(tensors, values, ae_asd.IMPLIED)
 
 
 def variational(

@@ -16,6 +16,7 @@ import pytest
 
 from core.errors import BadInput
 from core.files import lock_directories
+from core.run_settings import SharedSettings
 from core.script import run_script
 from data import clips
 from tests import processes
