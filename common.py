@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ def yaml_load() -> dict[str, Any]:
     return read_config().for_system("ae").model_dump(mode="json")
 
 
-def select_dirs(param: dict[str, Any], mode: bool) -> list[str]:
+def select_dirs(param: Mapping[str, Any], mode: bool) -> list[str]:
     """Return the folders of the machine types, sorted.
 
     Parameters
