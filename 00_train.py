@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import sys
 
-from core import settings
-from core.command_line import command_line_chk
+from core.command_line import parse_command_line
 from core.errors import ProblemCollector
 from core.files import lock_directories
 from core.script import run_script
-from engine import executors, jobs, training
+from engine import jobs, training
+from engine.executors import make_executor
 
 
 def main() -> int:
     """Check everything, then train what is not trained yet: here, side by side or on a cluster."""
-    args = command_line_chk(__doc__)
-    params = settings.read_config(args.config, args.set).runs(args.system, args.seed)
-    failures = ProblemCollector(tell=True)
+    command, _ = parse_command_line(__doc__)
+    config = command.read_config()
+    if command.print_config:
+        print(command.configuration(config), end="")
+        return 0
+    runs = config.runs(command.systems, command.seeds)
+    failures = ProblemCollector(log=True)
     with (
-        lock_directories(*(param.model_directory for param in params)),
-        executors.make_executor(
-            args.cluster, args.jobs, args.gpus_per_job, *executors.directories(params, args.mode)
-        ) as executor,
+        lock_directories(*(run.model_directory for run in runs)),
+        make_executor(command, runs) as executor,
     ):
-        todo = training.plan(args, params, executor)
+        todo = training.plan(command, config, runs, executor)
         jobs.run_jobs(todo, executor, failures)
         failures.stop(len(todo))
     return 0

@@ -12,24 +12,26 @@ from reporting import command_line, explanations, figures, folder, media, page, 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Read the results, then write tables, pictures, clips and the page."""
-    args = command_line.parse(__doc__, argv)
-    config = settings.read_config(args.config, args.set)
-    folder.check(args.to)
+    command = command_line.parse_report(__doc__, argv)
+    config = settings.read_config(command.config, command.assignments)
+    folder.check(command.to)
     shared = config.shared()
-    pattern, max_fpr, seed = str(shared.result_directory), shared.max_fpr, shared.seed
-    data = runs.read_runs(args.result, pattern, args.baseline, args.ground_truth, max_fpr, seed)
+    data = runs.read_runs(
+        *(command.results, str(shared.result_directory), command.baseline, command.ground_truth),
+        *(shared.max_fpr, shared.seed),
+    )
     report = tables.compare(data)
-    with folder.replaced(args.to) as made:
+    with folder.replaced(command.to) as made:
         tables.save(made, report)
         losses = explanations.histories(data, config)
         pictures = figures.draw(made / "pictures", data, losses)
-        clips = media.collect(data, shared, made, args.to)
+        clips = media.collect(data, shared, made, command.to)
         explanations.explain(data, config, clips, made)
         page.save(made, report, pictures, clips, shared)
     for line in [*data.gaps, *data.problems, *data.not_shown]:
         print(f"warning: {line}", file=sys.stderr)
     print(tables.on_screen(report))
-    print(f"report -> {args.to / 'report.html'}")
+    print(f"report -> {command.to / 'report.html'}")
     return 0
 
 

@@ -1,11 +1,12 @@
-# make demo: everything from nothing to a result table. make test: the tests.
+# make demo: everything from nothing to a result table. make check: lint and the fast tests, in a
+# minute. make test: all tests.
 # Another Python: make demo PYTHON=python3.12
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test fuzz kill-test cluster-test lint audit licences clean
+.PHONY: demo check test fuzz kill-test cluster-test lint audit licences clean
 
 demo: $(VENV)/installed
 	$(BIN)/python -m tools.demo_data --to demo --machine fan gearbox valve
@@ -17,10 +18,16 @@ demo: $(VENV)/installed
 	@echo "results: demo/result/ae   (result.csv is the table above; one score and one decision a clip beside it)"
 	@echo "report:  demo/report/report.html    (tables, pictures, and the clips to listen to; open it in a browser)"
 
-# One process a core, each on one thread.
+# One process per core, each on one thread.
+PYTEST := TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 OMP_NUM_THREADS=1 \
+	$(BIN)/python -m pytest -n auto
+
+# Lint, and the tests without the marker `slow`.
+check: lint
+	$(PYTEST) -m "not slow"
+
 test: $(VENV)/installed-dev
-	TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 OMP_NUM_THREADS=1 \
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(PYTEST) --dist loadfile --no-loadscope-reorder
 
 # Wavs and names of every kind, other ones each time.
 fuzz: $(VENV)/installed-dev

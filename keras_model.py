@@ -1,32 +1,28 @@
-"""The systems by name: made, saved and loaded. `model_files` says what the files are."""
+"""The systems by name: made, saved and loaded. `models.saved` says what the files are."""
 
 from __future__ import annotations
 
 import importlib
-import json
-import os
-import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from checkpoints.assign import assign_variables
 from checkpoints.files import read_hdf5
-from core.arrays import array_shapes, read_arrays
 from core.errors import BadInput
 from core.files import atomic_write, save_json
 from core.run_settings import SystemSettings
 from core.settings import __version__
 from data.clips import Clip
-from data.frames import Frames
+from data.training_scores import TrainingScores
 from models import saved
+from models.quiet_keras import import_keras
+from models.saved import Model, OfficialModel, SavedModel, file_of
 
 if TYPE_CHECKING:
     from models.base import System
-    from models.callbacks import Resume
 
 SYSTEMS = {
     "ae": "models.dense_ae.DenseAE",
@@ -40,133 +36,56 @@ SYSTEMS = {
 }
 
 
-class Trained(NamedTuple):
-    """A trained system and the scores its thresholds are fitted to.
-
-    scores : (n_training_clips,) anomaly scores of its training clips; empty where they are unknown
-    sections : (n_training_clips,) the section of each
-    names : (n_training_clips,) the file name of each; empty where they are unknown
-    distribution : shape, loc and scale of the gamma distribution that was imported for its
-        thresholds; None where they are fitted to the scores
-    """
-
-    system: System
-    scores: np.ndarray
-    sections: list[str]
-    names: list[str]
-    distribution: tuple[float, float, float] | None = None
+def system_class(name: str) -> type[System]:
+    """Return the class of a system by its name; TensorFlow starts."""
+    import_keras()
+    module, _, kind = SYSTEMS[name].rpartition(".")
+    return getattr(importlib.import_module(module), kind)
 
 
-def get_model(param: SystemSettings, sections: Sequence[str], precision: str = "float32") -> System:
-    """A new, compiled system, its weights drawn from the seed of the settings.
+def get_model(run: SystemSettings, sections: Sequence[str], precision: str = "float32") -> System:
+    """Return a new, compiled system, its weights drawn from the seed of the settings.
 
     Parameters
     ----------
-    param : the settings of one system, resolved; "system" names it
+    run : the settings of the system
     sections : the names of the sections it is to be trained on
     precision : of what it computes; its weights are float32 in any case
     """
-    kind, keras = _class(param.system), _keras()
-    keras.utils.set_random_seed(param.seed)
+    keras, kind = import_keras(), system_class(run.system)
+    keras.utils.set_random_seed(run.seed)
     if precision == "float32":
-        return kind(param, sorted(set(sections)))
+        return kind(run, sorted(set(sections)))
     usual = keras.config.dtype_policy()
     keras.config.set_dtype_policy(precision)
     try:
-        return kind(param, sorted(set(sections)))
+        return kind(run, sorted(set(sections)))
     finally:
         keras.config.set_dtype_policy(usual)
 
 
-def in_float32(system: System) -> System:
-    """The same system, computing in float32, as scores are made, whatever it was trained in."""
-    if system.compute_dtype == "float32":
-        return system
-    exact = get_model(system.param, system.section_names)
-    exact.set_weights(system.get_weights())
-    exact.set_extra_state(system.get_extra_state())
-    return exact
-
-
-def check_sections(
-    param: SystemSettings, machine_type: str, trained: Sequence[str], scored: Sequence[str]
-) -> None:
-    """Raise BadInput, with every reason, where a system cannot work with its settings or sections.
-
-    Parameters
-    ----------
-    param : the settings of one system, resolved
-    machine_type : for the message
-    trained, scored : the sections of training clips and of clips to be scored
-    """
-    reasons = _class(param.system).incompatibilities(
-        param, sorted(set(trained)), sorted(set(scored))
-    )
-    if reasons:
-        raise BadInput("\n".join(f"{param.system} {machine_type}: {reason}" for reason in reasons))
-
-
-def check_trainable(param: SystemSettings, machine_type: str, frames: Frames) -> None:
-    """Raise BadInput where a system cannot be trained with these settings on these clips."""
-    kind, precision = _class(param.system), param.fit.precision
-    if precision != "float32" and not kind.mixes_precision:
-        raise BadInput(f"{param.system}: fit.precision is {precision}; expected float32")
-    kind.check(param, machine_type, frames)
-
-
 def clear_session() -> None:
     """Free what earlier models left in Keras's global state."""
-    _keras().backend.clear_session()
-
-
-def class_names(param: SystemSettings, clips: Sequence[Clip]) -> list[str]:
-    """What a system tells apart, of each clip: its section, with the machine type if joint."""
-    if param.joint:
-        return [clip.machine_section for clip in clips]
-    return [clip.section for clip in clips]
-
-
-def check_finite(scores: np.ndarray, clips: Sequence[Clip], title: str) -> None:
-    """Raise BadInput where a score (n_clips,) is no number."""
-    wrong = [clip.name for clip, well in zip(clips, np.isfinite(scores), strict=True) if not well]
-    if wrong:
-        raise BadInput(
-            f"{title}: the anomaly scores of {len(wrong)} of {len(clips)} clips are not finite, "
-            f"first {wrong[0]}; the network holds values that overflow: lower fit.lr and train "
-            "again with 00_train.py --force"
-        )
-
-
-def interrupted(stem: Path, param: SystemSettings, clips: Sequence[Clip]) -> Resume:
-    """What goes on with a training of these clips and settings that was interrupted.
-
-    `save_model` removes what it keeps.
-    """
-    _keras()
-    from models.callbacks import Resume
-
-    identity = json.dumps([saved.shaping(param), saved.fingerprint(clips)], sort_keys=True)
-    return Resume(saved.beside(stem, saved.UNFINISHED), identity)
+    import_keras().backend.clear_session()
 
 
 def save_model(
     stem: Path,
     system: System,
-    param: SystemSettings,
+    run: SystemSettings,
     clips: Sequence[Clip],
     scores: np.ndarray,
-    thresholds: dict[str, Any],
+    thresholds: dict[str, dict[str, Any]],
     imported: dict[str, Any] | None = None,
 ) -> None:
     """Write a trained system; the JSON comes last, and without it there is no model.
 
     Parameters
     ----------
-    stem : where, as `model_files.model_stem` says
+    stem : the place, as `models.saved.model_stem` gives it
     clips, scores : its training clips, and their anomaly scores
-    thresholds : as `common.fit_thresholds` returns them
-    imported : of a published checkpoint "from", its files; "keys", the settings that came with
-        it; "distribution", that of its thresholds, or None; "lacks", what it cannot score without
+    thresholds : machine type → section → its `evaluation.thresholds.Threshold`
+    imported : of a published checkpoint, as `models.saved.SavedModel` has it
     """
     import keras
     import tensorflow as tf
@@ -179,57 +98,60 @@ def save_model(
         **{f"weight_{number:04}": value for number, value in enumerate(system.get_weights())},
         **system.get_extra_state(),
     }
-    with atomic_write(saved.beside(stem, ".npz")) as beside:
+    with atomic_write(file_of(stem, ".npz")) as beside:
         with beside.open("wb") as stream:
             np.savez(stream, **arrays)
         # From here on an earlier model is gone; should the disk be full, it is kept.
-        saved.beside(stem, ".json").unlink(missing_ok=True)
-    save_json(
-        saved.beside(stem, ".json"),
-        {
-            "sections": system.section_names,
-            "settings": saved.shaping(param),
-            "training_clips": saved.fingerprint(clips),
-            "thresholds": thresholds,
-            **({"imported": imported} if imported else {}),
-            "versions": {
-                "this": __version__,
-                "tensorflow": tf.__version__,
-                "keras": keras.__version__,
-                "numpy": np.__version__,
+        file_of(stem, ".json").unlink(missing_ok=True)
+    description = {
+        "sections": system.section_names,
+        "settings": saved.training_settings(run),
+        "given": run.given(),
+        "training_clips": saved.fingerprint(clips),
+        "thresholds": {
+            "settings": saved.threshold_settings(run),
+            "machine_types": {
+                machine_type: {name: fitted._asdict() for name, fitted in sections.items()}
+                for machine_type, sections in thresholds.items()
             },
         },
-    )
-    saved.beside(stem, saved.UNFINISHED).unlink(missing_ok=True)
+        **({"imported": imported} if imported else {}),
+        "versions": {
+            "this": __version__,
+            "tensorflow": tf.__version__,
+            "keras": keras.__version__,
+            "numpy": np.__version__,
+        },
+    }
+    save_json(file_of(stem, ".json"), description)
+    file_of(stem, saved.UNFINISHED).unlink(missing_ok=True)
 
 
 def load_model(
-    place: Path,
-    param: SystemSettings,
-    training: Frames | None = None,
-    machine_type: str | None = None,
-) -> Trained:
-    """Read a trained system: one made here, or an official one.
+    model: Model, run: SystemSettings, machine_type: str | None = None
+) -> tuple[System, TrainingScores]:
+    """Return a trained system, and the scores that its thresholds are fitted to.
 
     Parameters
     ----------
-    place : what `model_files.find_model` found
-    param : the settings of the system
-    training : the training clips of an official model, whose scores its thresholds are fitted to
-    machine_type : only whose training scores are wanted, of a joint model; None: all
+    model : what `models.saved.usable_model` returned; an official one with its training clips,
+        where they are at hand: they are scored
+    run : the settings of the system
+    machine_type : whose training scores are wanted, of a joint model; None: all
 
     Raises
     ------
-    BadInput : as `model_files.trained_sections`, and where the files are damaged or of another
+    BadInput : where the model was made with other settings, or its files are damaged or of another
         system.
     """
-    if saved.is_official(place):
-        return _load_official(place, param, training)
-    system = get_model(param, saved.trained_sections(place, param))
+    if isinstance(model, OfficialModel):
+        return _load_official(model, run)
+    model.check_settings(run)
+    system = get_model(run, model.sections)
     try:
-        _check_weights(system, place)
-        arrays = read_arrays(saved.beside(place, ".npz"))
-        weights = sorted(key for key in arrays if key.startswith("weight_"))
+        _check_weights(system, model)
+        arrays = model.read_arrays()
+        weights = sorted(name for name in arrays if name.startswith("weight_"))
         system.set_weights([arrays.pop(name) for name in weights])
         scores, sections = arrays.pop("train_scores"), arrays.pop("train_sections")
         machine_types = arrays.pop("train_machine_types")
@@ -240,109 +162,42 @@ def load_model(
         wanted = np.full(len(scores), True)
         if machine_type is not None:
             wanted = machine_types == machine_type
-        distribution = saved.read_about(place)["imported"].get("distribution")
-        if distribution and len(distribution) != 3:
+        if model.distribution and len(model.distribution) != 3:
             raise ValueError("its thresholds' distribution is not of three numbers")
-        return Trained(
-            system,
+        training = TrainingScores(
             system.training_scores(scores)[wanted],
             sections[wanted].tolist(),
             names[wanted].tolist() if len(names) else [],
-            tuple(map(float, distribution)) if distribution else None,
+            tuple(map(float, model.distribution)) if model.distribution else None,
         )
     except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
-        raise saved.damaged(place, error) from None
+        raise model.damaged(error) from None
+    return system, training
 
 
-def _check_weights(system: System, place: Path) -> None:
-    """Raise ValueError where the stored weights are not those of the network, before reading."""
-    shapes = array_shapes(saved.beside(place, ".npz"))
-    held = [shapes[key] for key in sorted(shapes) if key.startswith("weight_")]
-    wanted = [tuple(weight.shape) for weight in system.weights]
-    if held != wanted:
-        raise ValueError(f"its weights are not those of the network: {held} instead of {wanted}")
+def _check_weights(system: System, model: SavedModel) -> None:
+    """Raise ValueError where the saved weights are not those of the network, before reading."""
+    shapes = model.weight_shapes()
+    expected = [tuple(weight.shape) for weight in system.weights]
+    if shapes != expected:
+        raise ValueError(
+            f"its weights are not those of the network: {shapes} instead of {expected}"
+        )
 
 
-def _load_official(path: Path, param: SystemSettings, training: Frames | None) -> Trained:
+def _load_official(model: OfficialModel, run: SystemSettings) -> tuple[System, TrainingScores]:
     # Only numbers are taken from the file: the network is built here.
+    training = model.training
     sections = [clip.section for clip in training.clips] if training else []
-    system = get_model(param, sections)
+    system = get_model(run, sections)
     try:
-        assign_published(system.checkpoint_variables(), read_hdf5(path))
+        assign_variables(system.checkpoint_variables(), read_hdf5(model.path))
     except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
         raise BadInput(
-            f"{path}: not a model of the official baseline for the system "
-            f"{param.system} with these settings ({error})"
+            f"{model}: not a model of the official baseline for the system {run.system} with "
+            f"these settings ({error})"
         ) from None
-    names = [clip.name for clip in training.clips] if training else []
-    return Trained(system, system.score(training) if training else np.empty(0), sections, names)
-
-
-def assign_published(
-    wanted: dict[str, tuple[Any, tuple[int, ...] | None]], tensors: dict[str, np.ndarray]
-) -> None:
-    """Give a system the weights of a published one, matched by name.
-
-    Parameters
-    ----------
-    wanted : what `System.checkpoint_variables` says
-    tensors : the published tensors by name
-
-    Raises
-    ------
-    ValueError : naming every tensor that is missing, left over or of another shape; nothing is
-        assigned then.
-    """
-    problems = [f"{name} is missing" for name in wanted if name not in tensors]
-    problems += [f"{name} is left over" for name in tensors if name not in wanted]
-    values = {}
-    for name, (variable, axes) in wanted.items():
-        if name not in tensors:
-            continue
-        tensor = tensors[name]
-        value = tensor if axes is None or tensor.ndim != len(axes) else tensor.transpose(axes)
-        if value.shape != tuple(variable.shape):
-            problems.append(f"{name} has the shape {value.shape}, not {tuple(variable.shape)}")
-        values[name] = value
-    if problems:
-        raise ValueError("; ".join(problems))
-    for name, (variable, _) in wanted.items():
-        variable.assign(values[name])
-
-
-def _class(name: str) -> type[System]:
-    _keras()
-    module, _, kind = SYSTEMS[name].rpartition(".")
-    return getattr(importlib.import_module(module), kind)
-
-
-def _keras() -> ModuleType:
-    """Keras, imported without TensorFlow's notes on the GPUs that a machine lacks.
-
-    They are printed by its C++ side whatever its log level, so they are caught at the file
-    descriptor; should the import fail, they are shown.
-    """
-    if "keras" in sys.modules:
-        return sys.modules["keras"]
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as notes:
-        os.dup2(notes.fileno(), 2)
-        try:
-            import keras
-            import tensorflow as tf
-
-            for gpu in tf.config.get_visible_devices("GPU"):
-                tf.config.experimental.set_memory_growth(gpu, True)
-            tf.zeros(())
-            # Every machine type has a network of its own, and TensorFlow warns of each.
-            tf.get_logger().setLevel("ERROR")
-        except BaseException:
-            notes.seek(0)
-            os.write(kept, notes.read())
-            raise
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
-    return keras
+    if training is None:
+        return system, TrainingScores(np.empty(0), [], [])
+    names = [clip.name for clip in training.clips]
+    return system, TrainingScores(np.asarray(system.score(training)), sections, names)

@@ -23,18 +23,13 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=1)
     args = parser.parse_args()
     machine = args.folder.name
-    param = settings.for_system(
-        settings.read_config(
-            None,
-            [
-                ("dev_directory", str(args.folder.parent)),
-                ("cache_directory", str(args.cache)),
-                ("fit.epochs", args.epochs),
-                ("fit.verbose", 0),
-            ],
-        ),
-        "ae",
-    )
+    assignments = [
+        ("dev_directory", str(args.folder.parent)),
+        ("cache_directory", str(args.cache)),
+        ("fit.epochs", args.epochs),
+        ("fit.verbose", 0),
+    ]
+    param = settings.read_config(None, assignments).for_system("ae")
 
     def frames(folder: str, cache: str = "cache") -> Frames:
         held = param.with_values({"cache_directory": args.cache / cache})
@@ -49,7 +44,7 @@ def main() -> None:
             seconds.append(time.perf_counter() - begun)
         print(json.dumps({"cold": seconds[0], "warm": seconds[1]}))
     elif args.job == "step":
-        base.WORTH_COMPILING = 0  # as a training of the published length
+        base.FEWEST_STEPS_FOR_XLA = 0  # as a training of the published length
         system, epochs = keras_model.get_model(param, ["section_00"]), timer()
         system.callbacks = lambda: [epochs]
         clips = frames("train")

@@ -1,8 +1,8 @@
 """Published files read as data: names, numbers and arrays. Nothing in them is executed.
 
-The official baselines' `.hdf5` (Keras 2.8) and pickles, and PyTorch's `.pth` and `.pth.tar`. What a
-file declares is compared with its size before anything is read, so that no small file fills the
-memory.
+They are the official baselines' `.hdf5` (Keras 2.8) and pickles, and PyTorch's `.pth` and
+`.pth.tar`. The sizes that a file declares are compared with its own size before anything is read,
+so that no small file fills the memory.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from core.errors import BadInput
 
 LARGEST = 2**31  # bytes of a checkpoint; published ones take up to some 100 MB
 LARGEST_PICKLE = 2**20  # bytes of a pickle of a few numbers or names
-MOST_VALUES = 10**6  # that dicts and lists may hold together, each as often as it is referred to
-NUMBERED = ("dense", "batch_normalization")  # layers that Keras itself named
+MOST_VALUES = 10**6  # of all dicts and lists in a file, each counted wherever it is referred to
+NUMBERED = ("dense", "batch_normalization")  # kinds of layers that Keras itself named
 HDF5, ZIP = b"\x89HDF", b"PK\x03\x04"  # what files begin with
 DAMAGED = (
     *(pickle.UnpicklingError, zipfile.BadZipFile, EOFError, OSError, RuntimeError, MemoryError),
@@ -36,12 +36,12 @@ DAMAGED = (
 
 
 def read(path: Path) -> Any:
-    """What a published file holds, whichever kind it is of.
+    """Return the content of a published file of any kind.
 
     Returns
     -------
-    Of an official `.hdf5` its weights, as `read_hdf5`; of a PyTorch checkpoint and of an official
-    pickle what they hold: dicts, lists, numbers, texts, and arrays for tensors.
+    The weights of an official `.hdf5`, as `read_hdf5` does; of a PyTorch checkpoint or an official
+    pickle its dicts, lists, numbers and texts, and arrays for tensors.
 
     Raises
     ------
@@ -67,10 +67,10 @@ def read(path: Path) -> Any:
 
 
 def read_hdf5(path: Path) -> dict[str, np.ndarray]:
-    """The weights of an official `.hdf5`: "dense_3/kernel" → array.
+    """Return the weights of an official `.hdf5`: "dense_3/kernel" → array.
 
-    Layers without names of their own are numbered within their kind, in the file's order: a Keras
-    that had built models before would have counted on.
+    Layers that Keras named are numbered again within their kind, in the file's order: where Keras
+    had built other models before, its own numbers do not start at 0.
 
     Raises
     ------
@@ -93,11 +93,12 @@ def read_hdf5(path: Path) -> dict[str, np.ndarray]:
             counts[kind] = number + 1
             numbered = f"{kind}_{number}" if number else kind
             for name in names:
-                held = weights[_text(layer)][name]
-                # Keras writes weights as they are; compressed, absent or linked ones could be any
-                # number of times as large as the file.
-                left -= held.nbytes
-                elsewhere = held.external or held.is_virtual or held.file.filename != file.filename
+                dataset = weights[_text(layer)][name]
+                # Keras writes weights as they are. Compressed, absent or linked ones could be many
+                # times as large as the file.
+                left -= dataset.nbytes
+                other_file = dataset.file.filename != file.filename
+                elsewhere = dataset.external or dataset.is_virtual or other_file
                 if left < 0 or elsewhere:
                     raise ValueError(f"{name} is larger than the file, or lies outside of it")
                 place, _, weight = name.split(":")[0].rpartition("/")
@@ -105,37 +106,43 @@ def read_hdf5(path: Path) -> dict[str, np.ndarray]:
                     place = numbered
                 if place.endswith("depthwise") and weight == "kernel":  # of Keras 3
                     weight = "depthwise_kernel"
-                tensors[f"{place}/{weight}"] = np.asarray(held)
+                tensors[f"{place}/{weight}"] = np.asarray(dataset)
     return tensors
 
 
 def _check_layers(file: Any) -> None:
-    # Nothing of it would run, for only numbers are read; but whoever made it means something to.
+    """Raise ValueError for a model with code in it.
+
+    The code would not run, for only numbers are read. But a file with code has another purpose
+    than a checkpoint.
+    """
     try:
-        open_ends = [json.loads(_text(file.attrs.get("model_config", "{}")))]
+        waiting = [json.loads(_text(file.attrs.get("model_config", "{}")))]
     except RecursionError:
         raise ValueError("its model_config is nested too deep") from None
-    while open_ends:
-        held = open_ends.pop()
-        if isinstance(held, dict):
-            if str(held.get("class_name")).endswith("Lambda"):
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            if str(value.get("class_name")).endswith("Lambda"):
                 raise ValueError("refused, for it holds a Lambda layer, which is code")
-            open_ends += held.values()
-        elif isinstance(held, list):
-            open_ends += held
+            waiting += value.values()
+        elif isinstance(value, list):
+            waiting += value
 
 
 def read_torch(path: Path, zipped: bool) -> Any:
-    """What `torch.save` wrote, in its zip form or the one before: dicts, lists, numbers, arrays.
+    """Return the content of a file by `torch.save`: dicts, lists, numbers, texts, arrays.
+
+    zipped : whether it has the present form, a zip, or the one of old versions
 
     Raises
     ------
-    BadInput : as `read`, and without PyTorch.
+    BadInput : as `read`, and where PyTorch is not installed.
     """
     try:
         if zipped:
-            _check_stored(path)
-        foreign = ", ".join(dict.fromkeys(_foreign(_pickle_within(path, zipped))))
+            _check_zip(path)
+        foreign = ", ".join(dict.fromkeys(_foreign_names(_pickle_within(path, zipped))))
     except DAMAGED as error:
         raise BadInput(f"{path}: not a whole PyTorch checkpoint ({_reason(error)})") from None
     if foreign:
@@ -153,14 +160,14 @@ def read_torch(path: Path, zipped: bool) -> Any:
         admitted = [(admit, f"{module}.{name}") for (module, name), admit in NUMPY.items()]
         with torch.serialization.safe_globals(admitted), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of protocols that are then read or refused
-            held = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
-        return _as_arrays(held, path.stat().st_size, torch)
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+        return _as_arrays(content, path.stat().st_size, torch)
     except DAMAGED as error:
         raise BadInput(f"{path}: not a whole PyTorch checkpoint ({_reason(error)})") from None
 
 
 def read_pickle(path: Path) -> Any:
-    """What the official code wrote by joblib: numbers, texts, lists of them, and their arrays.
+    """Return the content of an official pickle by joblib: numbers and texts, lists and arrays.
 
     Raises
     ------
@@ -190,12 +197,13 @@ class _Dtype:
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         self.order = {"<": "<", ">": ">", "|": "|"}[state[1]]
 
-    def made(self) -> np.dtype:
+    def as_dtype(self) -> np.dtype:
+        """Return the dtype that this stands for."""
         return np.dtype(self.order + self.code)
 
 
 class _Array:
-    """Stands in for an array in a pickle, or for what joblib puts before the bytes of one."""
+    """Stands in for an array in a pickle, or for the header that joblib puts before its bytes."""
 
     array: np.ndarray | None = None
 
@@ -203,7 +211,7 @@ class _Array:
         pass
 
     def __setstate__(self, state: tuple[Any, ...] | dict[str, Any]) -> None:
-        if isinstance(state, tuple):  # of numpy: version, shape, dtype, in Fortran's order, bytes
+        if isinstance(state, tuple):  # NumPy's: version, shape, dtype, in Fortran's order, bytes
             _, self.shape, self.dtype, fortran, data = state
             self.order = "F" if fortran else "C"
             self.fill(data)
@@ -212,14 +220,15 @@ class _Array:
             self.padded = state.get("numpy_array_alignment_bytes") is not None
 
     def fill(self, data: bytes) -> None:
-        values = np.frombuffer(data, self.dtype.made())
+        """Make the array of its bytes."""
+        values = np.frombuffer(data, self.dtype.as_dtype())
         self.array = values.reshape(self.shape, order=self.order)
 
     def read(self, stream: io.BytesIO) -> None:
-        """The bytes that joblib wrote behind it."""
+        """Make the array of the bytes that joblib wrote after its header."""
         if self.padded:
             stream.read(stream.read(1)[0])
-        n_bytes = self.dtype.made().itemsize * int(np.prod(self.shape, dtype=object))
+        n_bytes = self.dtype.as_dtype().itemsize * int(np.prod(self.shape, dtype=object))
         data = stream.read(n_bytes)
         if len(data) != n_bytes:
             raise EOFError("it ends within an array")
@@ -227,14 +236,14 @@ class _Array:
 
 
 def _scalar(dtype: _Dtype, data: bytes) -> Any:
-    return np.frombuffer(data, dtype.made())[0].item()
+    return np.frombuffer(data, dtype.as_dtype())[0].item()
 
 
 def _encoded(text: str, encoding: str) -> bytes:
     return text.encode("latin-1")  # how bytes are written in old protocols
 
 
-# What stands in for those names in a pickle that numbers and arrays need.
+# The names in a pickle that numbers and arrays need → what stands in for each.
 NUMPY: dict[tuple[str, str], Callable[..., Any]] = {
     ("numpy", "dtype"): _Dtype,
     ("numpy.core.multiarray", "scalar"): _scalar,
@@ -252,10 +261,10 @@ ADMITTED: dict[tuple[str, str], Callable[..., Any]] = {
 
 
 class NumbersOnly(pickle._Unpickler):
-    """Admits numbers, texts, lists, and what stands in for arrays of them.
+    """Unpickles numbers, texts, lists, and the names in ADMITTED.
 
-    The one in Python, which joblib's own is made of too: the one in C sets aside memory for
-    whatever number of objects a pickle names.
+    It derives from the unpickler in Python, as joblib's own does: the one in C sets memory aside
+    for as many objects as a pickle declares.
     """
 
     dispatch: ClassVar[dict[int, Any]] = {
@@ -274,58 +283,63 @@ class NumbersOnly(pickle._Unpickler):
         return ADMITTED[module, name]
 
     def load_build(self) -> None:
-        held = self.stack[-2]
-        if not isinstance(held, (_Array, _Dtype)):
+        value = self.stack[-2]
+        if not isinstance(value, (_Array, _Dtype)):
             raise pickle.UnpicklingError("it sets what is no array")
         super().load_build()
-        if isinstance(held, _Array) and held.array is None:
-            held.read(self.stream)
+        if isinstance(value, _Array) and value.array is None:
+            value.read(self.stream)
 
     dispatch[pickle.BUILD[0]] = load_build
 
 
-def _plain(held: Any, count: Iterator[int]) -> Any:
+def _plain(value: Any, count: Iterator[int]) -> Any:
+    """Return the content of a pickle with arrays for what stands in for them."""
     next(count)
-    if isinstance(held, (list, tuple)):
-        return [_plain(value, count) for value in held]
-    if isinstance(held, _Array):
-        return held.array
-    if held is None or isinstance(held, (bool, int, float, str)):
-        return held
-    raise pickle.UnpicklingError(f"it holds a {type(held).__name__.lstrip('_')}")
+    if isinstance(value, (list, tuple)):
+        return [_plain(item, count) for item in value]
+    if isinstance(value, _Array):
+        return value.array
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    raise pickle.UnpicklingError(f"it holds a {type(value).__name__.lstrip('_')}")
 
 
-def _as_arrays(held: Any, size: int, torch: Any) -> Any:
-    """Tensors to arrays, in dicts and lists; the values may take no more bytes than the file."""
+def _as_arrays(content: Any, size: int, torch: Any) -> Any:
+    """Return dicts and lists with arrays for tensors, which take `size` bytes at most."""
     count, left = _counter(), [size]
 
-    def convert(held: Any) -> Any:
+    def convert(value: Any) -> Any:
         next(count)
-        if isinstance(held, dict):
-            return {str(key): convert(value) for key, value in held.items()}
-        if isinstance(held, (list, tuple)):
-            return [convert(value) for value in held]
-        if not isinstance(held, torch.Tensor):
-            return held
-        left[0] -= held.numel() * held.element_size()
+        if isinstance(value, dict):
+            return {str(key): convert(item) for key, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [convert(item) for item in value]
+        if not isinstance(value, torch.Tensor):
+            return value
+        left[0] -= value.numel() * value.element_size()
         if left[0] < 0:
             raise ValueError("its tensors are larger than the file")
-        if held.layout != torch.strided or held.is_quantized or held.is_complex():
+        if value.layout != torch.strided or value.is_quantized or value.is_complex():
             raise ValueError("it holds tensors that are sparse, quantised or complex")
-        held = held.detach()
+        value = value.detach()
         # A copy, for the file is mapped into memory.
-        return (held.float() if held.is_floating_point() else held).numpy().copy()
+        return (value.float() if value.is_floating_point() else value).numpy().copy()
 
-    return convert(held)
+    return convert(content)
 
 
 def _counter() -> Iterator[int]:
+    """Yield numbers; raise ValueError after MOST_VALUES of them."""
     yield from range(MOST_VALUES)
     raise ValueError(f"it holds more than {MOST_VALUES} values")
 
 
-def _check_stored(path: Path) -> None:
-    """Raise where the members of a zip are not stored whole, as they are: `torch.save`'s are."""
+def _check_zip(path: Path) -> None:
+    """Raise ValueError where members of a zip are compressed or damaged.
+
+    `torch.save` does not compress.
+    """
     size = path.stat().st_size
     with zipfile.ZipFile(path) as file:
         check_members(file, size)
@@ -335,20 +349,20 @@ def _check_stored(path: Path) -> None:
 
 
 def _pickle_within(path: Path, zipped: bool) -> bytes:
-    """The pickle of a checkpoint, or the file's beginning where the pickles lie."""
+    """Return the pickle of a checkpoint; of the old form, the file's beginning with its pickles."""
     if not zipped:
         with path.open("rb") as stream:
             return stream.read(LARGEST_PICKLE)
     with zipfile.ZipFile(path) as file:
-        named = [name for name in file.namelist() if name.endswith("data.pkl")]
-        if not named:
+        names = [name for name in file.namelist() if name.endswith("data.pkl")]
+        if not names:
             raise ValueError("it has no data.pkl")
-        with file.open(named[0]) as stream:
+        with file.open(names[0]) as stream:
             return stream.read(LARGEST_PICKLE)
 
 
-def _foreign(data: bytes) -> Iterator[str]:
-    """What pickles, which are not loaded, ask for beside tensors and numbers."""
+def _foreign_names(data: bytes) -> Iterator[str]:
+    """Yield the names that pickles ask for beside tensors and numbers, without loading them."""
     stream, texts = io.BytesIO(data), []
     known = {f"{module}.{name}" for module, name in NUMPY} | {"_codecs.encode"}
     try:
@@ -364,13 +378,14 @@ def _foreign(data: bytes) -> Iterator[str]:
                 if name and name not in known and not name.startswith(("torch.", "collections.")):
                     yield name
     except (ValueError, IndexError, OverflowError, struct.error, EOFError):
-        return  # where the bytes of the tensors begin
+        return  # here the bytes of the tensors begin
 
 
 def _reason(error: BaseException) -> str:
+    """Return in words why a file could not be read."""
     if isinstance(error, (EOFError, zipfile.BadZipFile)):
         return "it is cut short or damaged"
-    # PyTorch's own words here tell how to load it unsafely.
+    # PyTorch's own message explains how to load such a file unsafely.
     if isinstance(error, pickle.UnpicklingError):
         return "it is damaged, or holds something else than tensors, numbers and texts"
     return _first_line(error)

@@ -1,93 +1,132 @@
-"""Published checkpoints: whose they are, and what they make of the settings."""
+"""The tensors of published checkpoints by name: from the files to the order of a network."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from checkpoints.inferred_settings import Published, Tensors, sizes_of, usual
+from checkpoints.assign import Variables
+from checkpoints.inferred_settings import InferredSettings, Tensors
 from core.errors import BadInput
 from core.run_settings import SystemSettings
 
-# A tensor that only this system's checkpoints have. Those of AE-ASD differ in their sizes.
-MARKS = {
-    "dense/kernel": "ae",
-    "Conv1/kernel": "mobilenet_v2",
-    "fc_mean.liner.weight": "vae",
-    "netG.Encoder.main.0.weight": "aegan_ad",
-    "netD.main.0.0.weight": "aegan_ad",
-    "regional.gfl.layernorm.weight": "grlnet",
-    "gfl.layernorm.weight": "grlnet",
-    "arcface.weight": "stgram_mfn",
-    "tgramnet.conv_extrctor.weight": "stgram_mfn",
-    "embedding.value_embedding.tokenConv.weight": "anomaly_transformer",
-}
 
-# The axis along which a classifier's tensors hold its classes.
-CLASS_AXES = {
-    "mobilenet_v2": {"predictions/kernel": 1, "predictions/bias": 0},
-    "stgram_mfn": {
-        "arcface.weight": 0,
-        "mobilefacenet.fc_out.weight": 0,
-        "mobilefacenet.fc_out.bias": 0,
-    },
-}
+class SystemClass(Protocol):
+    """What `gather` asks the class of a system; `models.base.System` explains it."""
+
+    @classmethod
+    def recognises(cls, tensors: Tensors) -> bool:
+        """Say whether tensors are of a checkpoint of this system."""
+
+    @classmethod
+    def gather_checkpoint(cls, files: Sequence[tuple[Path, Tensors]], system: str) -> Tensors:
+        """Return the tensors of the files of one checkpoint."""
 
 
-def gather(system: str, held: Sequence[tuple[Path, Any]]) -> Tensors:
-    """The tensors of the files of one checkpoint, by the names of `System.checkpoint_variables`.
+def gather(
+    system: str,
+    files: Sequence[tuple[Path, Any]],
+    systems: Iterable[str],
+    system_class: Callable[[str], type[SystemClass]],
+) -> Tensors:
+    """Return the tensors of the files of one checkpoint, by their published names.
 
     Parameters
     ----------
-    system : the name of the system they are to be of
-    held : of each file its path and what `checkpoints.read` made of it
+    system : the name of the system whose checkpoint it should be
+    files : (path, content) of each file, the content as `checkpoints.files.read` returns it
+    systems : the names of all systems
+    system_class : from a name to the class. Those of the other systems are only asked for where
+        the class of this one does not recognise the tensors
 
     Raises
     ------
-    BadInput : for files that hold no tensors or that make no checkpoint of this system together,
-        and for values that are not finite.
+    BadInput : for a file without tensors or of another system, for files that do not make one
+        checkpoint of this system, and for values that are not finite.
     """
-    found = [(path, _state_dict(path, tree)) for path, tree in held]
-    for path, tensors in found:
-        _check_whose(system, path, tensors)
-    if system == "grlnet" and "regional.gfl.layernorm.weight" not in found[0][1]:
-        tensors = _three_networks(found)
-    elif len(found) == 1:
-        tensors = found[0][1]
-    else:
-        raise BadInput(
-            f"{', '.join(str(path) for path, _ in found)}: {len(found)} checkpoints, where "
-            f"{system} takes one"
-        )
+    by_file = [(path, state_dict(path, tree)) for path, tree in files]
+    for path, tensors in by_file:
+        if system_class(system).recognises(tensors):
+            continue
+        others = [name for name in systems if system_class(name).recognises(tensors)]
+        if others:
+            raise BadInput(
+                f"{path}: looks like a checkpoint of {' or '.join(others)}, not of {system}"
+            )
+    tensors = system_class(system).gather_checkpoint(by_file, system)
     problems = [
         f"{name} holds values that are not finite"
         for name, tensor in tensors.items()
         if not np.isfinite(tensor).all()
     ]
     if problems:
-        raise BadInput(f"{found[0][0]}: {'; '.join(problems)}")
+        raise BadInput(f"{by_file[0][0]}: {'; '.join(problems)}")
     return tensors
 
 
-def settle(param: SystemSettings, said: Published) -> dict[str, Any]:
-    """The settings with what a checkpoint says in them.
+def state_dict(path: Path, tree: Any) -> Tensors:
+    """Return the tensors of a file by name.
 
-    Raises BadInput, with every contradiction, where the config or --set say otherwise; what only
-    goes with a release gives way to them.
+    Releases save the state dict as it is, or under "model" or "state_dict" beside an epoch and the
+    like, or one per network under the network's name. Such a name goes before those of the
+    tensors, with a dot between.
+
+    Raises BadInput for a file without tensors by name; path is for the message.
+    """
+    if not isinstance(tree, dict) or not tree:
+        raise BadInput(f"{path}: holds no tensors by name")
+    for name in ("model", "state_dict"):
+        if isinstance(tree.get(name), dict):
+            return _tensors(path, tree[name])
+    networks = {name: value for name, value in tree.items() if _has_tensors(value)}
+    if not networks or any(isinstance(value, np.ndarray) and value.ndim for value in tree.values()):
+        return _tensors(path, tree)
+    return {
+        f"{network}.{name}": tensor
+        for network, content in networks.items()
+        for name, tensor in _tensors(path, content).items()
+    }
+
+
+def _has_tensors(value: Any) -> bool:
+    return isinstance(value, dict) and any(isinstance(v, np.ndarray) for v in value.values())
+
+
+def _tensors(path: Path, content: dict[str, Any]) -> Tensors:
+    other = [name for name, value in content.items() if not isinstance(value, np.ndarray)]
+    if other or not content:
+        raise BadInput(f"{path}: holds no tensors by name, but {', '.join(other) or 'nothing'}")
+    if all(name.startswith("module.") for name in content):  # of nn.DataParallel
+        content = {name.removeprefix("module."): value for name, value in content.items()}
+    # PyTorch's batch normalisation counts its batches, which no network here needs.
+    counters = [
+        name
+        for name in content
+        if name.endswith(".num_batches_tracked")
+        and name.replace("num_batches_tracked", "running_mean") in content
+    ]
+    return {name: value for name, value in content.items() if name not in counters}
+
+
+def settle(param: SystemSettings, inferred: InferredSettings) -> SystemSettings:
+    """Return the settings with those of a checkpoint in them.
+
+    Values that only belong to the release give way to the person's.
+
+    Raises BadInput, with every contradiction, where the person's settings contradict the tensors.
     """
     problems = []
-    for key, value in said.settings.items():
+    for key, value in inferred.values.items():
         if param.is_given(key) and param.value(key) != value:
             problems.append(
                 f"{key} is {param.value(key)} in the settings, but the checkpoint's tensors say "
                 f"{value}; leave it out, or import another checkpoint"
             )
         param = param.with_values({key: value})
-    for key, value in said.implied.items():
+    for key, value in inferred.implied.items():
         if not param.is_given(key):
             param = param.with_values({key: value})
     if problems:
@@ -95,93 +134,26 @@ def settle(param: SystemSettings, said: Published) -> dict[str, Any]:
     return param
 
 
-def in_order(system: str, said: Published, names: Sequence[str]) -> Tensors:
-    """The tensors with the classes in the order of their names, in which a system has them.
+def in_order(tensors: Tensors, class_axes: Mapping[str, int], names: Sequence[str]) -> Tensors:
+    """Return the tensors with the classes sorted by name, which is their order in a system.
 
     Parameters
     ----------
-    names : (classes,) of the sections, in the checkpoint's order
+    class_axes : tensor name → the axis along which it has the classes, one after the other, each
+        as often as the next
+    names : (classes,) names of the sections, in the checkpoint's order
     """
     order = np.argsort(np.array(names, str), kind="stable")
-    tensors = dict(said.tensors)
-    for name, axis in CLASS_AXES.get(system, {}).items():
-        held = tensors.get(name)
-        if held is not None and held.ndim > axis and held.shape[axis] % len(names) == 0:
-            each = held.shape[axis] // len(names)  # of ArcFace's centres
-            rows = (order[:, None] * each + np.arange(each)).ravel()
-            tensors[name] = np.take(held, rows, axis)
-    return tensors
+    ordered = dict(tensors)
+    for name, axis in class_axes.items():
+        tensor = tensors.get(name)
+        if tensor is not None and tensor.ndim > axis and tensor.shape[axis] % len(names) == 0:
+            per_class = tensor.shape[axis] // len(names)  # more than one: centres of ArcFace
+            rows = (order[:, None] * per_class + np.arange(per_class)).ravel()
+            ordered[name] = np.take(tensor, rows, axis)
+    return ordered
 
 
-def _state_dict(path: Path, tree: Any) -> Tensors:
-    if not isinstance(tree, dict) or not tree:
-        raise BadInput(f"{path}: holds no tensors by name")
-    if {"netD", "netG"} & set(tree):
-        nets = {name: tree[name] for name in ("netG", "netD") if isinstance(tree.get(name), dict)}
-        return {
-            f"{net}.{name}": tensor
-            for net, held in nets.items()
-            for name, tensor in _tensors(path, held).items()
-        }
-    for name in ("model", "state_dict"):
-        if isinstance(tree.get(name), dict):
-            return _tensors(path, tree[name])
-    return _tensors(path, tree)
-
-
-def _tensors(path: Path, held: dict[str, Any]) -> Tensors:
-    other = [name for name, value in held.items() if not isinstance(value, np.ndarray)]
-    if other or not held:
-        raise BadInput(f"{path}: holds no tensors by name, but {', '.join(other) or 'nothing'}")
-    if all(name.startswith("module.") for name in held):  # of nn.DataParallel
-        held = {name.removeprefix("module."): value for name, value in held.items()}
-    # PyTorch's batch normalisation counts its batches, which nothing here asks for.
-    counters = [
-        name
-        for name in held
-        if name.endswith(".num_batches_tracked")
-        and name.replace("num_batches_tracked", "running_mean") in held
-    ]
-    return {name: value for name, value in held.items() if name not in counters}
-
-
-def _three_networks(found: Sequence[tuple[Path, Tensors]]) -> Tensors:
-    """GRLNet's: the regional generator is the one whose kernels are longer than the local one's."""
-    judges = [(path, held) for path, held in found if "discriminator.0.weight" in held]
-    makers = [(path, held) for path, held in found if "discriminator.0.weight" not in held]
-    paths = ", ".join(str(path) for path, _ in found)
-    if len(judges) != 1 or len(makers) != 2:
-        raise BadInput(
-            f"{paths}: grlnet takes three checkpoints, of the regional and the local generator and "
-            f"of the discriminator; of generators there are {len(makers)}, of discriminators "
-            f"{len(judges)}"
-        )
-    kernels = [usual(sizes_of(held, 2, r"(en|de)coder\.\d+\.weight")) or 0 for _, held in makers]
-    if kernels[0] == kernels[1]:
-        kernels = [int("region" in path.name.lower()) for path, _ in makers]
-    if kernels[0] == kernels[1]:
-        raise BadInput(
-            f'{paths}: both generators have kernels of one length; put "regional" into the file '
-            "name of the one"
-        )
-    makers = makers if kernels[0] > kernels[1] else makers[::-1]
-    networks = zip(("regional", "local", "discriminator"), [*makers, *judges], strict=True)
-    return {
-        f"{network}.{name}": tensor
-        for network, (_, held) in networks
-        for name, tensor in held.items()
-    }
-
-
-def _check_whose(system: str, path: Path, tensors: Tensors) -> None:
-    whose = {owner for mark, owner in MARKS.items() if mark in tensors}
-    if not whose and any(re.fullmatch(r"encoder\.\d+\.liner\.\w+", name) for name in tensors):
-        inside = usual(sizes_of(tensors, 1, r"encoder\.0\.liner\.weight"))
-        outside = usual(sizes_of(tensors, 0, r"decoder\.\d+\.(weight|bias)"))
-        if None not in (inside, outside):
-            if inside == outside and system != "idnn":
-                whose = {"ae"}
-            elif inside > outside and inside % outside == 0:
-                whose = {"idnn"}
-    if len(whose) == 1 and system not in whose:
-        raise BadInput(f"{path}: looks like a checkpoint of {whose.pop()}, not of {system}")
+def matching_layout(layouts: Sequence[Variables], tensors: Tensors) -> Variables:
+    """Return the layout with most names in common with the tensors, the first one of several."""
+    return max(layouts, key=lambda layout: len(layout.keys() & tensors.keys()))

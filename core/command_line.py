@@ -8,134 +8,106 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from core.settings import __version__
+from core.settings import Assignment, Config, __version__, read_config
 from core.system_settings import system_classes
 
+AddArguments = Callable[[argparse.ArgumentParser], None]
 
-def command_line_chk(
-    description: str,
-    argv: Sequence[str] | None = None,
-    add: Callable[[argparse.ArgumentParser], None] | None = None,
-) -> argparse.Namespace:
-    """Parse the command line that `00_train.py` and `01_test.py` share; `add` gives it more.
+
+@dataclass(frozen=True)
+class Command:
+    """What `00_train.py` and `01_test.py` were asked to do.
+
+    mode : "dev" or "eval"
+    systems, machines, seeds : what to work on; no machines: all; no seeds: that of the settings
+    config, assignments : the file of --config, or None; every --set
+    jobs, cluster, gpus_per_job : where jobs run, see `engine.executors`
+    force : train or score again what exists already
+    skip_bad : go on without unusable clips
+    print_config : print the settings, and do nothing else
+    """
+
+    mode: str
+    systems: list[str]
+    machines: list[str]
+    seeds: list[int]
+    config: Path | None
+    assignments: list[Assignment]
+    jobs: int | None = None
+    cluster: str | None = None
+    gpus_per_job: float | None = None
+    force: bool = False
+    skip_bad: bool = False
+    print_config: bool = False
+
+    def read_config(self) -> Config:
+        """Return the settings; raises BadInput as `core.settings.read_config`."""
+        return read_config(self.config, self.assignments)
+
+    def configuration(self, config: Config) -> str:
+        """Return what --print-config prints: YAML that --config takes."""
+        return config.as_yaml(self.systems, self.seeds)
+
+
+def parse_command_line(
+    description: str, argv: Sequence[str] | None = None, add_arguments: AddArguments | None = None
+) -> tuple[Command, argparse.Namespace]:
+    """Parse the command line that the scripts share; exit with 2 and the usage on misuse.
+
+    Parameters
+    ----------
+    description : of the script, for --help
+    argv : without the script's name; None takes those of the process
+    add_arguments : adds what only this script takes
 
     Returns
     -------
-    Namespace with `mode` ("dev" or "eval"), `config` (Path), `system` (list of names),
-    `machine` (list of names, empty: all), `set` (list of (key, value)), `seed` (list of int, empty:
-    the config's), `jobs` (int or None), `cluster` (text or None), `gpus_per_job` (float or None),
-    `force` (bool), `skip_bad` (bool).
-
-    Exits with 2 and the usage on misuse.
+    What every such script is asked; and all values by name, for what `add_arguments` added.
     """
     parser = argparse.ArgumentParser(description=description, allow_abbrev=False)
     mode = parser.add_mutually_exclusive_group(required=True)
-    mode.add_argument(
-        "-d",
-        "--dev",
-        dest="mode",
-        action="store_const",
-        const="dev",
-        help="work on dev_directory, the development dataset",
-    )
-    mode.add_argument(
-        "-e",
-        "--eval",
-        dest="mode",
-        action="store_const",
-        const="eval",
-        help="work on eval_directory, the evaluation dataset",
-    )
+    for letter, name, dataset in (("d", "dev", "development"), ("e", "eval", "evaluation")):
+        mode.add_argument(
+            f"-{letter}",
+            f"--{name}",
+            dest="mode",
+            action="store_const",
+            const=name,
+            help=f"work on {name}_directory, the {dataset} dataset",
+        )
     add_settings(parser)
-    parser.add_argument(
-        "--system",
-        nargs="+",
-        default=[],
-        metavar="NAME",
-        choices=[*system_classes(), "all"],
-        help=f"what to run: {', '.join(system_classes())}, or all (default: ae)",
-    )
-    parser.add_argument(
-        "--machine",
-        nargs="+",
-        default=[],
-        metavar="NAME",
-        help="machine types to work on (default: every folder of the dataset)",
-    )
-    parser.add_argument(
-        "--seed",
-        nargs="+",
-        type=int,
-        default=[],
-        metavar="N",
-        help="seeds of this run (default: the config's)",
-    )
-    parser.add_argument(
-        "--jobs",
-        type=int,
-        default=None,
-        metavar="N",
-        help="trainings or tests at once, each with its share of the cores, and processes that "
-        "extract features (default: one after another; one process a core)",
-    )
-    parser.add_argument(
-        "--cluster",
-        type=cluster_address,
-        metavar="ADDRESS",
-        help="run on Ray: auto, ray://host:port, or local:N for a cluster made on this machine",
-    )
-    parser.add_argument(
-        "--gpus-per-job",
-        type=float,
-        metavar="X",
-        help="GPUs, or a fraction of one, for each training or test on the cluster (default: none)",
-    )
-    parser.add_argument(
-        "--force", action="store_true", help="train or score again what exists already"
-    )
-    parser.add_argument(
-        "--skip-bad",
-        action="store_true",
-        help="go on without unusable clips and list them in bad_clips.csv",
-    )
-    if add:
-        add(parser)
+    _add_scope(parser)
+    _add_places(parser)
+    if add_arguments:
+        add_arguments(parser)
     args = parser.parse_args(argv)
-    if "all" in args.system:
-        args.system = list(system_classes())
-    members = [name for ensemble in getattr(args, "ensemble", ()) for name in ensemble.weights]
-    args.system = list(dict.fromkeys([*args.system, *members])) or ["ae"]
-    args.seed = list(dict.fromkeys(args.seed))
     if args.jobs is not None and args.jobs < 1:
         parser.error("argument --jobs: expected 1 or more")
     if min(args.seed, default=0) < 0:
         parser.error("argument --seed: expected 0 or more")
     if args.gpus_per_job is not None:
-        check_gpus(parser, args)
-    return args
-
-
-def check_gpus(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    """Exit with 2 where --gpus-per-job makes no sense."""
-    share = args.gpus_per_job
-    if not args.cluster:
-        parser.error("argument --gpus-per-job: goes with --cluster")
-    if not (0 < share < 1 or (share >= 1 and share.is_integer())):
-        parser.error("argument --gpus-per-job: expected a fraction of one, or a whole number")
-
-
-def cluster_address(text: str) -> str:
-    """Check what --cluster is given; raises argparse.ArgumentTypeError."""
-    if text == "auto" or re.fullmatch(r"ray://[^/:]+:\d+|local:[1-9]\d*", text):
-        return text
-    raise argparse.ArgumentTypeError(
-        f"'{text}' is not auto, ray://host:port or local:N with N of 1 or more"
+        _check_gpus(parser, args)
+    command = Command(
+        mode=args.mode,
+        systems=select_systems(args.system),
+        machines=args.machine,
+        seeds=list(dict.fromkeys(args.seed)),
+        config=args.config,
+        assignments=args.set,
+        jobs=args.jobs,
+        cluster=args.cluster,
+        gpus_per_job=args.gpus_per_job,
+        force=args.force,
+        skip_bad=args.skip_bad,
+        print_config=args.print_config,
     )
+    return command, args
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:
@@ -158,12 +130,97 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def assignment(text: str) -> tuple[str, Any]:
-    """(dotted key, value) of "key.path=value"; raises argparse.ArgumentTypeError."""
+def select_systems(names: Sequence[str]) -> list[str]:
+    """Return the systems that were asked for: each once; "all" for all; the first for none."""
+    known = list(system_classes())
+    return known if "all" in names else list(dict.fromkeys(names)) or known[:1]
+
+
+def assignment(text: str) -> Assignment:
+    """Return (dotted key, value) of "key.path=value"; raises argparse.ArgumentTypeError."""
     key, equals, value = text.partition("=")
     if not equals or not key:
         raise argparse.ArgumentTypeError(f"'{text}' is not of the form key.path=value")
     try:
         return key, yaml.safe_load(value)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):
         raise argparse.ArgumentTypeError(f"'{value}' of {key} cannot be read") from None
+
+
+def cluster_address(text: str) -> str:
+    """Check what --cluster is given; raises argparse.ArgumentTypeError."""
+    if text == "auto" or re.fullmatch(r"ray://[^/:]+:\d+|local:[1-9]\d*", text):
+        return text
+    raise argparse.ArgumentTypeError(
+        f"'{text}' is not auto, ray://host:port or local:N with N of 1 or more"
+    )
+
+
+def _add_scope(parser: argparse.ArgumentParser) -> None:
+    known = list(system_classes())
+    lists: list[tuple[str, dict[str, Any]]] = [
+        (
+            "--system",
+            {
+                "metavar": "NAME",
+                "choices": [*known, "all"],
+                "help": f"what to run: {', '.join(known)}, or all (default: {known[0]})",
+            },
+        ),
+        (
+            "--machine",
+            {
+                "metavar": "NAME",
+                "help": "machine types to work on (default: every folder of the dataset)",
+            },
+        ),
+        (
+            "--seed",
+            {"metavar": "N", "type": int, "help": "seeds of this run (default: the config's)"},
+        ),
+    ]
+    for name, options in lists:
+        parser.add_argument(name, nargs="+", default=[], **options)
+    parser.add_argument(
+        "--force", action="store_true", help="train or score again what exists already"
+    )
+    parser.add_argument(
+        "--skip-bad",
+        action="store_true",
+        help="go on without unusable clips and list them in bad_clips.csv",
+    )
+    parser.add_argument(
+        "--print-config",
+        action="store_true",
+        help="print the settings of the run, as YAML that --config takes, and do nothing else",
+    )
+
+
+def _add_places(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        metavar="N",
+        help="trainings or tests at once, each with its share of the cores, and processes that "
+        "extract features (default: one after another; one process per core)",
+    )
+    parser.add_argument(
+        "--cluster",
+        type=cluster_address,
+        metavar="ADDRESS",
+        help="run on Ray: auto, ray://host:port, or local:N for a cluster made on this machine",
+    )
+    parser.add_argument(
+        "--gpus-per-job",
+        type=float,
+        metavar="X",
+        help="GPUs, or a fraction of one, for each training or test on the cluster (default: none)",
+    )
+
+
+def _check_gpus(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    share = args.gpus_per_job
+    if not args.cluster:
+        parser.error("argument --gpus-per-job: goes with --cluster")
+    if not (0 < share < 1 or (share >= 1 and share.is_integer())):
+        parser.error("argument --gpus-per-job: expected a fraction of one, or a whole number")

@@ -14,12 +14,12 @@ class ProblemCollector:
     """Collects the BadInput of several steps, so that a person is told everything at once.
 
     `with problems: step()` goes on after a BadInput; `problems.stop()` raises them as one. With
-    tell, each is a warning at once too, for steps that take long.
+    log, each is logged as a warning at once too, for steps that take long.
     """
 
-    def __init__(self, tell: bool = False) -> None:
+    def __init__(self, log: bool = False) -> None:
         self.messages: list[str] = []
-        self.tell = tell
+        self.log = log
 
     def __enter__(self) -> ProblemCollector:
         return self
@@ -28,20 +28,19 @@ class ProblemCollector:
         if not isinstance(error, BadInput):
             return False
         self.messages.append(str(error))
-        if self.tell:
+        if self.log:
             logging.getLogger("baseline").warning("%s", error)
         return True
 
     def stop(self, steps: int | None = None) -> None:
-        """Raise BadInput where anything was collected; of so many steps, if they are counted."""
+        """Raise BadInput where anything was collected; steps: their number, where it is known."""
         if self.messages:
-            told = (
-                [f"{len(self.messages)} of {steps} failed, the others are done:"] if steps else []
-            )
-            raise BadInput("\n".join(dict.fromkeys([*told, *self.messages])))
+            summary = f"{len(self.messages)} of {steps} failed, the others are done:"
+            lines = [summary, *self.messages] if steps else self.messages
+            raise BadInput("\n".join(dict.fromkeys(lines)))
 
 
 def nearest(name: str, known: list[str]) -> str:
-    """A hint for a misspelt name: ", did you mean X?", or the known names."""
+    """Return a hint for a misspelt name: ", did you mean X?", or the known names."""
     close = difflib.get_close_matches(name, known, n=1)
     return f"; did you mean {close[0]}?" if close else f"; known: {', '.join(known)}"

@@ -34,6 +34,13 @@ class Resolver(Protocol):
         """Return the settings of a system, or of one machine type; `over` wins."""
 
 
+class Sectioned(Protocol):
+    """What has a section, such as `data.clips.Clip`."""
+
+    section: str
+    machine_section: str
+
+
 class Feature(Block):
     """How clips become frames, and frames windows."""
 
@@ -170,6 +177,10 @@ class SystemSettings(SharedSettings):
     def given(self) -> dict[str, str]:
         """Return where the person's values are from: dotted key → file or option."""
         return {".".join(path): origin for path, origin in self._given.items()}
+
+    def class_name(self, clip: Sectioned) -> str:
+        """Return the class of a clip: its section, with its machine type where one is joint."""
+        return clip.machine_section if self.joint else clip.section
 
     def trains_on_both_datasets(self) -> bool:
         """Say whether the training clips of development and evaluation count together."""

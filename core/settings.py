@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from core.errors import BadInput, nearest
+from core.log import logger
 from core.run_settings import SharedSettings, Submission, SystemSettings, Values
 from core.schema import check_named, check_tree
 from core.system_settings import system_classes
@@ -110,6 +111,11 @@ class Config:
         if problems:
             raise BadInput("\n".join(problems))
         return [self.for_system(system, seed) for system in systems for seed in seeds or [None]]
+
+    def log_contradictions(self) -> None:
+        """Log which of several --set of one key counts."""
+        for line in self.contradictions:
+            logger.info("%s", line)
 
     def for_system(self, system: str, seed: int | None = None) -> SystemSettings:
         """Return the settings of one run: a system, or an ensemble by its name; and one seed."""

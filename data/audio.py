@@ -25,36 +25,46 @@ LARGEST_SAMPLE = 1e10  # its energies are still numbers, in float32
 
 
 def file_load(path: str | Path, channel: str = "first") -> tuple[np.ndarray, int]:
-    """Read a clip; a CSV signal has the sampling rate 0, for it does not say.
+    """Return the samples of a clip: (n_samples,) float32, and its sampling rate in hertz.
+
+    channel : of several, "first" or "mix", their mean
+
+    Raises ValueError as `read_samples`.
+    """
+    samples, sample_rate = read_samples(path)
+    y = samples[:, 0] if channel == "first" else samples.mean(axis=1)
+    return np.ascontiguousarray(y), sample_rate
+
+
+def read_samples(path: str | Path) -> tuple[np.ndarray, int]:
+    """Return the samples of all channels of a clip, and its sampling rate.
 
     Returns
     -------
-    y : (n_samples,) float32 within [-1, 1] for PCM; of several channels the first, or their mean
-        where channel is "mix"
-    sample_rate : in hertz
+    samples : (n_samples, n_channels) float32, within [-1, 1] for PCM
+    sample_rate : in hertz; 0 of a CSV signal, which does not say
 
     Raises
     ------
-    ValueError : for a file that cannot be decoded, is empty, or holds values that are not finite.
+    ValueError : for a file that cannot be decoded, is empty, or has values that are not finite.
     """
     path = Path(path)
     if path.suffix == ".csv":
         _check_file(path)
-        y, sample_rate = read_signal(path), 0
+        samples, sample_rate = read_signal(path)[:, None], 0
     else:
         with _audio(path) as file:
             samples, sample_rate = file.read(dtype="float32", always_2d=True), file.samplerate
         if not len(samples):
             raise ValueError("is empty")
-        y = samples[:, 0] if channel == "first" else samples.mean(axis=1)
-    if not np.isfinite(y).all():
+    if not np.isfinite(samples).all():
         raise ValueError("holds samples that are not finite")
-    if np.abs(y).max() > LARGEST_SAMPLE:
+    if np.abs(samples).max() > LARGEST_SAMPLE:
         raise ValueError(
-            f"holds a sample of {np.abs(y).max():.3g}; those of audio lie within 1, and beyond "
-            f"{LARGEST_SAMPLE:g} energies overflow"
+            f"holds a sample of {np.abs(samples).max():.3g}; those of audio lie within 1, and "
+            f"beyond {LARGEST_SAMPLE:g} energies overflow"
         )
-    return np.ascontiguousarray(y), sample_rate
+    return samples, sample_rate
 
 
 def file_header(path: Path, sample_rate: int) -> tuple[int, int]:
@@ -143,18 +153,21 @@ def log_mel(y: np.ndarray, feature: Feature) -> np.ndarray:
     return np.ascontiguousarray(levels.T, np.float32)
 
 
-def file_to_vectors(path: str | Path, feature: Feature) -> np.ndarray:
-    """Frame-stacked log-mel of one clip, as the official code makes it: for looking and checking.
+def stack_frames(frames: np.ndarray, n_frames: int) -> np.ndarray:
+    """Return the windows of a clip as vectors, as the official code makes them.
 
-    Training and scoring never build this array; they cut the same windows in the compiled step.
+    Training and scoring never build this array; they gather the windows in the compiled step.
+
+    Parameters
+    ----------
+    frames : (n, n_mels), as `log_mel` returns them
 
     Returns
     -------
-    (n_vectors, n_frames * n_mels) float32; vector t is frames t..t + n_frames - 1, frame-major
+    (n - n_frames + 1, n_frames * n_mels); vector t is frames t..t + n_frames - 1, frame-major;
+    no vector for a clip that is too short
     """
-    y, _ = file_load(path, feature.channel)
-    frames = log_mel(y, feature)
-    if len(frames) < feature.n_frames:
-        return np.empty((0, feature.n_frames * feature.n_mels), np.float32)
-    windows = np.lib.stride_tricks.sliding_window_view(frames, feature.n_frames, axis=0)
+    if len(frames) < n_frames:
+        return np.empty((0, n_frames * frames.shape[1]), frames.dtype)
+    windows = np.lib.stride_tricks.sliding_window_view(frames, n_frames, axis=0)
     return windows.transpose(0, 2, 1).reshape(len(windows), -1)

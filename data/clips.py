@@ -141,13 +141,15 @@ def select_machines(param: SystemSettings, mode: str, wanted: list[str]) -> list
     return [name for name in machines if not wanted or name in wanted]
 
 
-def list_clips(
-    param: SystemSettings, mode: str, machine_type: str, folders: tuple[str, ...]
-) -> tuple[list[Clip], list[tuple[Path, str]]]:
-    """The clips of one machine type in some of its folders, in the official order.
+def list_wavs(home: Path, folders: tuple[str, ...]) -> tuple[list[Clip], list[tuple[Path, str]]]:
+    """Return the wavs of a machine type in some of its folders, in the official order.
 
     The official order is the clips that are not named anomalies, sorted by name, then the named
     anomalies, sorted by name.
+
+    Parameters
+    ----------
+    home : the folder of the machine type
 
     Returns
     -------
@@ -157,7 +159,6 @@ def list_clips(
     ------
     BadInput : where none of the folders exists, or no wav lies in them.
     """
-    home = dataset_directory(param, mode) / machine_type
     held = [folder for folder in folders if (home / folder).is_dir()]
     if not held:
         wanted = " or ".join(f"{folder}/" for folder in folders)
@@ -175,7 +176,7 @@ def list_clips(
     bad: list[tuple[Path, str]] = []
     for folder, path in sorted(paths, key=lambda entry: entry[1].name):
         try:
-            clip = parse_clip(path, machine_type, folder)
+            clip = parse_clip(path, home.name, folder)
         except ValueError as problem:
             bad.append((path, str(problem)))
             continue

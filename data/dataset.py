@@ -9,42 +9,33 @@ from core.errors import BadInput
 from core.files import save_csv
 from core.log import logger
 from core.run_settings import SystemSettings
-from data.clips import Clip, dataset_directory, list_clips, shown
+from data.clips import Clip, dataset_directory, list_wavs, shown
 from data.csv_signals import holds_signals, list_signals
 from data.frame_cache import RemoteWorkers, load_frames
 from data.frames import Frames
 
 
 def read_clips(
-    param: SystemSettings,
+    run: SystemSettings,
     mode: str,
     machine_types: str | Sequence[str],
     folders: tuple[str, ...],
     jobs: int | None = None,
     remote: RemoteWorkers | None = None,
 ) -> tuple[Frames, list[tuple[Path, str]]]:
-    """List the clips of a machine type, or of several, and load their frames, as `load_frames`.
+    """Return the frames of the clips of a machine type, or of several, and the unusable clips.
 
-    Training clips of both datasets where fit.deval asks for it.
-
-    Raises BadInput where there are none, or none that can be used.
+    Raises BadInput where there are no clips, or none that can be used; and as `list_clips`.
     """
     names = [machine_types] if isinstance(machine_types, str) else machine_types
     clips: list[Clip] = []
     bad: list[tuple[Path, str]] = []
     for name in names:
-        home = dataset_directory(param, mode) / name
-        if holds_signals(home, folders):
-            found, problems = list_signals(home, folders)
-        else:
-            found, problems = list_clips(param, mode, name, folders)
-            if folders == ("train",) and param.trains_on_both_datasets():
-                more, unnamed = _other_clips(param, mode, name, folders)
-                found, problems = found + more, problems + unnamed
-        clips += found
+        listed, problems = list_clips(run, mode, name, folders)
+        clips += listed
         bad += problems
     machine_type = ", ".join(names)
-    frames, unusable = load_frames(clips, param, jobs, machine_type, remote)
+    frames, unusable = load_frames(clips, run, jobs, machine_type, remote)
     bad += unusable
     if not frames.clips:
         raise BadInput(
@@ -56,18 +47,43 @@ def read_clips(
     return frames, bad
 
 
+def list_clips(
+    run: SystemSettings, mode: str, machine_type: str, folders: tuple[str, ...]
+) -> tuple[list[Clip], list[tuple[Path, str]]]:
+    """Return the clips of a machine type in some of its folders, in the official order.
+
+    They are wavs, or CSV signals; training clips of both datasets, where the system trains on both.
+
+    Returns
+    -------
+    The clips, and (path, problem) of the files whose names cannot be understood.
+
+    Raises
+    ------
+    BadInput : where none of the folders exists, or no clip lies in them.
+    """
+    home = dataset_directory(run, mode) / machine_type
+    if holds_signals(home, folders):
+        return list_signals(home, folders, labelled=mode == "dev")
+    clips, bad = list_wavs(home, folders)
+    if folders == ("train",) and run.trains_on_both_datasets():
+        others, problems = _other_clips(run, mode, machine_type)
+        return clips + others, bad + problems
+    return clips, bad
+
+
 def _other_clips(
-    param: SystemSettings, mode: str, machine_type: str, folders: tuple[str, ...]
+    run: SystemSettings, mode: str, machine_type: str
 ) -> tuple[list[Clip], list[tuple[Path, str]]]:
     other = "eval" if mode == "dev" else "dev"
-    home = dataset_directory(param, other) / machine_type / folders[0]
-    if home.is_dir():
-        return list_clips(param, other, machine_type, folders)
+    home = dataset_directory(run, other) / machine_type
+    if (home / "train").is_dir():
+        return list_wavs(home, ("train",))
     logger.warning(
         "%s: fit.deval asks for the training clips of both datasets, but there is no directory %s; "
-        "training on those of %s_directory alone",
+        "training on those of %s_directory only",
         machine_type,
-        home,
+        home / "train",
         mode,
     )
     return [], []

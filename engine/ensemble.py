@@ -7,104 +7,28 @@ are tested with it. The threshold comes from the combined scores of the training
 
 from __future__ import annotations
 
-import argparse
-import re
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from core.arrays import read_json
-from core.errors import BadInput, nearest
+from core.errors import BadInput
 from core.files import save_json
 from core.log import logger, setup_log
 from core.run_settings import SystemSettings
+from core.settings import Config
 from core.system_settings import system_classes
-from data.clips import Clip
+from data.training_scores import TrainingScores
 from engine import results
+from engine.options import Ensemble, TestOptions
+from engine.results import TestedRun
+from engine.scoring import Scores
 from evaluation.metrics import SectionResult
 from evaluation.thresholds import fit_thresholds
 
-NORMS = ("rank", "z", "minmax")
 RECORD = "ensemble.json"
-
-
-class Ensemble(NamedTuple):
-    """A name like a system's, and system → weight; the weights add up to 1."""
-
-    name: str
-    weights: dict[str, float]
-
-
-class Scored(NamedTuple):
-    """What a system says of a machine type.
-
-    clips, scores : (n_clips,) the test clips and their anomaly scores
-    training_names, training_sections, training_scores : (n_training_clips,) of the clips that it
-        was trained on
-    """
-
-    clips: Sequence[Clip]
-    scores: np.ndarray
-    training_names: Sequence[str]
-    training_sections: Sequence[str]
-    training_scores: np.ndarray
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """--ensemble and --norm."""
-    parser.add_argument(
-        "--ensemble",
-        nargs="+",
-        action="extend",
-        type=parse,
-        default=[],
-        metavar="NAME=SYSTEM:WEIGHT,...",
-        help="systems to score and combine, as in mix=ae:0.5,idnn:0.5",
-    )
-    parser.add_argument(
-        "--norm",
-        choices=NORMS,
-        default=NORMS[0],
-        help="how an ensemble normalises scores, always on training scores (default: rank)",
-    )
-
-
-def parse(text: str) -> Ensemble:
-    """Read "mix=ae:0.5,idnn:0.5"; raises ArgumentTypeError, saying what is wrong with it."""
-    name, _, listed = text.partition("=")
-    weights: dict[str, float] = {}
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name) or not listed:
-        raise argparse.ArgumentTypeError(f"'{text}' is not of the form NAME=ae:0.5,idnn:0.5")
-    if name.lower() in (*system_classes(), "all"):
-        raise argparse.ArgumentTypeError(f"{name} is a system's name; give the ensemble another")
-    for part in listed.split(","):
-        system, _, weight = part.partition(":")
-        if system not in system_classes():
-            hint = nearest(system, list(system_classes()))
-            raise argparse.ArgumentTypeError(f"{name}: there is no system '{system}'{hint}")
-        if system in weights:
-            raise argparse.ArgumentTypeError(f"{name}: {system} is in it twice")
-        try:
-            weights[system] = float(weight)
-        except ValueError:
-            weights[system] = 0.0
-        if not 0 < weights[system] < np.inf:
-            raise argparse.ArgumentTypeError(
-                f"{name}: the weight of {system} is '{weight}'; expected a number above 0"
-            )
-    if len(weights) < 2:
-        raise argparse.ArgumentTypeError(f"{name}: an ensemble is of two systems or more")
-    total = sum(weights.values())
-    return Ensemble(name, {system: weight / total for system, weight in weights.items()})
-
-
-def check_names(ensembles: Sequence[Ensemble]) -> None:
-    """Raise BadInput where two ensembles of a run bear one name."""
-    names = [ensemble.name.lower() for ensemble in ensembles]
-    for name in sorted({name for name in names if names.count(name) > 1}):
-        raise BadInput(f"--ensemble {name}: asked for twice; give each a name of its own")
 
 
 def normalise(scores: np.ndarray, reference: np.ndarray, norm: str) -> np.ndarray:
@@ -137,8 +61,8 @@ def normalise(scores: np.ndarray, reference: np.ndarray, norm: str) -> np.ndarra
     return np.interp(scores, values, share) + beyond / spread
 
 
-def combine(members: Mapping[str, Scored], weights: Mapping[str, float], norm: str) -> Scored:
-    """The weighted sum of the members' normalised scores, section by section.
+def combine(members: Mapping[str, Scores], weights: Mapping[str, float], norm: str) -> Scores:
+    """Return the weighted sum of the members' normalised scores, section by section.
 
     Clips are matched by section and name; those that not every member has are left out. A section
     without training clips, which `threshold_scope: machine_type` allows, is normalised by those of
@@ -146,19 +70,20 @@ def combine(members: Mapping[str, Scored], weights: Mapping[str, float], norm: s
 
     Raises BadInput where the members have no test or no training clip in common.
     """
-    held = {
-        name: (
-            {(clip.section, clip.name): at for at, clip in enumerate(member.clips)},
-            {
-                key: at
-                for at, key in enumerate(
-                    zip(member.training_sections, member.training_names, strict=True)
-                )
-            },
-        )
+    test_rows = {
+        name: {(clip.section, clip.name): row for row, clip in enumerate(member.clips)}
         for name, member in members.items()
     }
-    test, training = (_in_all([keys[kind] for keys in held.values()]) for kind in (0, 1))
+    training_rows = {
+        name: {
+            key: row
+            for row, key in enumerate(
+                zip(member.training.sections, member.training.names, strict=True)
+            )
+        }
+        for name, member in members.items()
+    }
+    test, training = _in_all(test_rows.values()), _in_all(training_rows.values())
     if not test or not training:
         what = "training" if test else "test"
         raise BadInput(f"{', '.join(members)}: no {what} clip in common, so no ensemble of them")
@@ -166,61 +91,88 @@ def combine(members: Mapping[str, Scored], weights: Mapping[str, float], norm: s
     sections = np.array([section for section, _ in training])
     scores, training_scores = np.zeros(len(test)), np.zeros(len(training))
     for name, member in members.items():
-        tested = np.asarray(member.scores)[[held[name][0][key] for key in test]]
-        trained = np.asarray(member.training_scores)[[held[name][1][key] for key in training]]
+        tested = np.asarray(member.scores)[[test_rows[name][key] for key in test]]
+        trained = np.asarray(member.training.scores)[[training_rows[name][key] for key in training]]
         for section in {*test_sections.tolist(), *sections.tolist()}:
-            of, of_test = sections == section, test_sections == section
-            reference = trained[of] if of.any() else trained
-            scores[of_test] += weights[name] * normalise(tested[of_test], reference, norm)
-            training_scores[of] += weights[name] * normalise(trained[of], reference, norm)
-    first, (places, _) = next(iter(members.values())), next(iter(held.values()))
-    return Scored(
-        [first.clips[places[key]] for key in test],
+            inside, tested_inside = sections == section, test_sections == section
+            reference = trained[inside] if inside.any() else trained
+            scores[tested_inside] += weights[name] * normalise(
+                tested[tested_inside], reference, norm
+            )
+            training_scores[inside] += weights[name] * normalise(trained[inside], reference, norm)
+    name, first = next(iter(members.items()))
+    return Scores(
+        [first.clips[test_rows[name][key]] for key in test],
         scores,
-        [name for _, name in training],
-        sections.tolist(),
-        training_scores,
+        {},
+        TrainingScores(training_scores, sections.tolist(), [name for _, name in training]),
     )
 
 
 def save(
-    param: SystemSettings,
+    run: SystemSettings,
     ensemble: Ensemble,
-    norm: str,
+    options: TestOptions,
     mode: str,
-    members: Mapping[str, Mapping[str, Scored]],
-    truth: bool = False,
+    members: Mapping[str, Mapping[str, Scores]],
 ) -> list[SectionResult]:
     """Write an ensemble's results, as those of a system, and what it is made of: `ensemble.json`.
 
     Parameters
     ----------
-    param : settings resolved for the ensemble's name
+    run : settings resolved for the ensemble's name
     mode : "dev" or "eval"; the record tells them apart
     members : system → machine type → its scores
-    truth : as of `results.conclude`
     """
-    directory = param.result_directory
+    directory = run.result_directory
     setup_log(directory)
-    judged: list[SectionResult] = []
-    used = {}
-    held = [set(scored) for scored in members.values()]
-    for machine_type in sorted(set.intersection(*held)):
-        of = {name: scored[machine_type] for name, scored in members.items()}
-        combined = combine(of, ensemble.weights, norm)
-        _warn_of_gaps(ensemble.name, machine_type, of, combined)
-        used[machine_type] = fit_thresholds(
-            combined.training_scores, combined.training_sections, param, machine_type
+    sections: list[SectionResult] = []
+    thresholds = {}
+    for machine_type in sorted(set.intersection(*(set(scores) for scores in members.values()))):
+        parts = {name: scores[machine_type] for name, scores in members.items()}
+        combined = combine(parts, ensemble.weights, options.norm)
+        _warn_of_gaps(ensemble.name, machine_type, parts, combined)
+        thresholds[machine_type] = fit_thresholds(combined.training, run, machine_type)
+        sections += results.save(
+            run, machine_type, combined.clips, combined.scores, thresholds[machine_type]
         )
-        judged += results.save(
-            param, machine_type, combined.clips, combined.scores, used[machine_type]
-        )
-    if not used:
+    if not thresholds:
         return []
-    results.conclude(param, judged, used, truth)
-    made = {"weights": ensemble.weights, "norm": norm, "seed": param.seed}
+    results.conclude(run, sections, thresholds, options.ground_truth is not None)
+    made = {"weights": ensemble.weights, "norm": options.norm, "seed": run.seed}
     save_json(directory / RECORD, {**read_record(directory), mode: made})
-    return judged
+    return sections
+
+
+def runs(
+    ensembles: Sequence[Ensemble], config: Config, seeds: Sequence[int]
+) -> list[tuple[Ensemble, SystemSettings]]:
+    """Return the ensembles of every seed, each with the settings resolved for its name."""
+    return [
+        (ensemble, config.for_system(ensemble.name, seed))
+        for ensemble in ensembles
+        for seed in seeds or [None]
+    ]
+
+
+def test(
+    ensembles: Sequence[tuple[Ensemble, SystemSettings]],
+    tested: Sequence[TestedRun],
+    options: TestOptions,
+    mode: str,
+) -> list[TestedRun]:
+    """Return the results of the ensembles whose members have all been tested.
+
+    ensembles : each with the settings that are resolved for its name and one seed
+    """
+    scores = {(run.settings.system, run.settings.seed): run.scores for run in tested}
+    combined = []
+    for ensemble, run in ensembles:
+        members = {system: scores.get((system, run.seed)) for system in ensemble.weights}
+        if None not in members.values():
+            sections = save(run, ensemble, options, mode, members)
+            combined.append(TestedRun(run, sections, {}))
+    return combined
 
 
 def read_record(directory: Path) -> dict[str, Any]:
@@ -237,25 +189,24 @@ def read_record(directory: Path) -> dict[str, Any]:
     raise BadInput(f"{path}: not the record of an ensemble; remove it and run 01_test.py again")
 
 
-def _in_all(groups: Sequence[Mapping[Hashable, int]]) -> list[Any]:
-    return [key for key in groups[0] if all(key in group for group in groups)]
+def _in_all(groups: Iterable[Mapping[Hashable, int]]) -> list[Any]:
+    first, *others = groups
+    return [key for key in first if all(key in group for group in others)]
 
 
-def _warn_of_gaps(name: str, machine_type: str, of: Mapping[str, Scored], combined: Scored) -> None:
+def _warn_of_gaps(
+    name: str, machine_type: str, parts: Mapping[str, Scores], combined: Scores
+) -> None:
     for what, most, kept in (
-        ("test", max(len(scored.clips) for scored in of.values()), len(combined.clips)),
+        ("test", max(len(part.clips) for part in parts.values()), len(combined.clips)),
         (
             "training",
-            max(len(scored.training_names) for scored in of.values()),
-            len(combined.training_names),
+            max(len(part.training.names) for part in parts.values()),
+            len(combined.training.names),
         ),
     ):
         if kept < most:
             logger.warning(
                 "%s %s: %d of %d %s clips are left out: not every system of the ensemble has them",
-                name,
-                machine_type,
-                most - kept,
-                most,
-                what,
+                *(name, machine_type, most - kept, most, what),
             )

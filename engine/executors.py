@@ -8,9 +8,10 @@ import os
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
+from core.command_line import Command
 from core.errors import BadInput
+from core.run_settings import SystemSettings
 from engine.jobs import OUTPUT_DIRECTORIES, Executor, Job, JobResult, run_job, thread_settings
 
 KILLED = (
@@ -20,51 +21,39 @@ KILLED = (
 
 
 @contextlib.contextmanager
-def make_executor(
-    cluster: str | None,
-    jobs: int | None,
-    gpus_per_job: float | None = None,
-    read: Sequence[str] = (),
-    written: Sequence[str] = (),
-) -> Iterator[Executor | None]:
+def make_executor(command: Command, runs: Sequence[SystemSettings]) -> Iterator[Executor | None]:
     """Yield the executor of a command, None for this process; end afterwards what it started.
 
     Parameters
     ----------
-    cluster : "auto", "ray://host:port" or "local:N"; None: no cluster
-    jobs : the number of jobs at once; None: one, or on a cluster as many as there is room for
-    gpus_per_job : GPUs of the cluster for each job, or a fraction of one; None: no GPU
-    read, written : directories as absolute paths, which every node of a cluster must be able to
-        read, and to write into
+    command : `cluster` "auto", "ray://host:port" or "local:N"; `jobs`, the number of jobs at once,
+        None: one, or on a cluster as many as there is room for; `gpus_per_job` of the cluster
+    runs : their directories must be seen by every node of a cluster
 
     Raises BadInput where the cluster cannot be used.
     """
-    if cluster:
+    if command.cluster:
         if importlib.util.find_spec("ray") is None:
             raise BadInput("--cluster needs Ray: pip install '.[cluster]'")
         from engine import ray_cluster
 
-        joined = ray_cluster.connected(cluster, jobs, gpus_per_job, read, written)
+        read = _directories(runs, f"{command.mode}_directory")
+        written = _directories(runs, "cache_directory", *OUTPUT_DIRECTORIES)
+        joined = ray_cluster.connected(
+            command.cluster, command.jobs, command.gpus_per_job, read, written
+        )
         with joined as executor, _without_gpus():
             yield executor
-    elif (jobs or 1) > 1:
-        with contextlib.closing(ProcessExecutor(jobs)) as executor, _without_gpus() as env:
+    elif (command.jobs or 1) > 1:
+        with contextlib.closing(ProcessExecutor(command.jobs)) as executor, _without_gpus() as env:
             executor.env.update(env)
             yield executor
     else:
         yield None
 
 
-def directories(params: Sequence[dict[str, Any]], mode: str) -> tuple[list[str], list[str]]:
-    """Return the directories that jobs read, and those that they write into, as absolute paths.
-
-    params : the settings of all systems and seeds of the command
-    """
-
-    def absolute(*keys: str) -> list[str]:
-        return sorted({str(getattr(param, key).absolute()) for param in params for key in keys})
-
-    return absolute(f"{mode}_directory"), absolute("cache_directory", *OUTPUT_DIRECTORIES)
+def _directories(runs: Sequence[SystemSettings], *keys: str) -> list[str]:
+    return sorted({str(getattr(run, key).absolute()) for run in runs for key in keys})
 
 
 @contextlib.contextmanager

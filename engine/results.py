@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from core.run_settings import SystemSettings
 from data.clip_names import Clip as NamedClip
 from data.clip_names import clip_key
 from data.clips import Clip
+from engine.scoring import Scores
 from evaluation import evaluator_2022
 from evaluation.csv_files import compare_clips, read_ground_truth
 from evaluation.metrics import (
@@ -33,19 +34,26 @@ from evaluation.metrics import (
     undefined_warnings,
 )
 from evaluation.result_csv import format_table, write_result_csv
-from evaluation.thresholds import ALL_SECTIONS
+from evaluation.thresholds import ALL_SECTIONS, Threshold
 
-THRESHOLD_COLUMNS = (
-    "machine_type",
-    "section",
-    "threshold",
-    "method",
-    "shape",
-    "loc",
-    "scale",
-    "exceeded",
-    "n_clips",
-)
+
+class TestedRun(NamedTuple):
+    """What testing one run gave.
+
+    settings : of the run, or of an ensemble
+    sections : the metrics of its sections
+    scores : machine type → its scores; empty of an ensemble
+    """
+
+    settings: SystemSettings
+    sections: list[SectionResult]
+    scores: dict[str, Scores]
+
+    @property
+    def name(self) -> str:
+        """The system and the seed."""
+        return f"{self.settings.system} seed {self.settings.seed}"
+
 
 Truth = Mapping[SectionKey, Mapping[str, NamedClip]]
 
@@ -95,7 +103,7 @@ def save(
     machine_type: str,
     clips: Sequence[Clip],
     scores: np.ndarray,
-    thresholds: dict[str, dict[str, Any]],
+    thresholds: Mapping[str, Threshold],
 ) -> list[SectionResult]:
     """Write the score and decision CSVs of a machine type.
 
@@ -104,7 +112,7 @@ def save(
     param : the settings; the files go to `result_directory`
     clips : the test clips, in the official order
     scores : (n_clips,) their anomaly scores
-    thresholds : of the sections, as `common.fit_thresholds` returns them; without one for a
+    thresholds : section → its threshold, as `fit_thresholds` returns them; without one for a
         section its decisions are left out
 
     Returns
@@ -116,7 +124,7 @@ def save(
     for section, of_section in groupby(sorted(rows, key=_section), key=_section):
         held = list(of_section)
         fitted = thresholds.get(section) or thresholds.get(ALL_SECTIONS)
-        decided = [int(score > fitted["threshold"]) for _, score in held] if fitted else None
+        decided = fitted.decide([score for _, score in held]) if fitted else None
         _write(param.result_directory, machine_type, held, decided)
         if all(clip.label for clip, _ in held):
             judged.append(_evaluate(machine_type, section, held, decided, param.max_fpr))
@@ -126,7 +134,7 @@ def save(
 def conclude(
     param: SystemSettings,
     judged: Sequence[SectionResult],
-    thresholds: dict[str, dict[str, dict[str, Any]]],
+    thresholds: Mapping[str, Mapping[str, Threshold]],
     truth: bool = False,
 ) -> None:
     """Write `thresholds.csv` and, where anything could be evaluated, `result_file`; print it.
@@ -136,9 +144,9 @@ def conclude(
     directory = param.result_directory
     save_csv(
         directory / "thresholds.csv",
-        [THRESHOLD_COLUMNS]
+        [("machine_type", "section", *Threshold._fields)]
         + [
-            (machine_type, section, *(fitted[column] for column in THRESHOLD_COLUMNS[2:]))
+            (machine_type, section, *fitted)
             for machine_type, sections in thresholds.items()
             for section, fitted in sections.items()
         ],
@@ -152,6 +160,12 @@ def conclude(
             logger.info("\n%s", means)
         logger.info("\n%s\n", format_table(judged))
     logger.info("results -> %s", directory)
+
+
+def compare(tested: Sequence[TestedRun]) -> None:
+    """Log the comparison of several runs."""
+    if len(tested) > 1:
+        logger.info("%s\n", comparison({run.name: run.sections for run in tested}))
 
 
 def comparison(judged: Mapping[str, Sequence[SectionResult]]) -> str:
@@ -190,9 +204,7 @@ def comparison(judged: Mapping[str, Sequence[SectionResult]]) -> str:
     return "\n".join(lines) if rows else "no labelled clips, so nothing to compare"
 
 
-def save_all_scores(
-    param: SystemSettings, scored: Sequence[tuple[Sequence[Clip], dict[str, np.ndarray]]]
-) -> None:
+def save_all_scores(param: SystemSettings, scored: Sequence[Scores]) -> None:
     """Write every score of a system that has several: `all_scores.csv`, `all_scores_hmean.csv`.
 
     The second holds, for each machine type whose test clips all have labels, what each score
@@ -203,15 +215,15 @@ def save_all_scores(
     Parameters
     ----------
     param : the settings; the files go to `result_directory`
-    scored : for each machine type its clips and `System.extra_scores` of them
+    scored : of each machine type
     """
     directory = param.result_directory
-    columns = list(dict.fromkeys(name for _, scores in scored for name in scores))
+    columns = list(dict.fromkeys(name for scores in scored for name in scores.extra))
     if not columns:
         return
     rows: list[Sequence[Any]] = [("machine_type", "section", "clip", *columns)]
     reached: list[Sequence[Any]] = [("machine_type", "score", "hmean", "note")]
-    for clips, scores in scored:
+    for clips, scores in ((part.clips, part.extra) for part in scored):
         rows += [
             (clip.machine_type, clip.section, clip.name, *(float(x) for x in values))
             for clip, *values in zip(clips, *(scores[name] for name in columns), strict=True)

@@ -1,179 +1,234 @@
-"""What a test run is to score: its models and clips, found and checked before any work."""
+"""What a test command is to score, checked before any work; then scores, decisions and results."""
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import keras_model
+from core.command_line import Command
 from core.errors import BadInput, ProblemCollector
 from core.log import logger, setup_log
 from core.run_settings import SystemSettings
+from core.settings import Config
 from data import clips
 from data.dataset import read_clips, report_bad_clips
 from data.frame_cache import RemoteWorkers
 from data.frames import Frames, FramesRef
-from engine import ensemble, results, scoring
+from engine import options as test_options
+from engine import results, scoring
+from engine.checks import check_sections
 from engine.jobs import Executor, Job, run_jobs
-from models import saved
+from engine.options import TestOptions
+from engine.results import TestedRun
+from evaluation import equal_error_rate
+from models.saved import Model, OfficialModel, usable_model
 
 
-class Test(NamedTuple):
-    """One machine type to test: its settings, its model, its test clips, and for an official model
-    the clips that its thresholds are fitted to."""
+class TestTask(NamedTuple):
+    """One machine type to test.
+
+    model : an official one with its training clips, where they are at hand
+    frames : of the test clips
+    """
 
     machine_type: str
-    param: SystemSettings
-    model: Path
+    run: SystemSettings
+    model: Model
     frames: Frames
-    training: Frames | None
+
+
+Plan = list[tuple[SystemSettings, list[TestTask]]]
 
 
 def plan(
-    args: argparse.Namespace, params: list[dict[str, Any]], executor: Executor | None
-) -> list[tuple[dict[str, Any], list[Test]]]:
-    """Find the models and read the clips of a run; every problem is told before any scoring."""
+    command: Command,
+    options: TestOptions,
+    config: Config,
+    runs: Sequence[SystemSettings],
+    executor: Executor | None,
+) -> Plan:
+    """Return the models and clips of every run.
+
+    Raises BadInput naming every problem, before any scoring.
+    """
     remote = executor.workers if executor else None
     planned, bad, problems, truth = [], [], ProblemCollector(), None
     with problems:
-        ensemble.check_names(args.ensemble)
+        test_options.check_names(options.ensembles)
     with problems:
-        if args.ground_truth and args.mode == "dev":
+        if options.ground_truth and command.mode == "dev":
             raise BadInput("--ground-truth is for -e: development clips bear their labels")
-        truth = results.read_truth(args.ground_truth) if args.ground_truth else None
-    for of_system in params:
-        setup_log(of_system.result_directory)
-        tests: list[Test] = []
-        for machine_type in clips.select_machines(of_system, args.mode, args.machine):
-            param = of_system.for_machine(machine_type)
+        truth = results.read_truth(options.ground_truth) if options.ground_truth else None
+    for run in runs:
+        setup_log(run.result_directory)
+        config.log_contradictions()
+        tasks: list[TestTask] = []
+        for machine_type in clips.select_machines(run, command.mode, command.machines):
             with problems:
-                param = saved.as_imported(param, machine_type, args.mode)
-                model = saved.usable_model(param, machine_type, args.mode)
-                frames, unusable = read_clips(
-                    param, args.mode, machine_type, clips.TEST_FOLDERS, args.jobs, remote
-                )
+                task, unusable = _task(command, run, machine_type, truth, remote)
+                tasks.append(task)
                 bad += unusable
-                if truth is not None:
-                    labelled = results.with_truth(frames.clips, machine_type, truth, unusable)
-                    frames = dataclasses.replace(frames, clips=tuple(labelled))
-                training = None
-                if saved.is_official(model):
-                    training, unusable = training_clips(
-                        param, args.mode, machine_type, args.jobs, remote
-                    )
-                    bad += unusable
-                elif not saved.decides(model):
-                    logger.warning(
-                        "%s: imported without training clips, so no threshold: its decisions are "
-                        "left out",
-                        machine_type,
-                    )
-                tests.append(Test(machine_type, param, model, frames, training))
-                check_sections(param, tests[-1])
-                if any(param.system in made.weights for made in args.ensemble):
-                    saved.check_named(model, machine_type, training)
-        planned.append((of_system, tests))
+                _check_task(task)
+                if any(run.system in ensemble.weights for ensemble in options.ensembles):
+                    task.model.check_training_names(machine_type)
+        planned.append((run, tasks))
     problems.stop()
-    report_bad_clips(bad, params[0].result_directory, args.skip_bad)
+    report_bad_clips(bad, runs[0].result_directory, command.skip_bad)
     return planned
 
 
-def score_elsewhere(
-    planned: list[tuple[dict[str, Any], list[Test]]],
-    args: argparse.Namespace,
+def _task(
+    command: Command,
+    run: SystemSettings,
+    machine_type: str,
+    truth: results.Truth | None,
+    remote: RemoteWorkers | None,
+) -> tuple[TestTask, list[tuple[Path, str]]]:
+    """Return the task of a machine type, and its clips that cannot be used."""
+    mode, jobs = command.mode, command.jobs
+    model, run = usable_model(run.for_machine(machine_type), machine_type, mode)
+    frames, bad = read_clips(run, mode, machine_type, clips.TEST_FOLDERS, jobs, remote)
+    if truth is not None:
+        labelled = results.with_truth(frames.clips, machine_type, truth, bad)
+        frames = dataclasses.replace(frames, clips=tuple(labelled))
+    if isinstance(model, OfficialModel):
+        model, unusable = _with_training_clips(model, run, mode, machine_type, jobs, remote)
+        bad = [*bad, *unusable]
+    elif not model.has_thresholds:
+        logger.warning(
+            "%s: imported without training clips, so no threshold: its decisions are left out",
+            machine_type,
+        )
+    return TestTask(machine_type, run, model, frames), bad
+
+
+def _with_training_clips(
+    model: OfficialModel,
+    run: SystemSettings,
+    mode: str,
+    machine_type: str,
+    jobs: int | None,
+    remote: RemoteWorkers | None = None,
+) -> tuple[OfficialModel, list[tuple[Path, str]]]:
+    """Return an official model with its training clips, where they are at hand."""
+    if (clips.dataset_directory(run, mode) / machine_type / "train").is_dir():
+        training, bad = read_clips(run, mode, machine_type, ("train",), jobs, remote)
+        return OfficialModel(model.path, run, training), bad
+    logger.warning(
+        "%s: no training clips, so no threshold for the official model: its decisions are left out",
+        machine_type,
+    )
+    return model, []
+
+
+def _check_task(task: TestTask) -> None:
+    """Raise BadInput for a section with test clips that its system or threshold cannot take."""
+    run, known = task.run, task.model.sections
+    scored = sorted({run.class_name(clip) for clip in task.frames.clips})
+    unknown = sorted(set(scored) - set(known))
+    problems = ProblemCollector()
+    with problems:
+        check_sections(run, task.machine_type, known, scored)
+    with problems:
+        if task.model.fits_thresholds and unknown and run.threshold_scope == "section":
+            raise BadInput(
+                f"{task.machine_type}: {', '.join(unknown)} has test clips but no training clips "
+                "to fit a threshold to; add them and train again, or set threshold_scope: "
+                "machine_type"
+            )
+    problems.stop()
+
+
+def test(
+    command: Command,
+    options: TestOptions,
+    planned: Plan,
     executor: Executor | None,
     problems: ProblemCollector,
-) -> set[str]:
-    """Score what is planned with an executor; the scores lie in the cache then.
+) -> list[TestedRun]:
+    """Score, decide and evaluate every run; those that could not be scored are left out."""
+    failed = score_in_workers(command, planned, executor, problems)
+    force, has_truth = command.force and executor is None, options.ground_truth is not None
+    return [
+        test_run(run, tasks, force, has_truth, problems)
+        for run, tasks in planned
+        if run.result_directory not in failed
+    ]
+
+
+def test_run(
+    run: SystemSettings,
+    tasks: Sequence[TestTask],
+    force: bool,
+    has_truth: bool,
+    problems: ProblemCollector,
+) -> TestedRun:
+    """Score, decide and evaluate one run.
+
+    A machine type whose scores are not finite is left out, and its problem collected.
+    """
+    setup_log(run.result_directory)
+    sections, scores, thresholds = [], {}, {}
+    for number, (machine_type, own, model, frames) in enumerate(tasks, start=1):
+        logger.info("[%d/%d] %s: %d clips", number, len(tasks), machine_type, len(frames.clips))
+        with problems:
+            scored = scoring.score(model, own, machine_type, frames, force)
+            fitted = scoring.thresholds_of(model, own, machine_type, scored.training)
+            sections += results.save(run, machine_type, scored.clips, scored.scores, fitted)
+            scores[machine_type], thresholds[machine_type] = scored, fitted
+    if scores:
+        results.conclude(run, sections, thresholds, has_truth)
+        results.save_all_scores(run, list(scores.values()))
+        if run.reports_equal_error_rate():
+            equal_error_rate.save(
+                run.result_directory,
+                [(name, scored.clips, scored.scores) for name, scored in scores.items()],
+            )
+    return TestedRun(run, sections, scores)
+
+
+def score_in_workers(
+    command: Command, planned: Plan, executor: Executor | None, problems: ProblemCollector
+) -> set[Path]:
+    """Score what is planned with an executor; the scores are in the cache then.
 
     Returns
     -------
-    The result directories of the systems that could not be scored; the problems are collected.
+    The result directories of the runs that could not be scored; the problems are collected.
     """
     if executor is None:
         return set()
-    todo = [
-        job
-        for param, tests in planned
-        for test in tests
-        for job in slice_jobs(test, args, f"{param.system} seed {param.seed}")
-    ]
+    todo = [job for _, tasks in planned for task in tasks for job in slice_jobs(task, command)]
     return {job.param.result_directory for job in run_jobs(todo, executor, problems)}
 
 
-def slice_jobs(test: Test, args: argparse.Namespace, title: str) -> list[Job]:
-    """Return the jobs of a test: one, or where there are many clips, one per slice.
-
-    title : of its run
-    """
-    parts, todo = test.frames.split(scoring.CLIPS_PER_SLICE), []
+def slice_jobs(task: TestTask, command: Command) -> list[Job]:
+    """Return the jobs of a task: one, or where there are many clips, one per slice."""
+    machine_type, run = task.machine_type, task.run
+    parts, todo = task.frames.split(scoring.CLIPS_PER_SLICE), []
     for number, part in enumerate(parts, start=1):
-        one, nth = (f" {number}/{len(parts)}", f"_{number}") if len(parts) > 1 else ("", "")
-        given = (args.mode, test.machine_type, str(test.model.absolute()))
+        slice_name, suffix = "", ""
+        if len(parts) > 1:
+            slice_name, suffix = f" {number}/{len(parts)}", f"_{number}"
         job = Job(
-            f"{test.machine_type}{one}: {len(part.clips)} clips",
-            f"{title} {test.machine_type}{one}",
-            f"test_{args.mode}_{test.machine_type}{nth}",
-            test.param,
-            score,
-            (*given, FramesRef.to(part), args.force),
+            f"{machine_type}{slice_name}: {len(part.clips)} clips",
+            f"{run.system} seed {run.seed} {machine_type}{slice_name}",
+            f"test_{command.mode}_{machine_type}{suffix}",
+            run,
+            score_slice,
+            (command.mode, machine_type, FramesRef.to(part), command.force),
         )
         todo.append(job)
     return todo
 
 
-def score(
-    param: SystemSettings,
-    mode: str,
-    machine_type: str,
-    model: str,
-    part: FramesRef,
-    anew: bool,
+def score_slice(
+    run: SystemSettings, mode: str, machine_type: str, part: FramesRef, force: bool
 ) -> None:
     """Score a slice of test clips in a worker, and keep the scores in the cache."""
-    training = None
-    if saved.is_official(Path(model)):
-        training, _ = training_clips(param, mode, machine_type, 1)
-    scoring.score(Path(model), param, machine_type, part.load(), training, anew)
-
-
-def training_clips(
-    param: SystemSettings,
-    mode: str,
-    machine_type: str,
-    jobs: int | None,
-    remote: RemoteWorkers | None = None,
-) -> tuple[Frames | None, list[tuple[Path, str]]]:
-    """What an official model was trained on, where it is present, as `dataset.read_clips`."""
-    if (clips.dataset_directory(param, mode) / machine_type / "train").is_dir():
-        return read_clips(param, mode, machine_type, ("train",), jobs, remote)
-    logger.warning(
-        "%s: no training clips, so no threshold for the official model: its decisions are left out",
-        machine_type,
-    )
-    return None, []
-
-
-def check_sections(param: SystemSettings, test: Test) -> None:
-    """Raise BadInput for a section with test clips that its system or threshold cannot take."""
-    if not saved.is_official(test.model):
-        known = saved.trained_sections(test.model, param)
-        fitted = saved.fits_thresholds(test.model)
-    else:
-        known = keras_model.class_names(param, test.training.clips) if test.training else []
-        fitted = bool(known)
-    scored = sorted(set(keras_model.class_names(param, test.frames.clips)))
-    unknown = sorted(set(scored) - set(known))
-    problems = ProblemCollector()
-    with problems:
-        keras_model.check_sections(param, test.machine_type, known, scored)
-    with problems:
-        if fitted and unknown and param.threshold_scope == "section":
-            raise BadInput(
-                f"{test.machine_type}: {', '.join(unknown)} has test clips but no training clips "
-                "to fit a threshold to; add them and train again, or set threshold_scope: "
-                "machine_type"
-            )
-    problems.stop()
+    model, run = usable_model(run, machine_type, mode)
+    if isinstance(model, OfficialModel):
+        model, _ = _with_training_clips(model, run, mode, machine_type, 1)
+    scoring.score(model, run, machine_type, part.load(), force)

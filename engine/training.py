@@ -1,23 +1,154 @@
-"""What a training run is to do, found and checked before any work; and one training."""
+"""What a training command is to do, checked before any work; and one training."""
 
 from __future__ import annotations
 
-import argparse
+import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 import keras_model
+from core.command_line import Command
 from core.errors import ProblemCollector
 from core.files import atomic_write, save_csv
 from core.log import logger, setup_log
 from core.run_settings import SystemSettings
+from core.settings import Config
 from data import clips
 from data.dataset import read_clips, report_bad_clips
 from data.frames import Frames
+from data.training_scores import TrainingScores
 from engine import jobs
+from engine.checks import check_finite, check_sections, check_trainable
 from evaluation.thresholds import fit_thresholds
 from models import saved
+
+if TYPE_CHECKING:
+    from models.base import System
+    from models.callbacks import Resume
+
+
+def plan(
+    command: Command,
+    config: Config,
+    runs: Sequence[SystemSettings],
+    executor: jobs.Executor | None,
+) -> list[jobs.Job]:
+    """Return the trainings of what is not trained yet, their clips read.
+
+    Raises BadInput naming every problem, before any work.
+    """
+    remote = executor.workers if executor else None
+    todo, bad, problems = [], [], ProblemCollector()
+    for of_system in runs:
+        setup_log(of_system.result_directory)
+        config.log_contradictions()
+        machine_types = clips.select_machines(of_system, command.mode, command.machines)
+        for name, members in saved.network_groups(of_system, machine_types):
+            run = of_system.for_machine(name)
+            with problems:
+                frames, unusable = read_clips(
+                    run, command.mode, members, ("train",), command.jobs, remote
+                )
+                bad += unusable
+                classes = [run.class_name(clip) for clip in frames.clips]
+                check_sections(run, name, classes, classes)
+                model = saved.find_model(run, name, command.mode)
+                if command.force or not model:
+                    check_trainable(run, name, frames)
+                    todo.append(training_job(run, command.mode, name, members, frames))
+                    continue
+                model.check_trained(run, frames.clips)
+                logger.info("%s: there is a model already, %s", name, model)
+    problems.stop()
+    report_bad_clips(bad, runs[0].model_directory, command.skip_bad)
+    return todo
+
+
+def training_job(
+    run: SystemSettings, mode: str, name: str, machine_types: list[str], frames: Frames
+) -> jobs.Job:
+    """Return the training of one network.
+
+    name : a machine type, or the name of all of them
+    """
+    return jobs.Job(
+        f"{name}: {len(frames.clips)} clips",
+        f"{run.system} seed {run.seed} {name}",
+        f"train_{mode}_{name}",
+        run,
+        train,
+        (mode, name, machine_types),
+        (frames,),
+    )
+
+
+def train(
+    run: SystemSettings,
+    mode: str,
+    name: str,
+    machine_types: list[str],
+    frames: Frames | None = None,
+) -> None:
+    """Train a system on its machine types, and save it with its thresholds and its history.
+
+    frames : of its clips; None loads them, without those that cannot be used
+    """
+    if frames is None:
+        frames, _ = read_clips(run, mode, machine_types, ("train",), jobs=1)
+    keras_model.clear_session()
+    classes = [run.class_name(clip) for clip in frames.clips]
+    system = keras_model.get_model(run, classes, run.fit.precision)
+    stem = saved.model_stem(run, name, mode)
+    title = f"{run.system} {name}"
+    history = system.train(frames, title, resume_of(stem, run, frames))
+    system = in_float32(system)
+    scores = system.score(frames)
+    check_finite(scores, frames.clips, title)
+    thresholds = {
+        machine_type: fit_thresholds(training, run, machine_type)
+        for machine_type, training in by_machine_type(scores, frames).items()
+    }
+    save_history(stem.with_name(stem.name.replace("model_", "history_", 1)), history)
+    keras_model.save_model(stem, system, run, frames.clips, scores, thresholds)
+    logger.info("%s: model -> %s", name, stem)
+
+
+def by_machine_type(scores: np.ndarray, frames: Frames) -> dict[str, TrainingScores]:
+    """Return the training scores (n_clips,) of each machine type."""
+    parts = {}
+    for machine_type in sorted({clip.machine_type for clip in frames.clips}):
+        chosen = [clip.machine_type == machine_type for clip in frames.clips]
+        members = [clip for clip in frames.clips if clip.machine_type == machine_type]
+        parts[machine_type] = TrainingScores(
+            scores[chosen], [clip.section for clip in members], [clip.name for clip in members]
+        )
+    return parts
+
+
+def in_float32(system: System) -> System:
+    """Return the same system, computing in float32, as scores are made, however it was trained."""
+    if system.compute_dtype == "float32":
+        return system
+    exact = keras_model.get_model(system.param, system.section_names)
+    exact.set_weights(system.get_weights())
+    exact.set_extra_state(system.get_extra_state())
+    return exact
+
+
+def resume_of(stem: Path, run: SystemSettings, frames: Frames) -> Resume:
+    """Return what continues an interrupted training of these clips and settings.
+
+    `keras_model.save_model` removes the state that it keeps.
+    """
+    from models.callbacks import Resume
+
+    identity = json.dumps(
+        [saved.training_settings(run), saved.fingerprint(frames.clips)], sort_keys=True
+    )
+    return Resume(saved.file_of(stem, saved.UNFINISHED), identity)
 
 
 def save_history(stem: Path, history: dict[str, list[float]]) -> None:
@@ -38,84 +169,3 @@ def save_history(stem: Path, history: dict[str, list[float]]) -> None:
     axes.legend()
     with atomic_write(stem.with_name(stem.name + ".png")) as beside:
         FigureCanvasAgg(figure).print_png(beside)
-
-
-def plan(
-    args: argparse.Namespace, params: Sequence[dict[str, Any]], executor: jobs.Executor | None
-) -> list[jobs.Job]:
-    """Find what is not trained yet and read its clips; every problem is told before any work.
-
-    params : the settings of every system and seed of the run
-    """
-    remote = executor.workers if executor else None
-    todo, bad, problems = [], [], ProblemCollector()
-    for of_system in params:
-        setup_log(of_system.result_directory)
-        machine_types = clips.select_machines(of_system, args.mode, args.machine)
-        for name, together in saved.network_groups(of_system, machine_types):
-            param = of_system.for_machine(name)
-            with problems:
-                frames, unusable = read_clips(
-                    param, args.mode, together, ("train",), args.jobs, remote
-                )
-                bad += unusable
-                classes = keras_model.class_names(param, frames.clips)
-                keras_model.check_sections(param, name, classes, classes)
-                found = saved.find_model(param, name, args.mode)
-                if args.force or not found:
-                    keras_model.check_trainable(param, name, frames)
-                    todo.append(job(param, args.mode, name, together, frames))
-                    continue
-                if not saved.is_official(found):
-                    saved.check_trained(found, param, frames.clips)
-                logger.info("%s: there is a model already, %s", name, found)
-    problems.stop()
-    report_bad_clips(bad, params[0].model_directory, args.skip_bad)
-    return todo
-
-
-def job(
-    param: SystemSettings, mode: str, name: str, together: list[str], frames: Frames
-) -> jobs.Job:
-    """Return the training of one network.
-
-    name : a machine type, or the name of all of them
-    together : its machine types
-    """
-    return jobs.Job(
-        f"{name}: {len(frames.clips)} clips",
-        f"{param.system} seed {param.seed} {name}",
-        f"train_{mode}_{name}",
-        param,
-        train,
-        (mode, name, together),
-        (frames,),
-    )
-
-
-def train(
-    param: SystemSettings,
-    mode: str,
-    name: str,
-    together: list[str],
-    frames: Frames | None = None,
-) -> None:
-    """Train a system on its machine types, and save it with its thresholds and its history.
-
-    frames : of its clips; None loads them, without those that cannot be used
-    """
-    if frames is None:
-        frames, _ = read_clips(param, mode, together, ("train",), jobs=1)
-    keras_model.clear_session()
-    classes = keras_model.class_names(param, frames.clips)
-    system = keras_model.get_model(param, classes, param.fit.precision)
-    stem = saved.model_stem(param, name, mode)
-    resume = keras_model.interrupted(stem, param, frames.clips)
-    history = system.train(frames, f"{param.system} {name}", resume)
-    system = keras_model.in_float32(system)
-    scores = system.score(frames)
-    keras_model.check_finite(scores, frames.clips, f"{param.system} {name}")
-    thresholds = fit_thresholds(scores, classes, param, name)
-    save_history(stem.with_name(stem.name.replace("model_", "history_", 1)), history)
-    keras_model.save_model(stem, system, param, frames.clips, scores, thresholds)
-    logger.info("%s: model -> %s", name, stem)

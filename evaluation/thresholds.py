@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
 from core.log import logger
 from core.run_settings import SystemSettings
+from data.training_scores import TrainingScores
 
 FEWEST_TO_FIT = 10  # scores below which three gamma parameters mean nothing
 # Where a gamma fit and its scores still agree, beside what chance does to few scores (the 1 %
@@ -19,8 +19,70 @@ LARGEST_EXCESS = 0.05
 ALL_SECTIONS = "all sections"
 
 
-def decision_threshold(scores: np.ndarray, quantile: float) -> dict[str, Any]:
-    """The threshold of a section: the quantile of a gamma distribution fitted to its scores.
+class Threshold(NamedTuple):
+    """The threshold of a section: a clip is anomalous above it.
+
+    threshold : the anomaly score
+    method : "gamma", "empirical quantile" or "imported gamma"
+    shape, loc, scale : of the gamma distribution; None for the empirical quantile
+    exceeded : the share of the training scores above the threshold; None without scores
+    n_clips : the number of training scores
+    """
+
+    threshold: float
+    method: str
+    shape: float | None
+    loc: float | None
+    scale: float | None
+    exceeded: float | None
+    n_clips: int
+
+    def decide(self, scores: np.ndarray) -> list[int]:
+        """Return one decision per anomaly score (n_clips,): 1 anomalous, 0 normal."""
+        return [int(score > self.threshold) for score in scores]
+
+
+def fit_thresholds(
+    training: TrainingScores, run: SystemSettings, machine_type: str
+) -> dict[str, Threshold]:
+    """Return one threshold per section of a machine type; warn where the gamma fit does not hold.
+
+    Parameters
+    ----------
+    training : the training scores; with a `distribution`, its quantile is the threshold of all
+        sections
+    run : the settings: `decision_threshold` is the quantile; `threshold_scope` "section" fits one
+        per section, "machine_type" one over all, as the official code
+    machine_type : for the warnings
+
+    Returns
+    -------
+    section name → its threshold; that of a whole machine type stands under ALL_SECTIONS; empty
+    without scores
+    """
+    quantile = run.decision_threshold
+    if training.distribution:
+        imported = imported_threshold(training.scores, training.distribution, quantile)
+        return {ALL_SECTIONS: imported}
+    sections = np.asarray(training.sections)
+    chosen = {name: sections == name for name in sorted(set(sections.tolist()))}
+    if run.threshold_scope == "machine_type" and chosen:
+        chosen = {ALL_SECTIONS: np.ones(len(training.scores), bool)}
+    thresholds = {}
+    for name, members in chosen.items():
+        fitted = decision_threshold(training.scores[members], quantile)
+        if fitted.method != "gamma":
+            logger.warning(
+                "%s %s: SciPy's gamma fit does not describe the %d training scores; "
+                "threshold %.6g from the %s",
+                *(machine_type, name, fitted.n_clips, fitted.threshold, fitted.method),
+            )
+        thresholds[name] = fitted
+    return thresholds
+
+
+def decision_threshold(scores: np.ndarray, quantile: float) -> Threshold:
+    """Return the quantile of a gamma distribution fitted to the training scores of a section.
 
     SciPy's fit, as in the official code, can end far from its data when a few scores lie apart
     from the others, as with a handful of target clips among source clips: then every clip is
@@ -33,108 +95,49 @@ def decision_threshold(scores: np.ndarray, quantile: float) -> dict[str, Any]:
     scores : (n_clips,) anomaly scores of normal training clips
     quantile : the share of normal clips that are to be called normal, in (0, 1)
 
-    Returns
-    -------
-    threshold : a clip is called anomalous above it
-    method : "gamma" or "empirical quantile"
-    shape, loc, scale : of the gamma distribution; None for the empirical quantile
-    exceeded : the share of the scores above the threshold
-    n_clips : how many scores there were
-
     Raises
     ------
     ValueError : without scores, or with scores that are not finite.
     """
-    import scipy.stats
-
     scores = np.asarray(scores, np.float64)
     if not len(scores) or not np.isfinite(scores).all():
         raise ValueError("a threshold needs finite training scores")
-    method, parameters = "empirical quantile", (None, None, None)
-    threshold = np.quantile(scores, quantile)
-    if len(scores) >= FEWEST_TO_FIT and np.ptp(scores) > 0:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)
-            try:
-                fitted = tuple(float(value) for value in scipy.stats.gamma.fit(scores))
-            except (scipy.stats.FitError, ValueError):
-                fitted = (np.nan,) * 3
-            candidate = scipy.stats.gamma.ppf(quantile, *fitted)
-            distance = scipy.stats.kstest(scores, "gamma", args=fitted).statistic
-        noise = np.sqrt(1 / len(scores))
-        off = abs(np.mean(scores > candidate) - (1 - quantile))
-        # Comparisons with NaN are false, so a fit without a result is not taken.
-        if distance <= max(LARGEST_DISTANCE, 1.63 * noise) and off <= max(
-            LARGEST_EXCESS, 2 * noise * np.sqrt(quantile * (1 - quantile))
-        ):
-            method, parameters, threshold = "gamma", fitted, candidate
-    return {
-        "threshold": float(threshold),
-        "method": method,
-        **dict(zip(("shape", "loc", "scale"), parameters, strict=True)),
-        "exceeded": float(np.mean(scores > threshold)),
-        "n_clips": len(scores),
-    }
+    fitted = _checked_gamma(scores, quantile)
+    method = "gamma" if fitted else "empirical quantile"
+    threshold, *parameters = fitted or (np.quantile(scores, quantile), None, None, None)
+    exceeded = float(np.mean(scores > threshold))
+    return Threshold(float(threshold), method, *parameters, exceeded, len(scores))
 
 
 def imported_threshold(
     scores: np.ndarray, distribution: tuple[float, float, float], quantile: float
-) -> dict[str, Any]:
-    """As `decision_threshold`, from a gamma distribution that came with an official model."""
+) -> Threshold:
+    """Return the quantile of a gamma distribution that came with an official model."""
     import scipy.stats
 
     threshold = float(scipy.stats.gamma.ppf(quantile, *distribution))
-    return {
-        "threshold": threshold,
-        "method": "imported gamma",
-        **dict(zip(("shape", "loc", "scale"), distribution, strict=True)),
-        "exceeded": float(np.mean(scores > threshold)) if len(scores) else None,
-        "n_clips": len(scores),
-    }
+    exceeded = float(np.mean(scores > threshold)) if len(scores) else None
+    return Threshold(threshold, "imported gamma", *distribution, exceeded, len(scores))
 
 
-def fit_thresholds(
-    scores: np.ndarray,
-    sections: Sequence[str],
-    param: SystemSettings,
-    machine_type: str,
-    distribution: tuple[float, float, float] | None = None,
-) -> dict[str, dict[str, Any]]:
-    """A threshold for every section of a machine type, warning where the gamma fit would not do.
+def _checked_gamma(scores: np.ndarray, quantile: float) -> tuple[float, float, float, float] | None:
+    """Return quantile, shape, loc and scale of a gamma fit; None where it does not describe."""
+    import scipy.stats
 
-    Parameters
-    ----------
-    scores : (n_clips,) training scores
-    sections : (n_clips,) the section of each
-    param : the settings: `decision_threshold` is the quantile; `threshold_scope` "section" fits
-        each section its own, "machine_type" one over all, as the official code
-    machine_type : for the warnings
-    distribution : shape, loc and scale of the gamma distribution of an imported official model,
-        whose quantile is then the threshold of all sections
-
-    Returns
-    -------
-    section name → what `decision_threshold` returned for it; the one of a whole machine type
-    stands under ALL_SECTIONS; empty without scores
-    """
-    if distribution:
-        return {ALL_SECTIONS: imported_threshold(scores, distribution, param.decision_threshold)}
-    sections = np.asarray(sections)
-    chosen = {name: sections == name for name in sorted(set(sections.tolist()))}
-    if param.threshold_scope == "machine_type" and chosen:
-        chosen = {ALL_SECTIONS: np.ones(len(scores), bool)}
-    thresholds = {}
-    for name, members in chosen.items():
-        fitted = decision_threshold(scores[members], param.decision_threshold)
-        if fitted["method"] != "gamma":
-            logger.warning(
-                "%s %s: SciPy's gamma fit does not describe the %d training scores; "
-                "threshold %.6g from the %s",
-                machine_type,
-                name,
-                fitted["n_clips"],
-                fitted["threshold"],
-                fitted["method"],
-            )
-        thresholds[name] = fitted
-    return thresholds
+    if len(scores) < FEWEST_TO_FIT or not np.ptp(scores):
+        return None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        try:
+            fitted = tuple(float(value) for value in scipy.stats.gamma.fit(scores))
+        except (scipy.stats.FitError, ValueError):
+            return None
+        threshold = scipy.stats.gamma.ppf(quantile, *fitted)
+        distance = scipy.stats.kstest(scores, "gamma", args=fitted).statistic
+    noise = np.sqrt(1 / len(scores))
+    off = abs(np.mean(scores > threshold) - (1 - quantile))
+    # Comparisons with NaN are false, so a fit without a result is not taken.
+    describes = distance <= max(LARGEST_DISTANCE, 1.63 * noise) and off <= max(
+        LARGEST_EXCESS, 2 * noise * np.sqrt(quantile * (1 - quantile))
+    )
+    return (threshold, *fitted) if describes else None

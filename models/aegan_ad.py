@@ -26,22 +26,25 @@ Different from the release
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from checkpoints.assign import Variables
+from checkpoints.inferred_settings import InferredSettings, Tensors
 from core.errors import BadInput
 from core.log import progress_bar
 from core.run_settings import SystemSettings
 from core.system_settings import AEGAN_AD_SCORES
 from data.frames import Frames
 from models.aegan_ad_networks import decoder, discriminator, encoder
+from models.aegan_checkpoint import infer_values
 from models.base import System
 from models.callbacks import Resume
 from models.embedding_detectors import LOF_NEIGHBOURS, EmbeddingDetectors
-from models.layers import Adam, Published, torch_variables
+from models.layers import Adam, torch_variables
 
 DISTANCES = ("x_2", "x_1", "z_2", "z_1", "z_cos")  # of a window and its reconstruction
 OVER_WINDOWS = {"sum": np.add, "min": np.minimum, "max": np.maximum}
@@ -324,17 +327,23 @@ class AEGANAD(System):
             return saved
         return self.all_training_scores[:, AEGAN_AD_SCORES.index(self.param.score)]
 
-    def checkpoint_variables(self) -> dict[str, Published]:
+    def checkpoint_variables(self) -> Variables:
         """Return names as in the state dicts of the release: netG.Encoder.main.0.weight, ..."""
-        names = {}
+        variables = {}
         for place, network in (
             ("netG.Encoder", self.encoder),
             ("netG.Decoder", self.decoder),
             ("netD", self.discriminator),
         ):
             for layer in network.layers:
-                names |= torch_variables(layer, f"{place}.{layer.name}")
-        return names
+                variables |= torch_variables(layer, f"{place}.{layer.name}")
+        return variables
+
+    marks: ClassVar[tuple[str, ...]] = ("netG.Encoder.main.0.weight", "netD.main.0.0.weight")
+
+    @classmethod
+    def infer_settings(cls, tensors: Tensors, param: SystemSettings) -> InferredSettings:
+        return InferredSettings(tensors, infer_values(tensors))
 
 
 def generator_scores(distances: np.ndarray) -> dict[str, np.ndarray]:

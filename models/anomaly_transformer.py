@@ -7,18 +7,26 @@ Discrepancy", ICLR 2022 (arXiv 2110.02642); thuml/Anomaly-Transformer (MIT), PyT
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
 import tensorflow as tf
 from keras import initializers, layers, ops
 
+from checkpoints.assign import Variables
+from checkpoints.inferred_settings import (
+    InferredSettings,
+    Tensors,
+    check_network_size,
+    depth_of,
+    size_of,
+)
 from core.run_settings import SystemSettings
 from data.frames import Frames
 from models.base import System
 from models.callbacks import Resume
-from models.layers import Published, torch_dense, torch_start, torch_variables
+from models.layers import torch_dense, torch_start, torch_variables
 
 INSIDE_LOG = 1e-4
 
@@ -174,7 +182,7 @@ class AnomalyTransformer(System):
         """Return anomaly scores of clips (n_clips,) float64, the mean over each clip's frames."""
         return np.array([scores.mean() for scores in self.frame_scores(frames)])
 
-    def checkpoint_variables(self) -> dict[str, Published]:
+    def checkpoint_variables(self) -> Variables:
         """Return names as in the release: encoder.attn_layers.0.norm1.weight, ..."""
         get = self.network.get_layer
         names = torch_variables(get("token"), "embedding.value_embedding.tokenConv")
@@ -193,6 +201,39 @@ class AnomalyTransformer(System):
                 names |= torch_variables(get(f"{kind}_{number}"), f"{at}.{kind}")
         names |= torch_variables(get("norm"), "encoder.norm")
         return names | torch_variables(get("projection"), "projection")
+
+    marks: ClassVar[tuple[str, ...]] = ("embedding.value_embedding.tokenConv.weight",)
+
+    @classmethod
+    def infer_settings(cls, tensors: Tensors, param: SystemSettings) -> InferredSettings:
+        layer, token = r"encoder\.attn_layers\.\d+\.", r".*tokenConv\.weight"
+        norms = rf"encoder\.norm\.\w+|{layer}norm[12]\.\w+"
+        d_model = size_of(tensors, (0, f"{norms}|{token}"))
+        inside = ((0, layer + r"conv1\.\w+"), (1, layer + r"conv2\.weight"))
+        codes = "embedding.position_embedding.pe"  # the same in every checkpoint: not trained
+        if codes in tensors:
+            if not _are_position_codes(tensors[codes], d_model or 0):
+                raise ValueError(f"{codes} holds others than the sinusoidal position codes")
+            tensors = {name: tensor for name, tensor in tensors.items() if name != codes}
+        values = {
+            "feature.n_mels": size_of(tensors, (1, token), (0, r"projection\.\w+")),
+            "network.d_model": d_model,
+            "network.heads": size_of(tensors, (0, layer + r"attention\.sigma_projection\.\w+")),
+            "network.n_layers": depth_of(tensors, r"encoder\.attn_layers\.(\d+)\.") or None,
+            "network.d_ff": size_of(tensors, *inside),
+        }
+        width, inner = d_model or 1, values["network.d_ff"] or 1
+        n_layers = values["network.n_layers"] or 1
+        check_network_size(tensors, n_layers * (4 * width**2 + 2 * width * inner))
+        return InferredSettings(tensors, values)
+
+
+def _are_position_codes(codes: np.ndarray, d_model: int) -> bool:
+    """Say whether an array is (1, positions, d_model) sines and cosines, in turn."""
+    if codes.ndim != 3 or codes.shape[0] != 1 or codes.shape[2] != d_model or d_model % 2:
+        return False
+    expected = positions(codes.shape[1], d_model)
+    return bool(np.abs(codes[0] - expected).max() < 1e-2)  # float32 angles of up to 5000
 
 
 class AnomalyAttention(layers.Layer):

@@ -6,18 +6,22 @@ frames inside the compiled step, so that overlapping windows are never stored.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from checkpoints.assign import Variables
+from checkpoints.inferred_settings import InferredSettings, Tensors
+from core.errors import BadInput
 from core.run_settings import SystemSettings
 from data.frames import Frames
 from models.batches import epoch_batches
 from models.callbacks import Resume, StopAtNonFiniteLoss, epoch_bar
-from models.layers import Adam, Published
+from models.layers import Adam
 
 FEWEST_STEPS_FOR_XLA = 2000  # XLA takes seconds to compile a step and saves milliseconds of each
 
@@ -45,8 +49,11 @@ class System(keras.Model):
         Keras keeps the weights. What else is learnt: `get_extra_state`, `set_extra_state`,
         `training_scores`.
     Published checkpoint
-        `checkpoint_variables`. Optional: `fit_statistics` and `missing_without_training_clips`,
-        for what a checkpoint does not hold.
+        `checkpoint_variables`, `infer_settings`, and `marks` (or `recognises`), by which
+        `tools/import_checkpoint.py` finds the system. Optional: `fit_statistics` and
+        `missing_without_training_clips`, for what a checkpoint does not hold;
+        `checkpoint_layouts`, where releases differ; `gather_checkpoint`, where one has several
+        files. A classifier also has `class_axes` and `chance_score`.
 
     What has to be known without TensorFlow, such as whether one network serves all machine types,
     stands in the system's settings class.
@@ -59,6 +66,9 @@ class System(keras.Model):
     loss_names : the losses that `update_losses` averages over an epoch
     values_per_scoring_batch : of windows that are scored at a time; the default is 16 MiB of
         float32
+    marks : names of tensors that only its published checkpoints have
+    class_axes : tensor of a checkpoint → the axis along which its classes lie
+    distribution_remark : what to know of an imported distribution of scores
 
     Parameters
     ----------
@@ -71,6 +81,9 @@ class System(keras.Model):
     drop_last = False
     loss_names: tuple[str, ...] = ()
     values_per_scoring_batch = 2**22
+    marks: ClassVar[tuple[str, ...]] = ()
+    class_axes: ClassVar[dict[str, int]] = {}
+    distribution_remark: ClassVar[str] = ""
 
     def __init__(self, param: SystemSettings, sections: list[str]):
         super().__init__()
@@ -326,12 +339,61 @@ class System(keras.Model):
         """Return in words what `fit_statistics` learns and every score needs; empty: nothing."""
         return ""
 
-    def checkpoint_variables(self) -> dict[str, Published]:
-        """Return the tensors of the published checkpoint: name → (variable, axes).
+    def checkpoint_variables(self) -> Variables:
+        """Return what the tensors of the published checkpoint are here: name → (variable, axes).
 
         The variable equals the published tensor transposed to the axes, or as it is for None.
         """
         raise NotImplementedError
+
+    @classmethod
+    def recognises(cls, tensors: Tensors) -> bool:
+        """Say whether tensors are of a checkpoint of this system: one of its marks is there."""
+        return any(mark in tensors for mark in cls.marks)
+
+    @classmethod
+    def gather_checkpoint(cls, files: Sequence[tuple[Path, Tensors]], system: str) -> Tensors:
+        """Return the tensors of the files of one checkpoint, by their published names.
+
+        Parameters
+        ----------
+        files : (path, tensors) of each file
+        system : the name of this system, for the message
+
+        Raises BadInput where the files do not make one checkpoint. Most systems have one file.
+        """
+        if len(files) != 1:
+            raise BadInput(
+                f"{', '.join(str(path) for path, _ in files)}: {len(files)} checkpoints, where "
+                f"{system} takes one"
+            )
+        return files[0][1]
+
+    @classmethod
+    def infer_settings(cls, tensors: Tensors, param: SystemSettings) -> InferredSettings:
+        """Return what the tensors of a checkpoint tell of the settings.
+
+        Parameters
+        ----------
+        tensors : what `gather_checkpoint` returned
+        param : the settings, as they would be without the checkpoint
+
+        Raises ValueError where the tensors cannot be of this system, or where neither they nor
+        the settings say what is needed.
+        """
+        raise NotImplementedError
+
+    def checkpoint_layouts(self) -> list[Variables]:
+        """Return `checkpoint_variables` for every release that names its tensors otherwise."""
+        return [self.checkpoint_variables()]
+
+    @classmethod
+    def chance_score(cls, param: SystemSettings, n_classes: int) -> float | None:
+        """Return the score that a classifier gives if it cannot tell its classes apart.
+
+        None where there is none. Normal clips that score higher are taken for another class.
+        """
+        return None
 
 
 def _tensor(array: np.ndarray) -> tf.Tensor:

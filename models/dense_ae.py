@@ -6,13 +6,26 @@ network in PyTorch; its settings differ in batch normalisation and Adam's epsilo
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import keras
 import tensorflow as tf
 from keras import layers
 
+from checkpoints.assign import Variables
+from checkpoints.inferred_settings import (
+    InferredSettings,
+    Tensors,
+    check_network_size,
+    depth_of,
+    size_of,
+    weights_between,
+    window_settings,
+)
 from core.run_settings import SystemSettings
+from models import ae_asd
 from models.base import System
-from models.layers import BatchNorm, Published, torch_variables
+from models.layers import BatchNorm, torch_variables
 
 
 class DenseAE(System):
@@ -53,7 +66,7 @@ class DenseAE(System):
         """Return frame-major vectors (batch, n_frames * n_mels) of (batch, n_frames, n_mels)."""
         return tf.reshape(windows, (-1, self.n_frames * self.n_mels))
 
-    def checkpoint_variables(self) -> dict[str, Published]:
+    def checkpoint_variables(self) -> Variables:
         """Return names as in the official `.hdf5`: dense_3/kernel, ..."""
         return {
             f"{layer.name}/{variable.name}": (variable, None)
@@ -61,7 +74,7 @@ class DenseAE(System):
             for variable in layer.weights
         }
 
-    def checkpoint_variables_ae_asd(self) -> dict[str, Published]:
+    def checkpoint_variables_ae_asd(self) -> Variables:
         """Return names as in the PyTorch checkpoints of AE-ASD: encoder.3.liner.weight, ..."""
         names = {}
         depth = len(self.param.network.units) + 1
@@ -73,6 +86,40 @@ class DenseAE(System):
             names |= torch_variables(dense, f"{at}.liner") | torch_variables(norm, f"{at}.bn")
         last = self.network.get_layer(f"dense_{2 * depth - 1}")
         return names | torch_variables(last, f"decoder.{depth - 1}")
+
+    marks: ClassVar[tuple[str, ...]] = ("dense/kernel",)
+
+    @classmethod
+    def recognises(cls, tensors: Tensors) -> bool:
+        """Say whether tensors are of the official baseline, or of AE-ASD with a whole output."""
+        inputs, outputs = ae_asd.input_and_output(tensors)
+        whole = inputs is not None and inputs == outputs
+        return super().recognises(tensors) or (whole and not ae_asd.has_latent_heads(tensors))
+
+    @classmethod
+    def infer_settings(cls, tensors: Tensors, param: SystemSettings) -> InferredSettings:
+        from_ae_asd = "dense/kernel" not in tensors and any("liner" in name for name in tensors)
+        if from_ae_asd:
+            widths = ae_asd.encoder_widths(tensors)
+            n_values = size_of(tensors, ae_asd.INPUT, ae_asd.OUTPUT)
+        else:
+            last = depth_of(tensors, r"dense_(\d+)/") - 1
+            widths = []
+            for number in ["", *(f"_{index}" for index in range(1, last // 2 + 1))]:
+                vectors = rf"dense{number}/bias|batch_normalization{number}/\w+"
+                widths.append(size_of(tensors, (1, f"dense{number}/kernel"), (0, vectors)))
+            ends = ((0, f"dense/kernel|dense_{last}/bias"), (1, f"dense_{last}/kernel"))
+            n_values = size_of(tensors, *ends)
+        check_network_size(tensors, 2 * weights_between([n_values, *widths]))
+        values = {
+            **window_settings(n_values, param),
+            "network.units": widths[:-1],
+            "network.latent": widths[-1] if widths else None,
+        }
+        return InferredSettings(tensors, values, ae_asd.IMPLIED if from_ae_asd else {})
+
+    def checkpoint_layouts(self) -> list[Variables]:
+        return [self.checkpoint_variables(), self.checkpoint_variables_ae_asd()]
 
 
 def autoencoder(

@@ -7,17 +7,29 @@ Detection in Global Long-Term Space", KDD 2022 (arXiv 2202.13245); CavitationDet
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
+
 import keras
 import numpy as np
 import tensorflow as tf
 from keras import layers
 
+from checkpoints.assign import Variables
+from checkpoints.inferred_settings import (
+    InferredSettings,
+    Tensors,
+    check_network_size,
+    size_of,
+    weights_between,
+)
+from core.errors import BadInput
 from core.run_settings import SystemSettings
 from data.frames import Frames
 from models.callbacks import Resume
 from models.layers import (
     Adam,
-    Published,
     torch_batch_norm,
     torch_dense,
     torch_start,
@@ -149,7 +161,7 @@ class GRLNet(WaveformSystem):
         c = self.comprehensive
         return c * (of_regional + of_local) + (1 - c) * of_real  # (batch,)
 
-    def checkpoint_variables(self) -> dict[str, Published]:
+    def checkpoint_variables(self) -> Variables:
         """Return names as in the three checkpoints of the release, each after its network.
 
         regional.encoder.0.weight, local.gfl.layernorm.bias, discriminator.discriminator.12.bias
@@ -162,6 +174,60 @@ class GRLNet(WaveformSystem):
                     place = f"{place}.layernorm"
                 variables |= torch_variables(layer, place)
         return variables
+
+    marks: ClassVar[tuple[str, ...]] = ("gfl.layernorm.weight", "regional.gfl.layernorm.weight")
+
+    @classmethod
+    def gather_checkpoint(cls, files: Sequence[tuple[Path, Tensors]], system: str) -> Tensors:
+        """Return the tensors of the three files, each after its network, or of one such file.
+
+        The regional generator is the one whose kernels are longer than those of the local one;
+        where they are equally long, the one with "region" in its file name.
+        """
+        if "regional.gfl.layernorm.weight" in files[0][1]:
+            return super().gather_checkpoint(files, system)
+        paths = ", ".join(str(path) for path, _ in files)
+        judges = [tensors for _, tensors in files if "discriminator.0.weight" in tensors]
+        makers = [file for file in files if "discriminator.0.weight" not in file[1]]
+        if len(judges) != 1 or len(makers) != 2:
+            raise BadInput(
+                f"{paths}: {system} takes three checkpoints, of the regional and the local "
+                f"generator and of the discriminator; of generators there are {len(makers)}, of "
+                f"discriminators {len(judges)}"
+            )
+        pattern = r"(en|de)coder\.\d+\.weight"
+        lengths = [size_of(tensors, (2, pattern)) or 0 for _, tensors in makers]
+        if lengths[0] == lengths[1]:
+            lengths = [int("region" in path.name.lower()) for path, _ in makers]
+        if lengths[0] == lengths[1]:
+            raise BadInput(
+                f'{paths}: both generators have kernels of one length; put "regional" into the '
+                "file name of the one"
+            )
+        (_, regional), (_, local) = makers if lengths[0] > lengths[1] else makers[::-1]
+        networks = {"regional": regional, "local": local, "discriminator": judges[0]}
+        return {
+            f"{network}.{name}": tensor
+            for network, tensors in networks.items()
+            for name, tensor in tensors.items()
+        }
+
+    @classmethod
+    def infer_settings(cls, tensors: Tensors, param: SystemSettings) -> InferredSettings:
+        layer = r"((regional|local)\.encoder|discriminator\.discriminator)\."
+        channels = [
+            size_of(tensors, (0, rf"{layer}{place}\.(weight|bias)")) for place in (0, 3, 6, 9)
+        ]
+        kernels = {
+            f"network.kernel_{network}": size_of(tensors, (2, rf"{network}\.\w+\.\d+\.weight"))
+            for network in ("regional", "local", "discriminator")
+        }
+        length = size_of(tensors, (0, r"\w+\.gfl\.layernorm\.\w+"))
+        judged = (channels[-1] or 1) * (length or 1) // 16
+        longest = max(kernel or 1 for kernel in kernels.values())
+        check_network_size(tensors, weights_between(channels) * longest + judged)
+        values = {"feature.n_frames": length, "network.channels": channels, **kernels}
+        return InferredSettings(tensors, values)
 
 
 class GlobalFilter(layers.Layer):

@@ -11,9 +11,17 @@ from __future__ import annotations
 import keras
 import tensorflow as tf
 
+from checkpoints.assign import Variables
+from checkpoints.inferred_settings import (
+    InferredSettings,
+    Tensors,
+    check_network_size,
+    weights_between,
+)
 from core.run_settings import SystemSettings
+from models import ae_asd
 from models.base import System
-from models.layers import Published, dense_block, torch_dense, torch_variables
+from models.layers import dense_block, torch_dense, torch_variables
 
 
 class IDNN(System):
@@ -63,12 +71,41 @@ class IDNN(System):
         x, y = self.training_pair(windows, section)
         return tf.reduce_mean(tf.square(y - self(x)), axis=-1)  # (batch,)
 
-    def checkpoint_variables(self) -> dict[str, Published]:
+    def checkpoint_variables(self) -> Variables:
         """Return names as in the release: encoder.3.liner.weight, decoder.4.bias, ..."""
         variables = {}
         for layer in self.network.layers:
             variables |= torch_variables(layer, layer.name)
         return variables
+
+    @classmethod
+    def recognises(cls, tensors: Tensors) -> bool:
+        """Say whether tensors are of AE-ASD, the input a whole number of output frames.
+
+        Of one frame, they may as well be of the autoencoder.
+        """
+        inputs, outputs = ae_asd.input_and_output(tensors)
+        if ae_asd.has_latent_heads(tensors) or None in (inputs, outputs):
+            return False
+        return inputs % outputs == 0
+
+    @classmethod
+    def infer_settings(cls, tensors: Tensors, param: SystemSettings) -> InferredSettings:
+        widths = ae_asd.encoder_widths(tensors)
+        around, n_mels = ae_asd.input_and_output(tensors)
+        check_network_size(tensors, 2 * weights_between([around, *widths]))
+        if around is not None and around == n_mels and param.feature.n_frames != 2:
+            raise ValueError(
+                "it rebuilds what it is given, so it looks like one of ae, not of idnn"
+            )
+        whole = None not in (around, n_mels) and around % n_mels == 0
+        values = {
+            "feature.n_mels": n_mels,
+            "feature.n_frames": around // n_mels + 1 if whole else None,
+            "network.units": widths[:-1],
+            "network.latent": widths[-1] if widths else None,
+        }
+        return InferredSettings(tensors, values, ae_asd.IMPLIED)
 
 
 def interpolator(

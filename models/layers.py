@@ -12,10 +12,8 @@ import keras
 import tensorflow as tf
 from keras import layers
 
+from checkpoints.assign import Variables
 from core.run_settings import Fit
-
-# A tensor of a published checkpoint: our variable, and the axes that the tensor is transposed to.
-Published = tuple[keras.Variable, tuple[int, ...] | None]
 
 # What PyTorch's checkpoints call the variables of a layer.
 TORCH_NAMES = {
@@ -38,7 +36,7 @@ TORCH_AXES: dict[type[layers.Layer], tuple[int, ...]] = {
 }
 
 
-def torch_variables(layer: layers.Layer, place: str) -> dict[str, Published]:
+def torch_variables(layer: layers.Layer, place: str) -> Variables:
     """Return the variables of a layer by their names in a PyTorch checkpoint.
 
     layer : one of our own says in `torch_axes` how its variables lie there, where otherwise

@@ -13,15 +13,20 @@ Quirks of the official code:
 
 from __future__ import annotations
 
+import math
+from typing import ClassVar
+
 import keras
 import numpy as np
 import tensorflow as tf
 
+from checkpoints.assign import Variables
+from checkpoints.inferred_settings import InferredSettings, Tensors, size_of
 from core.errors import BadInput
 from core.run_settings import SystemSettings
 from data.frames import Frames
 from models.base import System
-from models.layers import BatchNorm, Published
+from models.layers import BatchNorm
 
 EPSILON = np.finfo(np.float64).eps  # the official floor of probabilities in the score
 SMALLEST_SIDE = 32  # of an image that the network's five halvings leave something of
@@ -109,13 +114,55 @@ class MobileNetV2(System):
             raise BadInput("\n".join(problems))
         return np.where(index < 0, len(self.section_names) - 1, index)
 
-    def checkpoint_variables(self) -> dict[str, Published]:
+    def checkpoint_variables(self) -> Variables:
         """Return names as in the official `.hdf5`: Conv1/kernel, bn_Conv1/gamma, ..."""
         return {
             f"{layer.name}/{_name_in_keras_2(layer, variable)}": (variable, None)
             for layer in self.network.layers
             for variable in layer.weights
         }
+
+    marks: ClassVar[tuple[str, ...]] = ("Conv1/kernel",)
+    class_axes: ClassVar[dict[str, int]] = {"predictions/kernel": 1, "predictions/bias": 0}
+    distribution_remark: ClassVar[str] = (
+        "the official training fits this distribution to another score, see "
+        "models/mobilenet_v2.py; without it thresholds are fitted to the training clips"
+    )
+
+    @classmethod
+    def infer_settings(cls, tensors: Tensors, param: SystemSettings) -> InferredSettings:
+        # The blocks 0, 1, 3, 6, 10, 13 and 16 are the first ones of each width in WIDTHS.
+        blocks = ("expanded_conv_", *(f"block_{index}_" for index in (1, 3, 6, 10, 13, 16)))
+        channels = [size_of(tensors, (0, rf"{block}project_BN/\w+")) for block in blocks]
+
+        def fits(alpha: float) -> bool:
+            pairs = zip(channels, _widths(alpha), strict=True)
+            return sum(size not in (None, width) for size, width in pairs) <= 1
+
+        alphas = [param.network.alpha, *ALPHAS]
+        alpha = next((alpha for alpha in alphas if fits(alpha)), None)
+        if alpha is None:
+            raise ValueError(
+                f"its blocks have {channels} channels, which is none of the widths {ALPHAS}; set "
+                "mobilenet_v2.network.alpha"
+            )
+        classes = size_of(tensors, (1, "predictions/kernel"), (0, "predictions/bias")) or 0
+        return InferredSettings(tensors, {"network.alpha": alpha}, classes=classes)
+
+    @classmethod
+    def chance_score(cls, param: SystemSettings, n_classes: int) -> float | None:
+        return math.log(max(1, n_classes - 1))  # log(1 - p) - log(p), p being 1 / n_classes
+
+
+ALPHAS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)  # the widths that Keras has weights for
+WIDTHS = (16, 24, 32, 64, 96, 160, 320)  # channels of the blocks' outputs, with alpha 1
+
+
+def _widths(alpha: float) -> list[int]:
+    """Return WIDTHS times alpha, as Keras rounds: to a multiple of 8, down by a tenth at most."""
+    rounded = [max(8, int(width * alpha + 4) // 8 * 8) for width in WIDTHS]
+    wanted = [width * alpha for width in WIDTHS]
+    return [r + 8 if r < 0.9 * w else r for r, w in zip(rounded, wanted, strict=True)]
 
 
 def _name_in_keras_2(layer: keras.Layer, variable: keras.Variable) -> str:

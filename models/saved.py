@@ -1,9 +1,9 @@
 """The files of trained systems, found and understood without TensorFlow.
 
 A trained system is two files: `model_<machine type>.npz` with its weights, training scores and
-other arrays, and the `.json` beside it with everything else it needs to score. An official
-`model_<machine type>.hdf5` (Keras 2.8) is a trained system too. One that was imported from a
-published checkpoint says so, under "imported" in its `.json`.
+other arrays, and the `.json` beside it with everything else it needs to score: a `SavedModel`. An
+official `model_<machine type>.hdf5` (Keras 2.8) is an `OfficialModel`. Both answer the same
+questions.
 """
 
 from __future__ import annotations
@@ -24,15 +24,16 @@ from core.settings import check_value
 from data.clips import Clip
 from data.frames import Frames
 
-# One network for all machine types together, which tells them and their sections apart.
-ALL_MACHINES = "all"
-
-UNFINISHED = ".unfinished.npz"  # how the state of a training ends that goes on
+ALL_MACHINES = "all"  # the name of a joint system's network
+UNFINISHED = ".unfinished.npz"  # the ending of the state of a training, while it runs
 
 # What a trained network depends on: another value means another model.
-TRAINING_KEYS = ("system", "feature", "fit", "network", "seed")
-TRAINING = ("fit", "seed")  # what the network of a published checkpoint does not depend on
+TRAINING_KEYS = {"system", "feature", "fit", "network", "seed"}
 NOT_TRAINING_KEYS = {"fit": {"verbose"}}
+# What the network of a published checkpoint does not depend on.
+NOT_IN_CHECKPOINTS = ("fit", "seed")
+# What the thresholds of a trained system depend on besides: another value means fitting them again.
+THRESHOLD_KEYS = ("decision_threshold", "threshold_scope", "score")
 
 _DESCRIPTION = {
     **{"settings": dict, "sections": list, "training_clips": dict, "thresholds": dict},
@@ -40,198 +41,283 @@ _DESCRIPTION = {
 }
 
 
+class SavedModel:
+    """A system that was trained here, or imported from a published checkpoint.
+
+    stem : the place of its files, without their endings
+    sections : the names of what it was trained on, as `SystemSettings.class_name` gives them
+    imported : of a published checkpoint "from", its files; "keys", the settings that came with it;
+        "distribution", that of its thresholds, or None; "lacks", what it cannot score without
+
+    Raises BadInput where its `.json` is no such description.
+    """
+
+    def __init__(self, stem: Path) -> None:
+        self.stem = stem
+        self._about = _read_description(file_of(stem, ".json"))
+        self.sections: list[str] = self._about["sections"]
+        self.imported: dict[str, Any] = self._about["imported"]
+
+    def __str__(self) -> str:
+        return str(self.stem)
+
+    @property
+    def files(self) -> list[Path]:
+        """The files of the model."""
+        return [file_of(self.stem, ".json"), file_of(self.stem, ".npz")]
+
+    @property
+    def fits_thresholds(self) -> bool:
+        """Whether its thresholds are fitted to scores of training clips."""
+        return bool(self._about["training_clips"]["count"]) and not self.distribution
+
+    @property
+    def has_thresholds(self) -> bool:
+        """Whether it has thresholds."""
+        return bool(self._about["training_clips"]["count"] or self.distribution)
+
+    @property
+    def distribution(self) -> list[float] | None:
+        """The gamma distribution that was imported for its thresholds."""
+        return self.imported.get("distribution")
+
+    def thresholds(self, run: SystemSettings, machine_type: str) -> dict[str, Any] | None:
+        """Return what training saved of a machine type's thresholds: section → values, by name.
+
+        None where there are none that were fitted with these settings.
+        """
+        saved = self._about["thresholds"]
+        if saved.get("settings") != threshold_settings(run):
+            return None
+        return saved["machine_types"].get(machine_type)
+
+    def with_imported_settings(self, run: SystemSettings) -> SystemSettings:
+        """Return the settings, with those of an imported checkpoint where the person gave none."""
+        for key in map(str, self.imported.get("keys", ())):
+            value = _look_up(self._about["settings"], key)
+            check_value(run.system, key, value, f"{self.stem}.json")
+            if not run.is_given(key):
+                run = run.with_values({key: value})
+        return run
+
+    def check_settings(self, run: SystemSettings) -> None:
+        """Raise BadInput, saying what differs, where it was made with other settings."""
+        differs = self._differences(run)
+        if differs:
+            again = "import" if self.imported else "train"
+            raise BadInput(
+                f"{self.stem}: this model was made with other settings ({'; '.join(differs)}); "
+                f"use its settings, or {again} it again with --force"
+            )
+
+    def check_usable(self, run: SystemSettings) -> None:
+        """Raise BadInput where it was made with other settings, or misses what it scores with."""
+        self.check_settings(run)
+        if self.imported.get("lacks"):
+            raise BadInput(
+                f"{self.stem}: imported without training clips, so it lacks "
+                f"{self.imported['lacks']}; put them into place and import it again with --force"
+            )
+
+    def check_trained(self, run: SystemSettings, clips: Sequence[Clip]) -> None:
+        """Raise BadInput, saying what differs, where it was not trained so on these clips."""
+        differs = self._differences(run)
+        before = self._about["training_clips"]
+        if not self.imported and before != fingerprint(clips):
+            others = " (others)" if before["count"] == len(clips) else ""
+            differs.append(f"training clips: {before['count']} then, {len(clips)} now{others}")
+        if differs:
+            raise BadInput(
+                f"{self.stem}: this model was made with other settings ({'; '.join(differs)}); "
+                "--force trains it again"
+            )
+
+    def check_training_names(self, machine_type: str) -> None:
+        """Raise BadInput where it is unknown which training clip has which score."""
+        if "train_clips" not in self.array_shapes():
+            raise BadInput(
+                f"{self.stem}: an ensemble needs the names of the training clips, which this model "
+                "does not have; train it again with 00_train.py --force"
+            )
+
+    def read_arrays(self) -> dict[str, np.ndarray]:
+        """Return its arrays by name; raises OSError or ValueError as `core.arrays`."""
+        return arrays.read_arrays(file_of(self.stem, ".npz"))
+
+    def array_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of its arrays by name, without loading them."""
+        try:
+            return arrays.array_shapes(file_of(self.stem, ".npz"))
+        except (OSError, ValueError) as error:
+            raise self.damaged(error) from None
+
+    def weight_shapes(self) -> list[tuple[int, ...]]:
+        """Return the shapes of its weights, in the order of the network."""
+        shapes = self.array_shapes()
+        return [shapes[name] for name in sorted(shapes) if name.startswith("weight_")]
+
+    def count_parameters(self) -> int:
+        """Return the number of parameters of its network, as Keras's summary totals them."""
+        return sum(int(np.prod(shape)) for shape in self.weight_shapes())
+
+    def damaged(self, error: Exception) -> BadInput:
+        """Return the error for files that cannot be what they claim."""
+        return BadInput(
+            f"{self.stem}: the model's files are damaged ({str(error).partition(chr(10))[0]}); "
+            "train it again with 00_train.py --force"
+        )
+
+    def _differences(self, run: SystemSettings) -> list[str]:
+        left_out = NOT_IN_CHECKPOINTS if self.imported else ()
+        then, now = self._about["settings"], training_settings(run)
+        return _differences(
+            *({key: tree[key] for key in tree if key not in left_out} for tree in (then, now))
+        )
+
+
+class OfficialModel:
+    """A model file of the official baseline; its thresholds need its training clips.
+
+    path : the `.hdf5`
+    training : the frames of its training clips; None where they are not at hand
+    """
+
+    imported: dict[str, Any] = {}  # noqa: RUF012, nothing comes with it
+
+    def __init__(
+        self, path: Path, run: SystemSettings | None = None, training: Frames | None = None
+    ) -> None:
+        self.path, self.training = path, training
+        clips = training.clips if training else ()
+        self.sections = sorted({run.class_name(clip) for clip in clips}) if run else []
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    @property
+    def files(self) -> list[Path]:
+        """The file of the model."""
+        return [self.path]
+
+    @property
+    def fits_thresholds(self) -> bool:
+        """Whether its thresholds are fitted to scores of training clips."""
+        return self.training is not None
+
+    @property
+    def has_thresholds(self) -> bool:
+        """Whether it has thresholds."""
+        return self.training is not None
+
+    def thresholds(self, run: SystemSettings, machine_type: str) -> None:
+        """Return None: nothing is saved with it."""
+
+    def with_imported_settings(self, run: SystemSettings) -> SystemSettings:
+        """Return the settings as they are: an official model says nothing of them."""
+        return run
+
+    def check_usable(self, run: SystemSettings) -> None:
+        """Do nothing: whether the settings fit is seen as its weights are read."""
+
+    def check_trained(self, run: SystemSettings, clips: Sequence[Clip]) -> None:
+        """Do nothing: an official model does not say what it was trained on."""
+
+    def check_training_names(self, machine_type: str) -> None:
+        """Raise BadInput without its training clips."""
+        if self.training is None:
+            raise BadInput(
+                f"{self.path}: an ensemble needs the training clips of {machine_type} to normalise "
+                "the official model's scores"
+            )
+
+    def count_parameters(self) -> int:
+        """Return the number of parameters of its network, as Keras's summary totals them."""
+        return sum(tensor.size for tensor in read_hdf5(self.path).values())
+
+
+Model = SavedModel | OfficialModel
+
+
 def network_groups(
-    param: SystemSettings, machine_types: Sequence[str]
+    run: SystemSettings, machine_types: Sequence[str]
 ) -> list[tuple[str, list[str]]]:
-    """The networks to train: (name, its machine types); a joint system has one for all of them."""
-    if param.joint:
+    """Return the networks to train: the name of each, and its machine types.
+
+    A joint system has one network for all of them.
+    """
+    if run.joint:
         return [(ALL_MACHINES, list(machine_types))]
     return [(machine_type, [machine_type]) for machine_type in machine_types]
 
 
-def model_stem(param: SystemSettings, machine_type: str, mode: str) -> Path:
-    """Where the model of a machine type lies, without its endings.
+def model_stem(run: SystemSettings, machine_type: str, mode: str) -> Path:
+    """Return the place of a machine type's model, without its endings.
 
     Models of the development set have the official name; those of the evaluation set end in
     `_eval`, so that the two never stand in for each other.
     """
     ending = "_eval" if mode == "eval" else ""
-    name = ALL_MACHINES if param.joint else machine_type
-    return param.model_directory / f"model_{name}{ending}"
+    name = ALL_MACHINES if run.joint else machine_type
+    return run.model_directory / f"model_{name}{ending}"
 
 
-def find_model(param: SystemSettings, machine_type: str, mode: str) -> Path | None:
-    """What there is to score a machine type with: an official `.hdf5`, or the stem of a model.
+def find_model(run: SystemSettings, machine_type: str, mode: str) -> Model | None:
+    """Return the model of a machine type, or None.
 
-    Raises BadInput where an official model and one made here bear the same name.
+    Raises BadInput where an official model and one made here have the same name.
     """
-    stem = model_stem(param, machine_type, mode)
-    official = param.model_directory / f"model_{machine_type}.hdf5"
-    made_here = beside(stem, ".json").is_file()
+    stem = model_stem(run, machine_type, mode)
+    official = run.model_directory / f"model_{machine_type}.hdf5"
+    made_here = file_of(stem, ".json").is_file()
     if made_here and mode == "dev" and official.is_file():
         raise BadInput(
             f"{official}: there is a model made here beside it ({stem}.json); remove one of them"
         )
     if made_here:
-        return stem
-    return official if official.is_file() else None
+        return SavedModel(stem)
+    return OfficialModel(official) if official.is_file() else None
 
 
-def files_of(place: Path) -> list[Path]:
-    """The files of what `find_model` found."""
-    return [place] if is_official(place) else [beside(place, end) for end in (".json", ".npz")]
-
-
-def is_official(place: Path) -> bool:
-    """Whether what `find_model` found is an official model file."""
-    return place.suffix == ".hdf5"
-
-
-def usable_model(param: SystemSettings, machine_type: str, mode: str) -> Path:
-    """What `find_model` finds, checked.
+def usable_model(run: SystemSettings, machine_type: str, mode: str) -> tuple[Model, SystemSettings]:
+    """Return the model of a machine type, checked, and the settings with those that came with it.
 
     Raises BadInput where there is no model, it was made with other settings, or it was imported
     without what it needs.
     """
-    found = find_model(param, machine_type, mode)
-    if found is None:
+    model = find_model(run, machine_type, mode)
+    if model is None:
         raise BadInput(
-            f"{model_stem(param, machine_type, mode)}: there is no model of "
-            f"{machine_type}; train it first with 00_train.py --{mode}"
+            f"{model_stem(run, machine_type, mode)}: there is no model of {machine_type}; "
+            f"train it first with 00_train.py --{mode}"
         )
-    if not is_official(found):
-        trained_sections(found, param)
-        lacks = read_about(found)["imported"].get("lacks")
-        if lacks:
-            raise BadInput(
-                f"{found}: imported without training clips, so it lacks {lacks}; put them into "
-                "place and import it again with --force"
-            )
-    return found
+    run = model.with_imported_settings(run)
+    model.check_usable(run)
+    return model, run
 
 
-def as_imported(param: SystemSettings, machine_type: str, mode: str) -> SystemSettings:
-    """The settings, and where the person gave none, those that came with an imported model."""
-    stem = model_stem(param, machine_type, mode)
-    if not beside(stem, ".json").is_file():
-        return param
-    about = read_about(stem)
-    for key in map(str, about["imported"].get("keys", ())):
-        value = _look_up(about["settings"], key)
-        check_value(param.system, key, value, f"{stem}.json")
-        if not param.is_given(key):
-            param = param.with_values({key: value})
-    return param
+def training_settings(run: SystemSettings) -> dict[str, Any]:
+    """Return the settings that a trained network depends on, as plain values."""
+    return run.model_dump(mode="json", include=TRAINING_KEYS, exclude=NOT_TRAINING_KEYS)
 
 
-def check_trained(stem: Path, param: SystemSettings, clips: Sequence[Clip]) -> None:
-    """Raise BadInput, saying what differs, where a model was not made so from these clips."""
-    about = read_about(stem)
-    differs = _differs(about, param)
-    if not about["imported"] and about["training_clips"] != fingerprint(clips):
-        differs.append(
-            f"training clips: {about['training_clips']['count']} then, "
-            f"{len(clips)} now"
-            + (" (others)" if about["training_clips"]["count"] == len(clips) else "")
-        )
-    if differs:
-        raise BadInput(
-            f"{stem}: this model was made with other settings ("
-            + "; ".join(differs)
-            + "); --force trains it again"
-        )
-
-
-def trained_sections(stem: Path, param: SystemSettings) -> list[str]:
-    """The sections that a model made here was trained on, without loading it.
-
-    Raises BadInput where it was made with other settings.
-    """
-    about = read_about(stem)
-    differs = _differs(about, param)
-    if differs:
-        again = "import" if about["imported"] else "train"
-        raise BadInput(
-            f"{stem}: this model was made with other settings ("
-            + "; ".join(differs)
-            + f"); use its settings, or {again} it again with --force"
-        )
-    return about["sections"]
-
-
-def check_named(place: Path, machine_type: str, training: Frames | None) -> None:
-    """Raise BadInput where it is unknown which training clip a model gave which score.
-
-    Parameters
-    ----------
-    place : what `find_model` found
-    training : the training clips of an official model
-    """
-    if is_official(place):
-        if training is None:
-            raise BadInput(
-                f"{place}: an ensemble needs the training clips of {machine_type} to normalise "
-                "the official model's scores"
-            )
-        return
-    if "train_clips" not in array_shapes(place):
-        raise BadInput(
-            f"{place}: an ensemble needs the names of the training clips, which this model does "
-            "not hold; train it again with 00_train.py --force"
-        )
-
-
-def fits_thresholds(stem: Path) -> bool:
-    """Whether the thresholds of a model made here are fitted to scores of training clips."""
-    about = read_about(stem)
-    return bool(about["training_clips"]["count"]) and not about["imported"].get("distribution")
-
-
-def decides(stem: Path) -> bool:
-    """Whether a model made here has thresholds."""
-    about = read_about(stem)
-    return bool(about["training_clips"]["count"] or about["imported"].get("distribution"))
-
-
-def shaping(param: SystemSettings) -> dict[str, Any]:
-    """The settings that a trained network depends on."""
-    return param.model_dump(mode="json", include=set(TRAINING_KEYS), exclude=NOT_TRAINING_KEYS)
+def threshold_settings(run: SystemSettings) -> dict[str, Any]:
+    """Return the settings that thresholds depend on besides, as plain values."""
+    return {key: run.value(key) for key in THRESHOLD_KEYS}
 
 
 def fingerprint(clips: Sequence[Clip]) -> dict[str, Any]:
-    """Which clips: how many, and a digest of their names and sizes."""
+    """Return the number of clips, and a digest of their names and sizes."""
     lines = sorted(f"{clip.name} {clip.path.stat().st_size}" for clip in clips)
-    return {
-        "count": len(clips),
-        "digest": hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16],
-    }
+    digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+    return {"count": len(clips), "digest": digest}
 
 
-def array_shapes(stem: Path) -> dict[str, tuple[int, ...]]:
-    """The shapes of the arrays of a model made here, without loading them: name → shape."""
-    try:
-        return arrays.array_shapes(beside(stem, ".npz"))
-    except (OSError, ValueError) as error:
-        raise damaged(stem, error) from None
+def file_of(stem: Path, ending: str) -> Path:
+    """Return a file of a model: ".json", ".npz", or UNFINISHED while it is trained."""
+    return stem.with_name(stem.name + ending)
 
 
-def count_parameters(place: Path) -> int:
-    """How many numbers the network of a model has, as Keras's summary totals them.
-
-    place : what `find_model` found; TensorFlow is not needed for it
-    """
-    if is_official(place):
-        return sum(tensor.size for tensor in read_hdf5(place).values())
-    shapes = array_shapes(place)
-    return sum(int(np.prod(shapes[key])) for key in shapes if key.startswith("weight_"))
-
-
-def read_about(stem: Path) -> dict[str, Any]:
-    """What the `.json` of a model made here says.
-
-    Raises BadInput where it is no such description.
-    """
-    path = beside(stem, ".json")
+def _read_description(path: Path) -> dict[str, Any]:
     try:
         about = read_json(path)
         about["imported"] = about.get("imported") or {}
@@ -239,6 +325,7 @@ def read_about(stem: Path) -> dict[str, Any]:
             isinstance(about["training_clips"]["count"], int)
             and all(isinstance(name, str) for name in about["sections"])
             and isinstance(about["imported"].get("keys", []), list)
+            and isinstance(about["thresholds"].get("machine_types", {}), dict)
         ):
             return about
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
@@ -249,37 +336,19 @@ def read_about(stem: Path) -> dict[str, Any]:
     )
 
 
-def beside(stem: Path, ending: str) -> Path:
-    """A file of a model: ".json", ".npz", or UNFINISHED while it is trained."""
-    return stem.with_name(stem.name + ending)
-
-
-def damaged(stem: Path, error: Exception) -> BadInput:
-    """What to say of a model whose files cannot be what they claim."""
-    return BadInput(
-        f"{stem}: the model's files are damaged ({str(error).partition(chr(10))[0]}); "
-        "train it again with 00_train.py --force"
-    )
-
-
 def _look_up(tree: dict[str, Any], key: str) -> Any:
+    value: Any = tree
     for name in key.split("."):
-        tree = tree.get(name) if isinstance(tree, dict) else None
-    return tree
-
-
-def _differs(about: dict[str, Any], param: SystemSettings) -> list[str]:
-    left_out = TRAINING if about["imported"] else ()
-    held = (about["settings"], shaping(param))
-    return _differences(*({k: v for k, v in tree.items() if k not in left_out} for tree in held))
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
 
 
 def _differences(then: dict[str, Any], now: dict[str, Any], at: str = "") -> list[str]:
-    found = []
+    lines = []
     for key in sorted({*then, *now}):
         before, after = then.get(key), now.get(key)
         if isinstance(before, dict) and isinstance(after, dict):
-            found += _differences(before, after, f"{at}{key}.")
+            lines += _differences(before, after, f"{at}{key}.")
         elif before != after:
-            found.append(f"{at}{key}: {before} then, {after} now")
-    return found
+            lines.append(f"{at}{key}: {before} then, {after} now")
+    return lines

@@ -7,18 +7,26 @@ ICASSP 2022 (arXiv 2201.05510); liuyoude/STgram-MFN, PyTorch.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
 import tensorflow as tf
 from keras import initializers, layers, ops
 
+from checkpoints.assign import Variables
+from checkpoints.inferred_settings import (
+    InferredSettings,
+    Tensors,
+    check_network_size,
+    depth_of,
+    size_of,
+)
 from core.errors import BadInput
 from core.run_settings import Feature, SystemSettings
 from data.frames import Frames
 from models.callbacks import Resume
-from models.layers import Adam, Published, torch_batch_norm, torch_uniform, torch_variables
+from models.layers import Adam, torch_batch_norm, torch_uniform, torch_variables
 from models.waveform import WaveformSystem
 
 SMALLEST_VARIANCE = 1e-3  # added to the covariances of the Gaussian mixtures
@@ -213,9 +221,9 @@ class STgramMFN(WaveformSystem):
         if self.gmm and arrays:
             self.means, self.cholesky = arrays["gmm_means"], arrays["gmm_cholesky"]
 
-    def checkpoint_variables(self) -> dict[str, Published]:
+    def checkpoint_variables(self) -> Variables:
         """Return names as in the release: mobilefacenet.blocks.0.conv.3.weight, ..."""
-        names: dict[str, Published] = {"arcface.weight": (self.arcface.centres, None)}
+        names: Variables = {"arcface.weight": (self.arcface.centres, None)}
         for kind, shape in (("weight", (len(self.section_names), 128)), ("bias", None)):
             unused = np.zeros(shape or len(self.section_names), np.float32)
             names[f"mobilefacenet.fc_out.{kind}"] = (
@@ -225,6 +233,54 @@ class STgramMFN(WaveformSystem):
         for layer in self.embed.layers:
             names |= torch_variables(layer, layer.name.replace("-", "."))
         return names
+
+    marks: ClassVar[tuple[str, ...]] = ("arcface.weight", "tgramnet.conv_extrctor.weight")
+    class_axes: ClassVar[dict[str, int]] = dict.fromkeys(
+        ("arcface.weight", "mobilefacenet.fc_out.weight", "mobilefacenet.fc_out.bias"), 0
+    )
+
+    @classmethod
+    def infer_settings(cls, tensors: Tensors, param: SystemSettings) -> InferredSettings:
+        feature, seconds = param.feature, param.network.seconds
+        centres = size_of(tensors, (0, r"arcface\.weight")) or 0
+        classes = size_of(tensors, (0, r"mobilefacenet\.fc_out\.\w+"))
+        classes = classes or centres // param.network.sub_centers
+        frames = size_of(tensors, (0, r"tgramnet\.conv_encoder\.\d+\.0\.\w+"))
+        if frames and round(seconds * feature.sample_rate) // feature.hop_length + 1 != frames:
+            seconds = (frames - 1) * feature.hop_length / feature.sample_rate
+        _check_bottlenecks(tensors, param.network.bottlenecks)
+        mels = r"tgramnet\.(conv_extrctor|conv_encoder\.\d+\.2)\.weight"
+        values = {
+            "feature.n_mels": size_of(tensors, (0, mels)),
+            "feature.n_fft": size_of(tensors, (2, r"tgramnet\.conv_extrctor\.weight")),
+            "network.sub_centers": (centres // classes or None) if classes else None,
+            "network.seconds": seconds,
+        }
+        check_network_size(tensors, frames or 1)
+        return InferredSettings(tensors, values, classes=classes)
+
+    @classmethod
+    def chance_score(cls, param: SystemSettings, n_classes: int) -> float | None:
+        return None if param.network.gmm else math.log(max(1, n_classes))
+
+
+def _check_bottlenecks(tensors: Tensors, bottlenecks: list[list[int]]) -> None:
+    """Raise ValueError where tensors and settings differ; no tensor shows the whole setting."""
+    expected, published, width = [], [], 64
+    for expansion, channels, repeats, _ in bottlenecks:
+        for _ in range(repeats):
+            expected.append([width, width * expansion, channels])
+            width = channels
+    for index in range(depth_of(tensors, r"mobilefacenet\.blocks\.(\d+)\.")):
+        block = rf"mobilefacenet\.blocks\.{index}\.conv\."
+        inner, outer = (size_of(tensors, (0, block + at)) for at in (r"[0-5]\.\w+", r"[67]\.\w+"))
+        published.append([published[-1][2] if published else 64, inner, outer])
+    if published != expected:
+        raise ValueError(
+            f"its bottlenecks widen and narrow as {published}, but those of the settings "
+            f"{bottlenecks} as {expected}; say (expansion, channels, repeats, stride) with --set "
+            "stgram_mfn.network.bottlenecks=[[...], ...]"
+        )
 
 
 class ArcFace(layers.Layer):

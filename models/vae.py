@@ -12,12 +12,23 @@ Quirks of the release that are followed:
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import keras
 import tensorflow as tf
 
+from checkpoints.assign import Variables
+from checkpoints.inferred_settings import (
+    InferredSettings,
+    Tensors,
+    check_network_size,
+    weights_between,
+    window_settings,
+)
 from core.run_settings import SystemSettings
+from models import ae_asd
 from models.base import System
-from models.layers import Published, dense_block, torch_dense, torch_variables
+from models.layers import dense_block, torch_dense, torch_variables
 
 
 class VAE(System):
@@ -70,12 +81,32 @@ class VAE(System):
         """Return frame-major vectors (batch, n_frames * n_mels) of (batch, n_frames, n_mels)."""
         return tf.reshape(windows, (-1, self.n_frames * self.n_mels))
 
-    def checkpoint_variables(self) -> dict[str, Published]:
+    def checkpoint_variables(self) -> Variables:
         """Return names as in the release: encoder.3.liner.weight, fc_z.bn.bias, ..."""
         variables = {}
         for layer in self.network.layers:
             variables |= torch_variables(layer, layer.name)
         return variables
+
+    marks: ClassVar[tuple[str, ...]] = ("fc_mean.liner.weight",)
+
+    @classmethod
+    def infer_settings(cls, tensors: Tensors, param: SystemSettings) -> InferredSettings:
+        inputs, outputs = ae_asd.input_and_output(tensors)
+        if None not in (inputs, outputs) and inputs > outputs and inputs % outputs == 0:
+            raise ValueError(
+                f"it makes {outputs} values of {inputs}, so it guesses frames from their "
+                "neighbours; vae rebuilds what it is given"
+            )
+        widths = ae_asd.encoder_widths(tensors)
+        latent = ae_asd.block_width(tensors, "fc_(mean|logvar|z)")
+        check_network_size(tensors, 2 * weights_between([inputs or outputs, *widths, latent]))
+        values = {
+            **window_settings(outputs or inputs, param),
+            "network.units": widths,
+            "network.latent": latent,
+        }
+        return InferredSettings(tensors, values, ae_asd.IMPLIED)
 
 
 def variational(

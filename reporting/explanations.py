@@ -8,7 +8,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import numpy as np
@@ -102,14 +102,13 @@ def explain(
 
 def _explain(
     run: Run,
-    own: dict[str, Any],
+    own: SystemSettings,
     mode: str,
     machine_type: str,
     clips: Sequence[ClipMedia],
     folder: Path,
 ) -> None:
-    param = saved.as_imported(own.for_machine(machine_type), machine_type, mode)
-    model = saved.usable_model(param, machine_type, mode)
+    model, run_settings = saved.usable_model(own.for_machine(machine_type), machine_type, mode)
     try:
         listed = [parse_clip(clip.path, machine_type, clip.path.parent.name) for clip in clips]
     except ValueError as problem:
@@ -117,12 +116,12 @@ def _explain(
     # Not into the cache of the scripts: these are odd clips of a report.
     with tempfile.TemporaryDirectory() as aside:
         frames, _ = frame_cache.load_frames(
-            listed, param.with_values({"cache_directory": aside}), 1, machine_type
+            listed, run_settings.with_values({"cache_directory": aside}), 1, machine_type
         )
         if not frames.clips:
             return
         keras_model.clear_session()
-        system = keras_model.load_model(model, param, None, machine_type).system
+        system = keras_model.load_model(model, run_settings, machine_type)[0]
         by_path = {clip.path: clip for clip in clips}
         # Clips that could not be read are not among the frames.
         usable = [by_path[clip.path] for clip in frames.clips]

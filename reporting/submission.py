@@ -23,13 +23,13 @@ from core.run_settings import SystemSettings
 from core.settings import Config
 from core.system_settings import system_classes
 from data import clips
+from data.dataset import list_clips
 from engine import ensemble, results
 from evaluation.csv_files import compare_clips, evaluate_directory, read_decisions, read_scores
 from evaluation.metrics import EvaluationError, SectionKey, arithmetic_mean, harmonic_mean
 from evaluation.result_csv import read_result_csv
 from models import saved
 
-MOST_SYSTEMS = 4
 LONGEST_ABBREVIATION = 10
 NEEDED = ("name", "abbreviation", "machine_learning_method", "aggregation_method")
 # In the order of the template; the description of a system comes over that of all.
@@ -92,6 +92,23 @@ def _author_problems(authors: Sequence[dict[str, Any]]) -> list[str]:
     return problems
 
 
+def collect(config: Config, names: Sequence[str]) -> tuple[str, dict[str, dict[str, bytes]]]:
+    """Return the label of a submission, and its files: label of a system → file name → content.
+
+    Raises BadInput naming every problem.
+    """
+    problems, label = ProblemCollector(), ""
+    systems: dict[str, dict[str, bytes]] = {}
+    with problems:
+        label = stem(config)
+    for number, name in enumerate(names, start=1):
+        with problems:
+            entry = f"{label}_{number}"
+            systems[entry] = system_files(config, name, entry)
+    problems.stop()
+    return label, systems
+
+
 def system_files(config: Config, name: str, label: str) -> dict[str, bytes]:
     """Return the files of one system or ensemble: name in its folder of the package → content.
 
@@ -143,7 +160,7 @@ def system_files(config: Config, name: str, label: str) -> dict[str, bytes]:
 
 def _csv_files(own: SystemSettings, machine_type: str) -> tuple[dict[str, bytes], list[SectionKey]]:
     """The CSV files of a machine type's evaluation clips, each scored and decided once."""
-    listed, bad = clips.list_clips(own, "eval", machine_type, clips.TEST_FOLDERS)
+    listed, bad = list_clips(own, "eval", machine_type, clips.TEST_FOLDERS)
     problems = [f"{path}: {problem}" for path, problem in bad]
     files, sections = {}, []
     for kind, read in (
@@ -155,7 +172,9 @@ def _csv_files(own: SystemSettings, machine_type: str) -> tuple[dict[str, bytes]
             expected = [clip for _, clip in group]
             key = SectionKey(machine_type, expected[0].section)
             path = own.result_directory / file
-            sections.append(key)
+            # Without labels, result_file cannot be of these clips: it is of the development data.
+            if expected[0].path.suffix != ".csv" or expected[0].label:
+                sections.append(key)
             if not path.is_file():
                 problems.append(f"{path}: missing; make it with 01_test.py -e")
                 continue
@@ -186,8 +205,8 @@ def _parameters(config: Config, system: str, machine_types: Sequence[str]) -> in
     own, problems, counts = config.for_system(system), ProblemCollector(), [0]
     for machine_type in machine_types:
         with problems:
-            place = saved.usable_model(own.for_machine(machine_type), machine_type, "eval")
-            counts.append(saved.count_parameters(place))
+            model, _ = saved.usable_model(own.for_machine(machine_type), machine_type, "eval")
+            counts.append(model.count_parameters())
     problems.stop()
     return max(counts)
 

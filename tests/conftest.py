@@ -25,6 +25,22 @@ from tools import demo_data
 ROOT = Path(__file__).resolve().parent.parent
 
 
+# They train or start other programs for many seconds, so a test that uses one is slow.
+SLOW_FIXTURES = {"trained", "handed", "demo_report", "two_nodes"}
+
+
+# A file runs in one process (--dist loadfile), so those that take longest begin first.
+LONGEST_FILES = {"test_kill.py", "test_contract.py"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that use a slow fixture as `slow`; put the longest files first."""
+    for item in items:
+        if SLOW_FIXTURES & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
+    items.sort(key=lambda item: item.path.name not in LONGEST_FILES)
+
+
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with dev_data and eval_data of two machine types in the 2022 layout; read only."""

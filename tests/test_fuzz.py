@@ -179,18 +179,20 @@ def put(folder: Path, name: str, place: str, content: bytes) -> bool:
 
 @fuzz
 @hypothesis.given(st.dictionaries(NAMES, st.tuples(PLACES, CONTENTS), min_size=1, max_size=4))
+@pytest.mark.slow
 def test_every_clip_ends_in_a_score_or_a_line(system, held) -> None:
     faulthandler.dump_traceback_later(SECONDS, exit=True)
     with tempfile.TemporaryDirectory() as work:
         folder = Path(work) / "dev" / "fan" / "test"
         folder.mkdir(parents=True)
         names = {name for name, (place, data) in held.items() if put(folder, name, place, data)}
-        param = {
-            **system.param,
-            "dev_directory": f"{work}/dev",
-            "cache_directory": f"{work}/cache",
-            "result_directory": f"{work}/result",
-        }
+        param = system.param.with_values(
+            {
+                "dev_directory": f"{work}/dev",
+                "cache_directory": f"{work}/cache",
+                "result_directory": f"{work}/result",
+            }
+        )
         try:
             frames, bad = read_clips(param, "dev", "fan", ("test",), jobs=1)
         except BadInput as error:

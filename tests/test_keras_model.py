@@ -9,16 +9,10 @@ import numpy as np
 import pytest
 
 import keras_model
+from checkpoints.assign import assign_variables
 from core.errors import BadInput
 from data.clips import Clip
-from models.saved import (
-    as_imported,
-    find_model,
-    is_official,
-    model_stem,
-    trained_sections,
-    usable_model,
-)
+from models.saved import OfficialModel, SavedModel, find_model, model_stem, usable_model
 from tests.models.test_base import frames_of, small
 
 
@@ -28,16 +22,17 @@ def saved_model(tmp_path: Path, clips: list[Clip]) -> tuple[Path, dict, np.ndarr
     frames = frames_of(60, 60)
     system = keras_model.get_model(param, [clip.section for clip in clips])
     system.train(frames)
-    keras_model.save_model(stem, system, param, clips, system.score(frames), {"all": {}})
+    keras_model.save_model(stem, system, param, clips, system.score(frames), {})
     return stem, param, system.score(frames)
 
 
+@pytest.mark.slow
 def test_saved_and_loaded_scores_the_same(tmp_path, two_clips):
     stem, param, scores = saved_model(tmp_path, two_clips)
-    trained = keras_model.load_model(usable_model(param, "fan", "dev"), param)
-    assert np.array_equal(trained.system.score(frames_of(60, 60)), scores)
-    assert np.array_equal(trained.scores, scores)
-    assert trained.sections == trained.system.section_names == ["section_00", "section_01"]
+    system, training = keras_model.load_model(*usable_model(param, "fan", "dev"))
+    assert np.array_equal(system.score(frames_of(60, 60)), scores)
+    assert np.array_equal(training.scores, scores)
+    assert training.sections == system.section_names == ["section_00", "section_01"]
     assert sorted(path.name for path in stem.parent.iterdir()) == [
         "model_fan.json",
         "model_fan.npz",
@@ -48,6 +43,7 @@ def full(*_, **__):
     raise OSError(errno.ENOSPC, "disk full")
 
 
+@pytest.mark.slow
 def test_an_earlier_model_outlives_a_full_disk(tmp_path, two_clips, monkeypatch):
     stem, param, scores = saved_model(tmp_path, two_clips)
     before = {path.name: path.read_bytes() for path in stem.parent.iterdir()}
@@ -57,6 +53,7 @@ def test_an_earlier_model_outlives_a_full_disk(tmp_path, two_clips, monkeypatch)
     assert {path.name: path.read_bytes() for path in stem.parent.iterdir()} == before
 
 
+@pytest.mark.slow
 def test_no_description_without_the_rest(tmp_path, two_clips, monkeypatch):
     stem, param, scores = saved_model(tmp_path, two_clips)
     monkeypatch.setattr(keras_model, "save_json", full)
@@ -65,6 +62,7 @@ def test_no_description_without_the_rest(tmp_path, two_clips, monkeypatch):
     assert find_model(param, "fan", "dev") is None
 
 
+@pytest.mark.slow
 def test_a_model_from_a_stranger_is_read_as_numbers_or_refused(tmp_path, two_clips, monkeypatch):
     stem, param, _ = saved_model(tmp_path, two_clips)
     arrays, about = stem.with_name("model_fan.npz"), stem.with_name("model_fan.json")
@@ -83,7 +81,7 @@ def test_a_model_from_a_stranger_is_read_as_numbers_or_refused(tmp_path, two_cli
     ):
         save(arrays, **changed)
         with pytest.raises(BadInput, match="the model's files are damaged"):
-            keras_model.load_model(stem, param)
+            keras_model.load_model(SavedModel(stem), param)
     monkeypatch.undo()
     for changed in (
         nameless,
@@ -93,19 +91,21 @@ def test_a_model_from_a_stranger_is_read_as_numbers_or_refused(tmp_path, two_cli
     ):
         np.savez(arrays, **changed)
         with pytest.raises(BadInput, match="the model's files are damaged"):
-            keras_model.load_model(stem, param, machine_type="fan")
+            keras_model.load_model(SavedModel(stem), param, machine_type="fan")
     tree = json.loads(text)
     for odd in ("[" * 10**5, "{}", json.dumps({**tree, "sections": 3}), json.dumps([tree])):
         about.write_text(odd)
         with pytest.raises(BadInput, match="not the description of a model made here"):
-            trained_sections(stem, param)
+            SavedModel(stem)
     brought = {"settings": {**tree["settings"], "result_directory": "/etc"}, "imported": {}}
     for keys in (["result_directory"], ["feature.n_melz"], ["network.units"], [3], 3):
         brought["settings"]["network"] = {**tree["settings"]["network"], "units": [10**99]}
         brought["imported"] = {"keys": keys}
         about.write_text(json.dumps({**tree, **brought}))
-        with pytest.raises(BadInput, match=r"model_fan\.json: (unknown key|network.units|not the)"):
-            as_imported(param, "fan", "dev")
+        with pytest.raises(
+            BadInput, match=r"model_fan\.json: (unknown key|ae.network.units|not the)"
+        ):
+            usable_model(param, "fan", "dev")
 
 
 def official_file(path: Path, system, first: int = 0) -> None:
@@ -130,17 +130,20 @@ def official_file(path: Path, system, first: int = 0) -> None:
 
 
 @pytest.mark.parametrize("first", [0, 10])
+@pytest.mark.slow
 def test_official_model_is_scored_as_it_is(tmp_path, first):
     param = small(("model_directory", str(tmp_path)))
     system = keras_model.get_model(param, [])
     system.train(frames_of(60))
     official_file(tmp_path / "model_fan.hdf5", system, first)
-    place = usable_model(param, "fan", "dev")
-    assert is_official(place)
-    trained = keras_model.load_model(place, param.with_values({"seed": 9}), frames_of(40, 40))
-    assert np.array_equal(trained.scores, system.score(frames_of(40, 40)))
-    assert trained.sections == ["section_00", "section_01"]
-    without = keras_model.load_model(place, param)
+    model, _ = usable_model(param, "fan", "dev")
+    assert isinstance(model, OfficialModel)
+    assert not model.has_thresholds
+    trained = OfficialModel(model.path, param, frames_of(40, 40))
+    _, training = keras_model.load_model(trained, param.with_values({"seed": 9}))
+    assert np.array_equal(training.scores, system.score(frames_of(40, 40)))
+    assert training.sections == trained.sections == ["section_00", "section_01"]
+    _, without = keras_model.load_model(model, param)
     assert (len(without.scores), without.sections) == (0, [])
 
 
@@ -149,15 +152,15 @@ def test_foreign_hdf5_is_refused(tmp_path):
     official_file(tmp_path / "model_fan.hdf5", keras_model.get_model(wide, []))
     param = small(("model_directory", str(tmp_path)))
     with pytest.raises(BadInput, match=r"dense_1/kernel has the shape \(16, 5\), not \(16, 4\)"):
-        keras_model.load_model(tmp_path / "model_fan.hdf5", param)
+        keras_model.load_model(OfficialModel(tmp_path / "model_fan.hdf5"), param)
     with h5py.File(tmp_path / "model_fan.hdf5", "a") as file:
         inner = {"class_name": "Sequential", "config": [{"class_name": "Lambda", "config": {}}]}
         file.attrs["model_config"] = json.dumps(inner)
     with pytest.raises(BadInput, match="refused, for it holds a Lambda layer, which is code"):
-        keras_model.load_model(tmp_path / "model_fan.hdf5", param)
+        keras_model.load_model(OfficialModel(tmp_path / "model_fan.hdf5"), param)
     (tmp_path / "model_fan.hdf5").write_text("text")
     with pytest.raises(BadInput, match="not a model of the official baseline"):
-        keras_model.load_model(tmp_path / "model_fan.hdf5", param)
+        keras_model.load_model(OfficialModel(tmp_path / "model_fan.hdf5"), param)
 
 
 def test_published_tensors_are_all_used_and_all_there():
@@ -173,7 +176,7 @@ def test_published_tensors_are_all_used_and_all_there():
         match="dense/bias is missing; dense_9/bias is left over; "
         r"dense/kernel has the shape \(2, 2\)",
     ):
-        keras_model.assign_published(wanted, tensors)
+        assign_variables(wanted, tensors)
     for value, then in zip(system.get_weights(), before, strict=True):
         assert np.array_equal(value, then)
 
@@ -184,4 +187,6 @@ def test_description_is_plain_json(tmp_path, two_clips):
     assert about["sections"] == ["section_00", "section_01"]
     assert about["settings"]["feature"]["n_mels"] == 8
     assert about["training_clips"]["count"] == 2
+    assert about["given"]["network.latent"] == about["given"]["feature.n_mels"] == "--set"
+    assert "fit.beta_1" not in about["given"]
     assert set(about["versions"]) == {"this", "tensorflow", "keras", "numpy"}

@@ -9,6 +9,7 @@ import pytest
 from tests import kill
 
 
+@pytest.mark.slow
 def test_a_few_kills_leave_the_results_of_an_undisturbed_run(tmp_path: Path) -> None:
     assert "18 CSV files as undisturbed" in kill.strike(tmp_path, kills=3, seed=5)
 

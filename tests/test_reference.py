@@ -6,6 +6,8 @@ import csv
 import shutil
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import call_script
 
 SCORE = 1e-5  # float32 sums in another order, at scores of about 10
@@ -36,6 +38,7 @@ def scores(out: Path) -> dict[tuple[str, str], float]:
     return found
 
 
+@pytest.mark.slow
 def test_real_clips_with_official_weights(reference, tmp_path):
     expected = lay_out(reference, tmp_path)
     run = call_script("01_test.py", "-d", data=tmp_path / "data", out=tmp_path)
@@ -48,6 +51,7 @@ def test_real_clips_with_official_weights(reference, tmp_path):
         assert abs(found[key] - score) <= SCORE
 
 
+@pytest.mark.slow
 def test_official_threshold_comes_from_training_clips(reference, tmp_path):
     lay_out(reference, tmp_path)
     for machine in ("fan", "gearbox"):

@@ -202,6 +202,7 @@ def spoil(copy: Path) -> dict[str, str]:
     }
 
 
+@pytest.mark.slow
 def test_bad_clips_stop_the_run_before_training(copy, tmp_path):
     bad = spoil(copy)
     run = run_inside("00_train.py", "-d", data=copy, out=tmp_path, assigned=QUICK)
@@ -214,6 +215,7 @@ def test_bad_clips_stop_the_run_before_training(copy, tmp_path):
     assert "7 clips" not in run.stdout
 
 
+@pytest.mark.slow
 def test_skip_bad_goes_on_and_lists_them(copy, tmp_path):
     bad = spoil(copy)
     run = run_inside("00_train.py", "-d", "--skip-bad", data=copy, out=tmp_path, assigned=QUICK)
@@ -258,6 +260,7 @@ def test_one_sided_section_has_empty_cells(trained, copy, tmp_path):
     assert "fan section 01: no normal clips, anomalies or decisions for AUC (source)" in run.stdout
 
 
+@pytest.mark.slow
 def test_a_training_that_diverges_leaves_the_others_their_models(demo, tmp_path):
     diverges = ("ae.machines.fan.fit.lr=1e30", "fit.epochs=2", "fit.batch_size=128")
     run = run_inside("00_train.py", "-d", "--seed", "3", data=demo, out=tmp_path, assigned=diverges)

@@ -39,6 +39,7 @@ def run(script: str, mode: str, folder: Path, *more: str, assigned: tuple[str, .
 
 
 @pytest.mark.parametrize("year", YEARS)
+@pytest.mark.slow
 def test_layout_of_a_year(year: int, tmp_path: Path) -> None:
     sections, endings, columns = YEARS[year]
     # From 2023 on the two parts of the data have machine types of their own.
@@ -86,6 +87,7 @@ def test_layout_of_a_year(year: int, tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.slow
 def test_ids_of_2020_have_arithmetic_means_alone(tmp_path):
     demo_data.make_dataset(
         tmp_path, year=2020, machines=["fan"], clips=6, test_clips=4, seconds=0.5
@@ -99,6 +101,7 @@ def test_ids_of_2020_have_arithmetic_means_alone(tmp_path):
         assert float(rows[5][column]) == pytest.approx(sum(values) / 3, abs=1e-12)
 
 
+@pytest.mark.slow
 def test_first_channel_of_2026_decides(tmp_path):
     import soundfile
 

@@ -3,10 +3,10 @@
 python -m tools.import_checkpoint --system ae --machine fan model_fan.hdf5 score_distr_fan.pkl
 python -m tools.import_checkpoint --system aegan_ad --machine fan fan.pth
 
-Checkpoints are those of the releases: the official baselines' .hdf5, with score_distr_*.pkl for
-their threshold and section_names_*.pkl; AEGAN-AD's .pth; the .pth.tar of AE-ASD (ae, vae, idnn) and
-STgram-MFN; GRLNet's three .pth; Anomaly Transformer's .pth. What they lack is taken from the
-training clips of the dataset, where it is present.
+Checkpoints are the files that a system's authors publish, which docs/checkpoints.md lists: the
+official baselines' .hdf5, with score_distr_*.pkl for their threshold and section_names_*.pkl; of
+other systems the .pth or .pth.tar files of their release. What a checkpoint does not have is
+computed from the training clips of the dataset, where they are present.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 import keras_model
-from checkpoints import inferred_settings
+from checkpoints.assign import assign_variables
 from checkpoints.files import read
-from checkpoints.inferred_settings import Published, Tensors
-from checkpoints.tensors import gather, in_order, settle
+from checkpoints.inferred_settings import InferredSettings, Tensors
+from checkpoints.tensors import gather, in_order, matching_layout, settle
 from core import settings
 from core.command_line import add_settings
 from core.errors import BadInput, ProblemCollector, nearest
@@ -33,21 +33,28 @@ from core.log import logger, setup_log
 from core.run_settings import SystemSettings
 from core.script import run_script
 from core.system_settings import system_classes
-from data import clips, csv_signals
-from data.dataset import read_clips, report_bad_clips
+from data import clips
+from data.dataset import list_clips, read_clips, report_bad_clips
 from data.frames import Frames
+from data.training_scores import TrainingScores
+from engine.checks import check_sections, check_trainable
+from engine.training import by_machine_type
 from evaluation.thresholds import fit_thresholds
 from models import saved
 
 if TYPE_CHECKING:
     from models.base import System
 
-OFFICIAL = ("ae", "mobilenet_v2")
 
+class CheckpointContents(NamedTuple):
+    """What the files of a checkpoint have in them.
 
-class Given(NamedTuple):
-    """What the files hold: tensors by name, and of official pickles the gamma distribution of the
-    threshold (shape, loc, scale) and the section names."""
+    tensors : by their published names
+    distribution : of official pickles, the gamma distribution of the scores that the threshold is
+        taken from: shape, loc, scale; None without such a file
+    sections : of official pickles, the names of the sections in the order of the classes; None
+        without such a file
+    """
 
     tensors: Tensors
     distribution: tuple[float, float, float] | None
@@ -57,50 +64,60 @@ class Given(NamedTuple):
 def main(argv: Sequence[str] | None = None) -> int:
     """Check everything, then build the network, complete it, and save it."""
     args = command_line(argv)
-    unit = settings.read_config(args.config, args.set).for_system(args.system)
-    name = saved.network_groups(unit, args.machine)[0][0]
-    stem = free_place(args, unit, name)
+    shared = settings.read_config(args.config, args.set).for_system(args.system)
+    name = saved.network_groups(shared, args.machine)[0][0]
+    stem = free_place(args, shared, name)
     files = ", ".join(path.name for path in args.checkpoint)
-    held = read_files(args.system, args.checkpoint)
+    contents = read_files(args.system, args.checkpoint)
     try:
-        before = unit.for_machine(name)
-        said = inferred_settings.read(args.system, held.tensors, before)
-        param = settle(before, said)
+        before = shared.for_machine(name)
+        inferred = keras_model.system_class(args.system).infer_settings(contents.tensors, before)
+        param = settle(before, inferred)
     except ValueError as error:
         raise BadInput(f"{files}: not a checkpoint of {args.system} ({error})") from None
-    names = class_names(args, param, said.classes, held.sections)
-    system = build(param, name, said, names, files)
+    names = class_names(args, param, inferred.classes, contents.sections)
+    system = build(param, name, inferred, names, files)
     setup_log(param.result_directory)
-    logger.info("%s: %d tensors of %s, all used", name, len(held.tensors), files)
-    for key in (*said.settings, *said.implied):
+    logger.info("%s: %d tensors of %s, all used", name, len(contents.tensors), files)
+    keys = [*inferred.values, *inferred.implied]
+    for key in keys:
         now, then = param.value(key), before.value(key)
         if now != then:
             logger.info("%s: %s is %s, as in the checkpoint (else %s)", name, key, now, then)
-    scores, frames = train_on(system, args, param, name)
-    learnt_from = frames.clips if frames else ()
-    sections = keras_model.class_names(param, learnt_from)
-    thresholds = fit_thresholds(scores, sections, param, name, held.distribution)
-    lacks = lacking(system, said, frames)
+    scores, frames = complete(system, args, param, name)
+    training_clips = frames.clips if frames else ()
+    sections = [param.class_name(clip) for clip in training_clips]
+    parts = by_machine_type(scores, frames) if frames else {name: TrainingScores(scores, [], [])}
+    thresholds = {
+        machine_type: fit_thresholds(
+            part._replace(distribution=contents.distribution), param, machine_type
+        )
+        for machine_type, part in parts.items()
+    }
+    missing = missing_parts(system, inferred, frames)
     imported = {
         "from": [path.name for path in args.checkpoint],
-        "keys": [*said.settings, *said.implied],
-        "distribution": held.distribution,
-        "lacks": lacks,
+        "keys": keys,
+        "distribution": contents.distribution,
+        "lacks": missing,
     }
-    keras_model.save_model(stem, system, param, learnt_from, scores, thresholds, imported)
-    if lacks:
-        logger.warning("%s: 01_test.py cannot score with it: it lacks %s", name, lacks)
-    elif not thresholds:
+    keras_model.save_model(stem, system, param, training_clips, scores, thresholds, imported)
+    if missing:
+        logger.warning("%s: 01_test.py cannot score with it without %s", name, missing)
+    elif not any(thresholds.values()):
         logger.warning("%s: no threshold, so 01_test.py leaves its decisions out", name)
-    for remark in doubts(param, said, held, scores, sections, names):
+    for remark in remarks(param, inferred, contents, scores, sections, names):
         logger.warning("%s: %s", name, remark)
     logger.info("%s: model -> %s", name, stem)
     return 0
 
 
-def free_place(args: argparse.Namespace, unit: dict[str, Any], name: str) -> Path:
-    """Where the model goes; BadInput where there is one, or an official file that would clash."""
-    stem = saved.model_stem(unit, name, args.mode)
+def free_place(args: argparse.Namespace, param: SystemSettings, name: str) -> Path:
+    """Return where the model goes, without its endings.
+
+    Raises BadInput where there is a model already, or an official file that would clash.
+    """
+    stem = saved.model_stem(param, name, args.mode)
     official = stem.with_name(stem.name + ".hdf5")
     if args.mode == "dev" and official.is_file():
         raise BadInput(
@@ -114,51 +131,57 @@ def free_place(args: argparse.Namespace, unit: dict[str, Any], name: str) -> Pat
     return stem
 
 
-def read_files(system: str, paths: Sequence[Path]) -> Given:
-    """Read all files, telling every problem of theirs together."""
+def read_files(system: str, paths: Sequence[Path]) -> CheckpointContents:
+    """Return what the files of a checkpoint have in them.
+
+    Raises BadInput, with the problems of all files at once, where one cannot be read or does not
+    belong to the system, and where none has tensors.
+    """
     problems, trees, distribution, sections = ProblemCollector(), [], None, None
     for path in dict.fromkeys(paths):
         with problems:
-            held = read(path)
-            if isinstance(held, dict):
-                trees.append((path, held))
+            content = read(path)
+            if isinstance(content, dict):
+                trees.append((path, content))
                 continue
-            values = np.asarray(held).tolist() if isinstance(held, (list, np.ndarray)) else []
-            if system not in OFFICIAL:
+            is_list = isinstance(content, (list, np.ndarray))
+            values = np.asarray(content).tolist() if is_list else []
+            if not system_classes()[system].official:
                 raise BadInput(f"{path}: goes with the official baselines, not with {system}")
             if values and all(isinstance(value, str) for value in values):
                 sections = section_names(path, values)
             else:
-                distribution = gamma(path, values)
+                distribution = gamma_distribution(path, values)
     problems.stop()
     if not trees:
         raise BadInput(f"{', '.join(map(str, paths))}: no checkpoint with tensors among them")
-    return Given(gather(system, trees), distribution, sections)
+    tensors = gather(system, trees, system_classes(), keras_model.system_class)
+    return CheckpointContents(tensors, distribution, sections)
 
 
 def section_names(path: Path, values: list[str]) -> list[str]:
-    """Checked; BadInput for names that are no sections."""
+    """Return the names of sections, checked; raise BadInput for other names, or a repeated one."""
     odd = [value for value in values if not re.fullmatch(r"(section|id)_\d\d", value)]
     if odd or len(set(values)) < len(values):
         raise BadInput(f"{path}: expected names of sections, each once, such as section_00")
     return values
 
 
-def gamma(path: Path, values: list[Any]) -> tuple[float, float, float]:
-    """Checked; BadInput for what are not the three parameters of a gamma distribution."""
+def gamma_distribution(path: Path, values: list[Any]) -> tuple[float, float, float]:
+    """Return shape, loc and scale of a gamma distribution, checked; raise BadInput for others."""
     numbers = [value for value in values if isinstance(value, (int, float))]
     if len(values) == len(numbers) == 3 and all(map(math.isfinite, numbers)):
         shape, loc, scale = map(float, numbers)
         if shape > 0 and scale > 0:
             return shape, loc, scale
     raise BadInput(
-        f"{path}: expected shape, loc and scale of a gamma distribution, or section names; found "
+        f"{path}: expected shape, loc and scale of a gamma distribution, or section names, not "
         f"{str(values)[:60]}"
     )
 
 
 def with_training_clips(param: SystemSettings, mode: str, machines: Sequence[str]) -> list[str]:
-    """Those of the machine types, or for none named of all, that have training clips."""
+    """Return those of the machine types that have training clips; of all if none is named."""
     home = clips.dataset_directory(param, mode)
     if not machines and home.is_dir():
         machines = sorted(entry.name for entry in home.iterdir() if not entry.name.startswith("."))
@@ -169,81 +192,95 @@ def class_names(
     args: argparse.Namespace,
     param: SystemSettings,
     classes: int,
-    told: list[str] | None,
+    published: list[str] | None,
 ) -> list[str]:
-    """The sections in the order in which the checkpoint has them; numbers where none is known.
+    """Return the sections in the order of the checkpoint; numbers where no name is known.
 
-    A classifier's are those that were told, else the sections of the training clips. STgram-MFN's
-    release counts those of the development set first, machine types sorted whatever their case,
-    then those of the evaluation set.
+    Those of a classifier are the published ones, else the sections of the training clips. A joint
+    system's release counts those of the development set first, machine types sorted without
+    regard to case, then those of the evaluation set.
 
-    Raises BadInput where their number is another.
+    Parameters
+    ----------
+    classes : how many sections the checkpoint tells apart; 0 for a system that is no classifier
+    published : their names, of a file of the checkpoint
+
+    Raises
+    ------
+    BadInput : where there are more or fewer names than classes.
     """
     if not classes:
         both = [sections_of(param, mode, args.machine) for mode in modes_of(param, args.mode)]
         return sorted({section for sections in both for section in sections})
-    if told is not None:
-        if len(told) != classes:
+    if published is not None:
+        if len(published) != classes:
             raise BadInput(
-                f"the checkpoint tells {classes} sections apart, but {len(told)} are named: "
-                f"{', '.join(told)}"
+                f"the checkpoint tells {classes} sections apart, but {len(published)} are named: "
+                f"{', '.join(published)}"
             )
-        return told
-    modes = [(args.mode,)]
-    choices = [args.machine]
+        return published
+    datasets = [((args.mode,), args.machine)]
     if param.joint:
-        modes.append(("dev", "eval"))
-        choices.append([])
-    found: list[list[str]] = []
-    for used in modes:
-        for chosen in choices:
-            named = [section for mode in used for section in sections_of(param, mode, chosen)]
-            found.append(list(dict.fromkeys(named)))
-    fitting = [names for names in found if len(names) == classes]
-    if fitting or not any(found):
+        datasets += [((args.mode,), []), (("dev", "eval"), args.machine), (("dev", "eval"), [])]
+    candidates: list[list[str]] = []
+    for modes, machines in datasets:
+        named = [section for mode in modes for section in sections_of(param, mode, machines)]
+        candidates.append(list(dict.fromkeys(named)))
+    fitting = [names for names in candidates if len(names) == classes]
+    if fitting or not any(candidates):
         return [*fitting, [f"class_{number:05}" for number in range(classes)]][0]
-    longest = max(found, key=len)
+    longest = max(candidates, key=len)
     raise BadInput(
         f"the checkpoint tells {classes} sections apart, but the training clips have "
         f"{len(longest)}: {', '.join(longest)}"
-        + ("; name section_names_*.pkl too" if param.system == "mobilenet_v2" else "")
+        + ("; name section_names_*.pkl too" if param.official else "")
     )
 
 
 def modes_of(param: SystemSettings, mode: str) -> tuple[str, ...]:
-    """The datasets whose training clips a system is trained on."""
+    """Return the datasets whose training clips a system is trained on."""
     return ("dev", "eval") if param.trains_on_both_datasets() else (mode,)
 
 
 def sections_of(param: SystemSettings, mode: str, machines: Sequence[str]) -> list[str]:
-    """The sections of the training clips of machine types, with these if the system is joint."""
+    """Return the sections of the training clips, after the machine type if the system is joint.
+
+    Machine types are sorted without regard to case, the sections of each by name.
+    """
     named = []
     for machine in sorted(with_training_clips(param, mode, machines), key=str.casefold):
-        home = clips.dataset_directory(param, mode) / machine
-        if csv_signals.holds_signals(home, ("train",)):
-            held = csv_signals.list_signals(home, ("train",))[0]
-        else:
-            held = clips.list_clips(param, mode, machine, ("train",))[0]
-        named += sorted(set(keras_model.class_names(param, held)))
+        training, _ = list_clips(param, mode, machine, ("train",))
+        named += sorted({param.class_name(clip) for clip in training})
     return named
 
 
 def build(
     param: SystemSettings,
     name: str,
-    said: Published,
+    inferred: InferredSettings,
     names: list[str],
     files: str,
 ) -> System:
-    """The network with the weights; BadInput naming every tensor that does not fit."""
-    keras_model.check_sections(param, name, names, names)
+    """Return the network with the published weights.
+
+    Parameters
+    ----------
+    name : the machine type, for messages
+    names : the sections, in the order of the checkpoint
+    files : the names of the files, for messages
+
+    Raises
+    ------
+    BadInput : naming every tensor that does not fit.
+    """
+    check_sections(param, name, names, names)
     try:
         system = keras_model.get_model(param, names)
-        wanted = (
-            system.checkpoint_variables_ae_asd() if said.ae_asd else system.checkpoint_variables()
-        )
-        tensors = in_order(param.system, said, names) if said.classes else said.tensors
-        keras_model.assign_published(wanted, tensors)
+        tensors = inferred.tensors
+        if inferred.classes:
+            tensors = in_order(tensors, system.class_axes, names)
+        layout = matching_layout(system.checkpoint_layouts(), tensors)
+        assign_variables(layout, tensors)
     except ValueError as error:
         raise BadInput(
             f"{files}: not a checkpoint of {param.system} with these settings: {error}"
@@ -251,14 +288,14 @@ def build(
     return system
 
 
-def train_on(
+def complete(
     system: System, args: argparse.Namespace, param: SystemSettings, name: str
 ) -> tuple[np.ndarray, Frames | None]:
-    """Take what the checkpoint lacks from the training clips, and score them.
+    """Compute from the training clips what the checkpoint does not have, and score them.
 
     Returns
     -------
-    (n_clips,) scores, and the clips; none where there are none.
+    (n_clips,) scores, empty without clips; and the frames of the clips, None without clips.
     """
     machines = with_training_clips(param, args.mode, args.machine)
     if not machines:
@@ -267,7 +304,7 @@ def train_on(
         return np.empty(0), None
     frames, bad = read_clips(param, args.mode, machines, ("train",), args.jobs)
     report_bad_clips(bad, param.model_directory, args.skip_bad)
-    keras_model.check_trainable(param, name, frames)
+    check_trainable(param, name, frames)
     system.fit_statistics(frames)
     scores = system.score(frames)
     if not np.isfinite(scores).all():
@@ -278,57 +315,53 @@ def train_on(
 
 
 def other_names(home: Path, name: str) -> str:
-    """A hint where a dataset has other machine types than the one asked for."""
+    """Return a hint where a dataset has other machine types than the one asked for; else ""."""
     if name == saved.ALL_MACHINES or not home.is_dir():
         return ""
     known = sorted(entry.name for entry in home.iterdir() if (entry / "train").is_dir())
     return nearest(name, known) if known else ""
 
 
-def lacking(system: System, said: Published, frames: Frames | None) -> str:
-    """What is missing to score a clip, in words; empty: nothing."""
-    lacks = [] if frames else [system.missing_without_training_clips(system.param)]
+def missing_parts(system: System, inferred: InferredSettings, frames: Frames | None) -> str:
+    """Return what is missing to score a clip, in words; "" where nothing is."""
+    missing = [] if frames else [system.missing_without_training_clips(system.param)]
     if any(name.startswith("class_") for name in system.section_names):
-        lacks.append(f"the names of the {said.classes} sections it tells apart")
-    return ", and ".join(filter(None, lacks))
+        missing.append(f"the names of the {inferred.classes} sections it tells apart")
+    return ", and ".join(filter(None, missing))
 
 
-def doubts(
+def remarks(
     param: SystemSettings,
-    said: Published,
-    held: Given,
+    inferred: InferredSettings,
+    contents: CheckpointContents,
     scores: np.ndarray,
     sections: Sequence[str],
     names: Sequence[str],
 ) -> list[str]:
-    """What a person should know of the thresholds and the classes of an imported classifier.
+    """Return what a person should know of the thresholds and the classes of an imported model.
 
     Parameters
     ----------
     scores, sections : (n_clips,) of the training clips
-    names : (classes,) of the sections, as they were taken to lie in the checkpoint
+    names : (classes,) the sections, in the order that was taken for the checkpoint's
     """
-    found = []
-    if held.distribution and param.system == "mobilenet_v2":
-        found.append(
-            "the official training fits this distribution to another score, see "
-            "models/mobilenet_v2.py; without it thresholds are fitted to the training clips"
-        )
-    if said.classes and not param.value("network.gmm"):
-        # Of a network that cannot tell its classes apart.
-        others = said.classes - (not param.joint)
-        chance, owner = math.log(max(1, others)), np.asarray(sections)
+    kind, lines = keras_model.system_class(param.system), []
+    if contents.distribution and kind.distribution_remark:
+        lines.append(kind.distribution_remark)
+    chance = kind.chance_score(param, inferred.classes) if inferred.classes else None
+    if chance is not None:
+        owner = np.asarray(sections)
         above = [s for s in sorted(set(sections)) if np.median(scores[owner == s]) > chance]
         if above:
-            found.append(
+            lines.append(
                 f"the network takes training clips of {', '.join(above)} for others; are its "
                 f"classes {', '.join(names)}?"
             )
-    return found
+    return lines
 
 
 def command_line(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Parse the command line. Exits with 2 and the usage on misuse."""
+    """Return the parsed command line; on misuse exit with 2 and the usage."""
     parser = argparse.ArgumentParser(
         description=__doc__,
         allow_abbrev=False,

@@ -12,16 +12,16 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 import keras_model
-from core import settings
-from core.command_line import command_line_chk
+from core.command_line import Command, parse_command_line
 from core.errors import BadInput, ProblemCollector
 from core.files import atomic_write
 from core.log import logger, progress_bar, setup_log
+from core.run_settings import SystemSettings
 from core.script import run_script
 from data import clips
 from data.dataset import read_clips, report_bad_clips
@@ -39,48 +39,54 @@ TICKS = (0, 250, 500, 1000, 2000, 4000, 8000, 16000, 32000)  # hertz
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Check everything, then draw clip after clip."""
-    args = command_line_chk(__doc__, argv, _add_clip)
-    units = settings.read_config(args.config, args.set).runs(args.system, args.seed)
-    for unit in units:
-        setup_log(unit.result_directory)
-        for machine_type, place, training, frames in plan(args, unit):
-            param = saved.as_imported(unit.for_machine(machine_type), machine_type, args.mode)
+    command, args = parse_command_line(__doc__, argv, _add_clip)
+    for run in command.read_config().runs(command.systems, command.seeds):
+        setup_log(run.result_directory)
+        for task in plan(command, run, args.clip):
             keras_model.clear_session()
-            system = keras_model.load_model(place, param).system
-            draw_clips(system, machine_type, training, frames)
+            system, _ = keras_model.load_model(task.model, task.run)
+            draw_clips(system, task.machine_type, task.training, task.frames)
     return 0
 
 
-def plan(args: argparse.Namespace, unit: dict[str, Any]) -> list[tuple[str, Path, Frames, Frames]]:
-    """For each machine type its name, its model, and its training and chosen test clips.
+class MapTask(NamedTuple):
+    """One machine type to draw: its model, its training clips, and the test clips to draw."""
+
+    machine_type: str
+    run: SystemSettings
+    model: saved.Model
+    training: Frames
+    frames: Frames
+
+
+def plan(command: Command, of_system: SystemSettings, names: Sequence[str]) -> list[MapTask]:
+    """Return what to draw, one task per machine type.
+
+    names : of the clips to draw; empty: all
 
     Raises BadInput for all problems together.
     """
     planned, bad, problems = [], [], ProblemCollector()
-    wanted = set(args.clip)
-    for machine_type in clips.select_machines(unit, args.mode, args.machine):
-        param = unit.for_machine(machine_type)
+    mode, wanted = command.mode, set(names)
+    for machine_type in clips.select_machines(of_system, mode, command.machines):
         with problems:
-            param = saved.as_imported(param, machine_type, args.mode)
-            place = saved.usable_model(param, machine_type, args.mode)
-            test, unusable = read_clips(
-                param, args.mode, machine_type, clips.TEST_FOLDERS, args.jobs
-            )
+            model, run = saved.usable_model(of_system.for_machine(machine_type), machine_type, mode)
+            test, unusable = read_clips(run, mode, machine_type, clips.TEST_FOLDERS, command.jobs)
             bad += unusable
-            chosen = [not args.clip or clip.name in args.clip for clip in test.clips]
+            chosen = [not names or clip.name in names for clip in test.clips]
             wanted -= {clip.name for clip in test.clips}
             if not any(chosen):
                 continue
-            training, unusable = read_clips(param, args.mode, machine_type, ("train",), args.jobs)
+            training, unusable = read_clips(run, mode, machine_type, ("train",), command.jobs)
             bad += unusable
-            planned.append((machine_type, place, training, test.select(chosen)))
+            planned.append(MapTask(machine_type, run, model, training, test.select(chosen)))
     with problems:
         if wanted:
             raise BadInput(
                 "\n".join(f"--clip {name}: no such test clip" for name in sorted(wanted))
             )
     problems.stop()
-    report_bad_clips(bad, unit.result_directory, args.skip_bad)
+    report_bad_clips(bad, of_system.result_directory, command.skip_bad)
     return planned
 
 

@@ -13,12 +13,12 @@ import numpy as np
 import keras_model
 from core import settings
 from core.command_line import assignment
+from core.system_settings import system_classes
 from tests.checkpoints import torch_format
 
-STORED = (
-    Path(__file__).parent / "torch"
-)  # what PyTorch wrote: python -m tests.checkpoints.write_torch
-OFFICIAL = ("ae", "mobilenet_v2")
+# Written by PyTorch: python -m tests.checkpoints.write_torch
+PYTORCH_FILES = Path(__file__).parent / "torch"
+OFFICIAL = tuple(name for name, kind in system_classes().items() if kind.official)
 SECTIONS = ("section_00", "section_01", "section_02")
 
 # Networks small enough for a few clips: what no tensor shows, and what says how large to make them.
@@ -76,7 +76,7 @@ def assign(network: Any, tensors: dict[str, np.ndarray]) -> None:
     variables = network.checkpoint_variables()
     assert {name: value.shape for name, value in tensors.items()} == {
         name: value.shape for name, value in published_by(network).items()
-    }, "the stored file is of another network: python -m tests.checkpoints.write_torch"
+    }, "the file in torch/ is of another network: python -m tests.checkpoints.write_torch"
     for name, (variable, axes) in variables.items():
         variable.assign(tensors[name] if axes is None else tensors[name].transpose(axes))
 

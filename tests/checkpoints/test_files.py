@@ -18,7 +18,7 @@ import pytest
 
 from checkpoints.files import read
 from core.errors import BadInput
-from tests.checkpoints.published_files import STORED
+from tests.checkpoints.published_files import PYTORCH_FILES
 from tests.checkpoints.torch_format import needs_torch
 
 NAMES = np.unique(["section_01", "section_00"])
@@ -36,27 +36,27 @@ class Evil:
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 @pytest.mark.parametrize(
-    "held",
+    "content",
     [[1.5, np.float64(2.5), 3], (np.float32(0.5), np.int64(-3)), NAMES, np.array([[1.0], [2.0]])],
     ids=["list", "numpy numbers", "names", "array"],
 )
-def test_what_joblib_wrote_is_read(tmp_path, held, protocol) -> None:
-    joblib.dump(held, tmp_path / "a.pkl", protocol=protocol)
-    assert np.array_equal(read(tmp_path / "a.pkl"), held)
+def test_what_joblib_wrote_is_read(tmp_path, content, protocol) -> None:
+    joblib.dump(content, tmp_path / "a.pkl", protocol=protocol)
+    assert np.array_equal(read(tmp_path / "a.pkl"), content)
 
 
 def test_arrays_in_plain_pickles_are_read(tmp_path) -> None:
-    for held in (NAMES, np.asfortranarray(np.arange(6.0).reshape(2, 3)), np.array([1.0], ">f4")):
-        (tmp_path / "a.pkl").write_bytes(pickle.dumps(held, protocol=4))
-        assert np.array_equal(read(tmp_path / "a.pkl"), held)
+    for content in (NAMES, np.asfortranarray(np.arange(6.0).reshape(2, 3)), np.array([1.0], ">f4")):
+        (tmp_path / "a.pkl").write_bytes(pickle.dumps(content, protocol=4))
+        assert np.array_equal(read(tmp_path / "a.pkl"), content)
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 def test_a_pickle_that_would_run_code_does_not(tmp_path, protocol) -> None:
     mark = tmp_path / "ran"
-    for held in (Evil(mark), [1.0, Evil(mark)], {"a": Evil(mark)}):
+    for content in (Evil(mark), [1.0, Evil(mark)], {"a": Evil(mark)}):
         for name in ("a.pkl", "a.pth"):
-            (tmp_path / name).write_bytes(pickle.dumps(held, protocol))
+            (tmp_path / name).write_bytes(pickle.dumps(content, protocol))
             with pytest.raises(BadInput, match=f"{name}: refused.*{os.system.__module__}.system"):
                 read(tmp_path / name)
     assert not mark.exists()
@@ -68,6 +68,7 @@ def pickled(tmp_path: Path, data: bytes) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_pickles_that_fill_the_memory_are_refused(tmp_path) -> None:
     nested: list = []
     for _ in range(40):
@@ -85,21 +86,21 @@ def test_pickles_that_fill_the_memory_are_refused(tmp_path) -> None:
     assert read(pickled(tmp_path, b"\x80\x02]r\xff\xff\xff\x7f.")) == []
 
 
-def joblib_bytes(held: object) -> bytes:
+def joblib_bytes(content: object) -> bytes:
     stream = io.BytesIO()
-    joblib.dump(held, stream)
+    joblib.dump(content, stream)
     return stream.getvalue()
 
 
 def test_other_things_in_pickles_are_refused(tmp_path) -> None:
-    for held, words in (
+    for content, words in (
         ({"a": 1}, "it holds a dict"),
         (np.array([None, 1]), "refused"),
         (np.array(["2020-01-01"], "datetime64[D]"), "it holds values of the kind 'M8'"),
         (OrderedDict(a=1), "it asks for collections.OrderedDict"),
     ):
         with pytest.raises(BadInput, match=words):
-            read(pickled(tmp_path, joblib_bytes(held)))
+            read(pickled(tmp_path, joblib_bytes(content)))
     for data in (b"", b"text", pickle.dumps([1.0] * 9)[:-3]):
         with pytest.raises(BadInput, match="refused"):
             read(pickled(tmp_path, data))
@@ -108,13 +109,13 @@ def test_other_things_in_pickles_are_refused(tmp_path) -> None:
 @pytest.mark.parametrize("name", ["tree_zip.pth", "tree_before_zip.pth"])
 def test_a_torch_checkpoint_is_read_whole_or_not_at_all(tmp_path, pytorch, name) -> None:
     path = tmp_path / "a.pth"
-    whole = (STORED / name).read_bytes()
+    whole = (PYTORCH_FILES / name).read_bytes()
     path.write_bytes(whole)
     weight = np.arange(6.0).reshape(2, 3).T
-    found = read(path)
-    assert found["net"]["a"].dtype == np.float32
-    assert np.array_equal(found["net"]["a"], weight)
-    assert (found["net"]["n"], found["best"], found["e"]) == (3, 0.5, None)
+    content = read(path)
+    assert content["net"]["a"].dtype == np.float32
+    assert np.array_equal(content["net"]["a"], weight)
+    assert (content["net"]["n"], content["best"], content["e"]) == (3, 0.5, None)
     for cut in (0, 3, 30, len(whole) // 2, len(whole) - 5):
         path.write_bytes(whole[:cut])
         with pytest.raises(BadInput, match=r"a.pth: not a whole PyTorch checkpoint \(") as caught:
@@ -124,7 +125,7 @@ def test_a_torch_checkpoint_is_read_whole_or_not_at_all(tmp_path, pytorch, name)
 
 def test_a_flipped_byte_is_noticed(tmp_path) -> None:
     path = tmp_path / "a.pth"
-    whole = bytearray((STORED / "tree_zip.pth").read_bytes())
+    whole = bytearray((PYTORCH_FILES / "tree_zip.pth").read_bytes())
     whole[whole.index(np.arange(6.0).tobytes())] ^= 1
     path.write_bytes(whole)
     with pytest.raises(BadInput, match=r"data/0 is damaged"):
@@ -134,7 +135,10 @@ def test_a_flipped_byte_is_noticed(tmp_path) -> None:
 def test_a_torch_checkpoint_that_would_run_code_does_not(tmp_path) -> None:
     mark, path = tmp_path / "ran", tmp_path / "a.pth"
     evil = pickle.dumps({"a": 1, "b": Evil(mark)}, protocol=2)
-    with zipfile.ZipFile(STORED / "tree_zip.pth") as good, zipfile.ZipFile(path, "w") as file:
+    with (
+        zipfile.ZipFile(PYTORCH_FILES / "tree_zip.pth") as good,
+        zipfile.ZipFile(path, "w") as file,
+    ):
         for member in good.namelist():
             file.writestr(member, evil if member.endswith("data.pkl") else good.read(member))
     with pytest.raises(BadInput, match=r"refused, for it asks for .*system, which could run"):
@@ -148,7 +152,7 @@ def test_a_torch_checkpoint_that_would_run_code_does_not(tmp_path) -> None:
 
 def before_tree() -> bytes:
     """Return what a checkpoint before the zip form has in front of its tree."""
-    stream = io.BytesIO((STORED / "tree_before_zip.pth").read_bytes())
+    stream = io.BytesIO((PYTORCH_FILES / "tree_before_zip.pth").read_bytes())
     for _ in range(3):
         pickle.load(stream)
     return stream.getvalue()[: stream.tell()]
@@ -180,7 +184,7 @@ def test_zip_bombs_are_refused_before_they_expand(tmp_path) -> None:
 
 def test_tensors_larger_than_the_file_are_refused(pytorch) -> None:
     with pytest.raises(BadInput, match="its tensors are larger than the file"):
-        read(STORED / "expanded.pth")
+        read(PYTORCH_FILES / "expanded.pth")
 
 
 def test_sparse_tensors_are_refused(tmp_path) -> None:
@@ -246,7 +250,7 @@ def test_hdf5_that_is_cut_short_or_foreign_is_refused(tmp_path) -> None:
         read(path)
 
 
-def test_files_that_cannot_be_read_are_told(tmp_path) -> None:
+def test_files_that_cannot_be_read_are_named(tmp_path) -> None:
     for path, words in ((tmp_path / "none", "No such file"), (tmp_path, "Is a directory")):
         with pytest.raises(BadInput, match=f"cannot be read \\({words}"):
             read(path)

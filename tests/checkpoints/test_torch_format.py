@@ -1,4 +1,4 @@
-"""The stored checkpoints are PyTorch's; what stands in for it reads and writes the same."""
+"""The checkpoints in torch/ are PyTorch's; what stands in for it reads and writes the same."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ import pytest
 from checkpoints import files
 from checkpoints.files import NUMPY
 from tests.checkpoints import torch_format, write_torch
-from tests.checkpoints.published_files import STORED, TORCH
+from tests.checkpoints.published_files import PYTORCH_FILES, TORCH
 from tests.checkpoints.torch_format import Tensor, needs_torch
 
 ADMITTED = [(admit, f"{module}.{name}") for (module, name), admit in NUMPY.items()]
-PATHS = sorted(path for path in STORED.rglob("*.pth*") if path.name != "expanded.pth")
+PATHS = sorted(path for path in PYTORCH_FILES.rglob("*.pth*") if path.name != "expanded.pth")
 
 
-def assert_same(found: Any, expected: Any) -> None:
+def assert_same(actual: Any, expected: Any) -> None:
     """Trees with the same keys in the same order, and equal arrays, tensors and values."""
     if isinstance(expected, dict):
-        assert list(found) == list(expected)
+        assert list(actual) == list(expected)
         for key, value in expected.items():
-            assert_same(found[key], value)
+            assert_same(actual[key], value)
     elif hasattr(expected, "shape"):
-        found, expected = np.asarray(found), np.asarray(expected)
-        assert (found.dtype, found.shape) == (expected.dtype, expected.shape)
-        assert np.array_equal(found, expected)
+        actual, expected = np.asarray(actual), np.asarray(expected)
+        assert (actual.dtype, actual.shape) == (expected.dtype, expected.shape)
+        assert np.array_equal(actual, expected)
     else:
-        assert found == expected
+        assert actual == expected
 
 
 def as_arrays(tree: Any) -> Any:
@@ -49,7 +49,7 @@ def test_there_is_a_file_of_every_release() -> None:
 @pytest.mark.parametrize("path", PATHS, ids=lambda path: f"{path.parent.name} {path.name}")
 def test_written_without_pytorch_it_is_the_same_file(path: Path, tmp_path: Path) -> None:
     tree = as_arrays(torch_format.read(path, ADMITTED))
-    if path.parent == STORED:
+    if path.parent == PYTORCH_FILES:
         assert_same(tree, write_torch.tree_of_all())
         tree = write_torch.tree_of_all()
     zipped = zipfile.is_zipfile(path)
@@ -67,25 +67,27 @@ def test_written_without_pytorch_it_is_the_same_file(path: Path, tmp_path: Path)
         }
 
 
-def test_the_stored_files_are_what_pytorch_writes(tmp_path: Path) -> None:
+def test_the_files_are_what_pytorch_writes(tmp_path: Path) -> None:
     torch = needs_torch()
     write_torch.write_all(tmp_path)
     written = sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*.pth*"))
-    assert written == sorted(path.relative_to(STORED) for path in STORED.rglob("*.pth*"))
+    assert written == sorted(
+        path.relative_to(PYTORCH_FILES) for path in PYTORCH_FILES.rglob("*.pth*")
+    )
     for path in PATHS:
         old, new = (
-            torch.load(folder / path.relative_to(STORED), weights_only=False)
-            for folder in (STORED, tmp_path)
+            torch.load(folder / path.relative_to(PYTORCH_FILES), weights_only=False)
+            for folder in (PYTORCH_FILES, tmp_path)
         )
         assert_same(new, old)
         assert_same(as_arrays(torch_format.read(path, ADMITTED)), old)
-        assert_same(files.read(tmp_path / path.relative_to(STORED)), files.read(path))
+        assert_same(files.read(tmp_path / path.relative_to(PYTORCH_FILES)), files.read(path))
 
 
 def test_pytorch_reads_what_was_written_without_it(tmp_path: Path) -> None:
     torch = needs_torch()
     for zipped in (True, False):
         torch_format.write(write_torch.tree_of_all(), tmp_path / "a.pth", zipped)
-        found = torch.load(tmp_path / "a.pth", weights_only=False)
-        assert_same(found, torch_format.as_tensors(write_torch.tree_of_all(), torch))
-        assert found["net"]["a"].stride() == (1, 3)
+        actual = torch.load(tmp_path / "a.pth", weights_only=False)
+        assert_same(actual, torch_format.as_tensors(write_torch.tree_of_all(), torch))
+        assert actual["net"]["a"].stride() == (1, 3)

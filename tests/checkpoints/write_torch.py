@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.checkpoints.published_files import STORED, TORCH, parts, published_by, small
+from tests.checkpoints.published_files import PYTORCH_FILES, TORCH, parts, published_by, small
 from tests.checkpoints.torch_format import as_tensors
 
 
@@ -27,7 +27,7 @@ def main() -> None:
     argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     ).parse_args()
-    for path in write_all(STORED):
+    for path in write_all(PYTORCH_FILES):
         print(f"{path.stat().st_size:9,} bytes  {path}")
 
 

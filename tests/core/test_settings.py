@@ -440,7 +440,7 @@ def test_sigterm_exits_with_143_and_the_handler_is_put_back(terminal_signals, ca
 
 def test_failures_of_long_steps_are_told_at_once_and_counted_at_the_end(caplog):
     caplog.set_level("WARNING", "baseline")
-    failures = ProblemCollector(tell=True)
+    failures = ProblemCollector(log=True)
     with failures:
         raise BadInput("fan: diverged")
     assert caplog.messages == ["fan: diverged"]

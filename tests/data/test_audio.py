@@ -11,9 +11,10 @@ import soundfile
 from core.files import atomic_write, save_csv
 from core.log import logger
 from data import audio
-from data.audio import file_load, file_to_vectors
+from data.audio import file_load, stack_frames
 from data.clips import Clip
 from data.frames import Frames
+from data.training_scores import TrainingScores
 from engine.training import save_history
 from evaluation.thresholds import ALL_SECTIONS, decision_threshold, fit_thresholds
 
@@ -87,11 +88,11 @@ def test_vectors_are_stacked_frame_by_frame(tmp_path, param):
     for vector in range(len(expected)):
         for frame in range(5):
             expected[vector, 128 * frame : 128 * (frame + 1)] = log_mel[:, vector + frame]
-    vectors = file_to_vectors(clip.path, param.feature)
+    vectors = stack_frames(audio.log_mel(file_load(clip.path)[0], param.feature), 5)
     assert vectors.shape == expected.shape
     assert np.abs(vectors - expected).max() <= DECIBELS
     short = write_clip(tmp_path / "b.wav", noise(512 * 3))
-    assert file_to_vectors(short.path, param.feature).shape == (0, 640)
+    assert stack_frames(audio.log_mel(file_load(short.path)[0], param.feature), 5).shape == (0, 640)
 
 
 @pytest.mark.parametrize(("n_frames", "hop"), [(5, 1), (5, 3), (7, 8), (1, 1)])
@@ -144,10 +145,10 @@ def test_files_appear_whole_or_not_at_all(tmp_path):
 def test_threshold_is_the_gamma_quantile():
     scores = np.random.default_rng(0).gamma(9, 0.2, 1000) + 5
     fitted = decision_threshold(scores, 0.9)
-    assert fitted["method"] == "gamma"
+    assert fitted.method == "gamma"
     expected = scipy.stats.gamma.ppf(0.9, *scipy.stats.gamma.fit(scores))
-    assert fitted["threshold"] == pytest.approx(expected, rel=1e-12)
-    assert fitted["exceeded"] == np.mean(scores > fitted["threshold"])
+    assert fitted.threshold == pytest.approx(expected, rel=1e-12)
+    assert fitted.exceeded == np.mean(scores > fitted.threshold)
 
 
 def outliers(n_source: int, n_target: int, seed: int) -> np.ndarray:
@@ -160,10 +161,10 @@ def outliers(n_source: int, n_target: int, seed: int) -> np.ndarray:
 def test_threshold_where_the_gamma_fit_goes_wrong(sizes, seed):
     scores = outliers(*sizes, seed)
     fitted = decision_threshold(scores, 0.9)
-    assert abs(np.mean(scores > fitted["threshold"]) - 0.1) <= 0.06
+    assert abs(np.mean(scores > fitted.threshold) - 0.1) <= 0.06
     naive = scipy.stats.gamma.ppf(0.9, *scipy.stats.gamma.fit(scores))
     if abs(np.mean(scores > naive) - 0.1) > 0.1:
-        assert fitted["method"] == "empirical quantile"
+        assert fitted.method == "empirical quantile"
 
 
 def test_a_wrong_fit_is_met_in_the_above():
@@ -186,8 +187,8 @@ def test_a_wrong_fit_is_met_in_the_above():
 @pytest.mark.parametrize("scores", [np.full(50, 3.0), np.array([1.0]), np.arange(5.0)])
 def test_threshold_of_few_or_equal_scores(scores):
     fitted = decision_threshold(scores, 0.9)
-    assert fitted["method"] == "empirical quantile"
-    assert fitted["threshold"] == np.quantile(scores, 0.9)
+    assert fitted.method == "empirical quantile"
+    assert fitted.threshold == np.quantile(scores, 0.9)
 
 
 def test_threshold_needs_finite_scores():
@@ -200,20 +201,20 @@ def test_thresholds_per_section_or_machine_type(param, caplog):
     draw = np.random.default_rng(0)
     scores = np.concatenate([draw.gamma(9, 0.2, 200), 50 + draw.gamma(9, 0.2, 200)])
     sections = ["section_00"] * 200 + ["section_01"] * 200
-    fitted = fit_thresholds(scores, sections, param, "fan")
+    fitted = fit_thresholds(TrainingScores(scores, sections, []), param, "fan")
     assert list(fitted) == ["section_00", "section_01"]
     assert fitted["section_00"] == decision_threshold(scores[:200], 0.9)
     param = param.with_values({"threshold_scope": "machine_type"})
-    fitted = fit_thresholds(scores, sections, param, "fan")
+    fitted = fit_thresholds(TrainingScores(scores, sections, []), param, "fan")
     assert list(fitted) == [ALL_SECTIONS]
-    assert fitted[ALL_SECTIONS]["n_clips"] == 400
-    assert fit_thresholds(np.empty(0), [], param, "fan") == {}
+    assert fitted[ALL_SECTIONS].n_clips == 400
+    assert fit_thresholds(TrainingScores(np.empty(0), [], []), param, "fan") == {}
 
 
 def test_replaced_fit_is_warned_of(param, monkeypatch):
     said = []
     monkeypatch.setattr(logger, "warning", lambda form, *values: said.append(form % values))
-    fit_thresholds(np.full(50, 3.0), ["section_00"] * 50, param, "fan")
+    fit_thresholds(TrainingScores(np.full(50, 3.0), ["section_00"] * 50, []), param, "fan")
     assert said == [
         "fan section_00: SciPy's gamma fit does not describe the 50 training scores; "
         "threshold 3 from the empirical quantile"

@@ -98,7 +98,7 @@ def test_official_order_and_bad_names(tmp_path):
         "odd.wav",
         "notes.txt",
     )
-    listed, bad = clips.list_clips(SharedSettings(dev_directory=tmp_path), "dev", "fan", ("test",))
+    listed, bad = clips.list_wavs(tmp_path / "fan", ("test",))
     assert [clip.name for clip in listed] == [
         "section_00_source_test_normal_0000_a.wav",
         "section_00_target_test_normal_0000_a.wav",
@@ -111,9 +111,7 @@ def test_official_order_and_bad_names(tmp_path):
 def test_test_folders_of_2021(tmp_path):
     touch(tmp_path / "fan" / "source_test", "section_00_source_test_normal_0000.wav")
     touch(tmp_path / "fan" / "target_test", "section_00_target_test_normal_0000.wav")
-    listed, _ = clips.list_clips(
-        SharedSettings(eval_directory=tmp_path), "eval", "fan", clips.TEST_FOLDERS
-    )
+    listed, _ = clips.list_wavs(tmp_path / "fan", clips.TEST_FOLDERS)
     assert [clip.folder for clip in listed] == ["source_test", "target_test"]
 
 
@@ -135,9 +133,9 @@ def test_what_is_missing_is_named(tmp_path):
         clips.select_machines(param, "eval", [])
     (tmp_path / "fan" / "test").mkdir(parents=True)
     with pytest.raises(BadInput, match=r"fan: this machine type has no folder train/"):
-        clips.list_clips(param, "eval", "fan", ("train",))
+        clips.list_wavs(tmp_path / "fan", ("train",))
     with pytest.raises(BadInput, match=r"fan: no wav in test/"):
-        clips.list_clips(param, "eval", "fan", ("test",))
+        clips.list_wavs(tmp_path / "fan", ("test",))
 
 
 def test_attributes_listed_beside_the_clips_win(tmp_path):
@@ -146,12 +144,11 @@ def test_attributes_listed_beside_the_clips_win(tmp_path):
     (tmp_path / "fan" / "attributes_00.csv").write_text(
         f"file_name,d1p,d1v,d2p,d2v\nfan/train/{names[0]},vel,8,wt,3\n"
     )
-    param = SharedSettings(dev_directory=tmp_path)
-    listed, _ = clips.list_clips(param, "dev", "fan", ("train",))
+    listed, _ = clips.list_wavs(tmp_path / "fan", ("train",))
     assert [clip.attributes for clip in listed] == [(("vel", "8"), ("wt", "3")), (("vel", "6"),)]
     (tmp_path / "fan" / "attributes_00.csv").write_text("clip,vel\na,1\n")
     with pytest.raises(BadInput, match=r"attributes_00.csv: has no column file_name"):
-        clips.list_clips(param, "dev", "fan", ("train",))
+        clips.list_wavs(tmp_path / "fan", ("train",))
 
 
 def test_two_years_in_one_folder(tmp_path):
@@ -162,10 +159,9 @@ def test_two_years_in_one_folder(tmp_path):
     )
     touch(tmp_path / "fan" / "test", "section_00_source_test_normal_0000.wav")
     touch(tmp_path / "fan" / "source_test", "section_00_source_test_normal_0000.wav")
-    param = SharedSettings(dev_directory=tmp_path)
     with pytest.raises(
         BadInput, match="two years are mixed: 1 named as in 2020, such as normal_id"
     ):
-        clips.list_clips(param, "dev", "fan", ("train",))
+        clips.list_wavs(tmp_path / "fan", ("train",))
     with pytest.raises(BadInput, match="two years are mixed: test/ is of 2022"):
-        clips.list_clips(param, "dev", "fan", clips.TEST_FOLDERS)
+        clips.list_wavs(tmp_path / "fan", clips.TEST_FOLDERS)

@@ -262,6 +262,7 @@ def killed(task, makes, place, done):
     return frame_cache._write_frames(task, makes, place, done)
 
 
+@pytest.mark.slow
 def test_a_worker_killed_for_memory_is_told_and_what_is_done_is_kept(tmp_path, param, monkeypatch):
     clips = [write_clip(tmp_path / f"{i}.wav", noise(RATE, i)) for i in range(3)]
     expected = np.concatenate([official_log_mel(clip.path).T for clip in clips])

@@ -11,25 +11,25 @@ import numpy as np
 import pytest
 
 from core import settings
-from core.command_line import command_line_chk
 from core.errors import BadInput
 from data.clips import Clip
-from engine import ensemble
+from data.training_scores import TrainingScores
+from engine import ensemble, options
+from engine.scoring import Scores
 
 RNG = np.random.default_rng(0)
 
 
-def scored(scores, training, section="section_00", names=None, test_names=None) -> ensemble.Scored:
+def scored(scores, training, section="section_00", names=None, test_names=None) -> Scores:
     test_names = test_names or [f"t{number}.wav" for number in range(len(scores))]
     clips = [Clip(Path(name), "fan", section, "test") for name in test_names]
     names = names or [f"{number}.wav" for number in range(len(training))]
-    return ensemble.Scored(
-        clips, np.array(scores, float), names, [section] * len(names), np.array(training, float)
-    )
+    of_training = TrainingScores(np.array(training, float), [section] * len(names), names)
+    return Scores(clips, np.array(scores, float), {}, of_training)
 
 
 def test_an_ensemble_is_read_and_its_weights_add_up_to_one():
-    assert ensemble.parse("mix=ae:1,idnn:3") == ("mix", {"ae": 0.25, "idnn": 0.75})
+    assert options.parse_ensemble("mix=ae:1,idnn:3") == ("mix", {"ae": 0.25, "idnn": 0.75})
 
 
 @pytest.mark.parametrize(
@@ -45,13 +45,13 @@ def test_an_ensemble_is_read_and_its_weights_add_up_to_one():
 )
 def test_what_is_no_ensemble(text, words):
     with pytest.raises(argparse.ArgumentTypeError, match=words):
-        ensemble.parse(text)
+        options.parse_ensemble(text)
 
 
 def test_two_ensembles_of_one_name():
-    made = [ensemble.parse(f"{name}=ae:1,vae:1") for name in ("mix", "Mix")]
+    made = [options.parse_ensemble(f"{name}=ae:1,vae:1") for name in ("mix", "Mix")]
     with pytest.raises(BadInput, match="mix: asked for twice"):
-        ensemble.check_names(made)
+        options.check_names(made)
 
 
 def test_rank_is_the_share_of_training_clips_below_and_goes_on_beyond_them():
@@ -67,7 +67,7 @@ def test_z_and_minmax():
     np.testing.assert_allclose(ensemble.normalise([2, 5], reference, "minmax"), [0.5, 2])
 
 
-@pytest.mark.parametrize("norm", ensemble.NORMS)
+@pytest.mark.parametrize("norm", options.NORMS)
 def test_a_norm_keeps_the_order_and_knows_no_unit(norm):
     scores, reference = np.sort(RNG.normal(0, 3, 200)), RNG.gamma(2, 1, 50)
     found = ensemble.normalise(scores, reference, norm)
@@ -78,17 +78,17 @@ def test_a_norm_keeps_the_order_and_knows_no_unit(norm):
     np.testing.assert_allclose(again, found, atol=1e-8)
 
 
-@pytest.mark.parametrize("norm", ensemble.NORMS)
+@pytest.mark.parametrize("norm", options.NORMS)
 def test_training_scores_that_are_all_the_same(norm):
     assert np.all(np.isfinite(ensemble.normalise([1, 2, 3], [2, 2], norm)))
     assert np.all(np.diff(ensemble.normalise([1, 2, 3], [2, 2], norm)) > 0)
 
 
-@pytest.mark.parametrize("norm", ensemble.NORMS)
+@pytest.mark.parametrize("norm", options.NORMS)
 def test_test_clips_do_not_see_one_another(norm):
     members = {"ae": scored([1, 5, 9], [1, 2, 3]), "vae": scored([4, 1, 2], [3, 5, 9])}
     alone = {
-        name: scored(member.scores[:1], member.training_scores) for name, member in members.items()
+        name: scored(member.scores[:1], member.training.scores) for name, member in members.items()
     }
     weights = {"ae": 0.5, "vae": 0.5}
     together = ensemble.combine(members, weights, norm)
@@ -104,25 +104,28 @@ def test_the_weighted_sum_of_both_with_training_clips_matched_by_name():
     found = ensemble.combine(members, {"ae": 0.25, "vae": 0.75}, "minmax")
     assert [clip.name for clip in found.clips] == ["t0.wav", "t1.wav"]
     np.testing.assert_allclose(found.scores, [0.25 * 0.5 + 0.75 * 0.25, 0.25 * 1.5 + 0.75 * 0.75])
-    np.testing.assert_allclose(found.training_scores, [0, 0.5, 1])
-    assert found.training_names == ["0.wav", "1.wav", "2.wav"]
+    np.testing.assert_allclose(found.training.scores, [0, 0.5, 1])
+    assert found.training.names == ["0.wav", "1.wav", "2.wav"]
 
 
 def test_each_section_has_scales_of_its_own():
     def both(scale):
         parts = [scored([1 * k, 2 * k], [0, 2 * k], f"section_0{n}") for n, k in enumerate(scale)]
-        return ensemble.Scored(
+        return Scores(
             [clip for part in parts for clip in part.clips],
             np.concatenate([part.scores for part in parts]),
-            [name for part in parts for name in part.training_names],
-            [section for part in parts for section in part.training_sections],
-            np.concatenate([part.training_scores for part in parts]),
+            {},
+            TrainingScores(
+                np.concatenate([part.training.scores for part in parts]),
+                [section for part in parts for section in part.training.sections],
+                [name for part in parts for name in part.training.names],
+            ),
         )
 
     members = {"ae": both((1, 100)), "vae": both((50, 3))}
     found = ensemble.combine(members, {"ae": 0.5, "vae": 0.5}, "minmax")
     np.testing.assert_allclose(found.scores, [0.5, 1, 0.5, 1])
-    np.testing.assert_allclose(found.training_scores, [0, 1, 0, 1])
+    np.testing.assert_allclose(found.training.scores, [0, 1, 0, 1])
 
 
 def test_a_section_without_training_clips_takes_those_of_all():
@@ -139,7 +142,7 @@ def test_only_clips_that_every_member_has():
     }
     found = ensemble.combine(members, {"ae": 0.5, "vae": 0.5}, "z")
     assert [clip.name for clip in found.clips] == ["t2.wav"]
-    assert found.training_names == ["1.wav"]
+    assert found.training.names == ["1.wav"]
     for change in ({"names": ["8.wav", "9.wav"]}, {"test_names": ["u0.wav"]}):
         members["vae"] = scored([7], [1, 5], **{"names": ["1.wav", "9.wav"], **change})
         if "test_names" not in change:
@@ -175,14 +178,15 @@ def test_a_record_is_read_back(tmp_path):
 
 def test_machine_types_that_not_every_member_could_score_are_left_out(tmp_path):
     param = settings.read_config().for_system("mix").with_values({"result_directory": tmp_path})
-    mixed = ensemble.Ensemble("mix", {"ae": 0.5, "vae": 0.5})
+    mixed = options.Ensemble("mix", {"ae": 0.5, "vae": 0.5})
+    z = options.TestOptions(norm="z")
     both = {"fan": scored(RNG.normal(size=4), RNG.normal(size=9))}
-    ensemble.save(param, mixed, "z", "dev", {"ae": {**both, "valve": None}, "vae": both})
+    ensemble.save(param, mixed, z, "dev", {"ae": {**both, "valve": None}, "vae": both})
     assert [path.name for path in tmp_path.glob("anomaly_score_*")] == [
         "anomaly_score_fan_section_00_test.csv"
     ]
     before = (tmp_path / "thresholds.csv").read_bytes()
-    assert ensemble.save(param, mixed, "z", "dev", {"ae": {"valve": None}, "vae": both}) == []
+    assert ensemble.save(param, mixed, z, "dev", {"ae": {"valve": None}, "vae": both}) == []
     assert (tmp_path / "thresholds.csv").read_bytes() == before
 
 
@@ -191,7 +195,7 @@ def test_every_norm_and_member_order_gives_the_same_sum():
         name: scored(RNG.normal(size=6), RNG.normal(size=9)) for name in ("ae", "vae", "idnn")
     }
     weights = {"ae": 0.2, "vae": 0.3, "idnn": 0.5}
-    for norm in ensemble.NORMS:
+    for norm in options.NORMS:
         sums = [
             ensemble.combine({name: members[name] for name in order}, weights, norm).scores
             for order in itertools.permutations(members)
@@ -208,5 +212,5 @@ def test_every_norm_and_member_order_gives_the_same_sum():
     ],
 )
 def test_the_systems_of_an_ensemble_are_scored_with_those_asked_for(more, systems):
-    args = command_line_chk("", ["-d", *more], ensemble.add_arguments)
-    assert args.system == systems
+    command, _ = options.parse_test_command("", ["-d", *more])
+    assert command.systems == systems

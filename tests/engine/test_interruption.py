@@ -55,6 +55,7 @@ def ends(process: subprocess.Popen[str], code: int, said: str) -> None:
 
 
 @pytest.mark.parametrize("moment", [0.2, 1.5])
+@pytest.mark.slow
 def test_ctrl_c_ends_all_processes_and_a_second_run_disturbs_nothing(
     many: Path, tmp_path: Path, moment: float
 ) -> None:
@@ -68,6 +69,7 @@ def test_ctrl_c_ends_all_processes_and_a_second_run_disturbs_nothing(
         ends(first, 130, "interrupted; the same command goes on from here")
 
 
+@pytest.mark.slow
 def test_sigterm_ends_all_processes(many: Path, tmp_path: Path) -> None:
     with extracting(many, tmp_path) as process:
         time.sleep(0.2)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from core.command_line import command_line_chk
+from core.command_line import parse_command_line
 from core.errors import BadInput, ProblemCollector
 from core.run_settings import SystemSettings
 from core.settings import read_config
@@ -73,6 +73,7 @@ def test_a_job_fails_and_the_others_go_on(tmp_path, monkeypatch):
     assert not list((tmp_path / "logs").glob(".*"))
 
 
+@pytest.mark.slow
 def test_a_killed_worker_takes_no_other_job_with_it(tmp_path):
     failed, messages, log = run(tmp_path, "is killed once", *(f"is well {n}" for n in range(4)))
     assert not failed
@@ -100,18 +101,20 @@ def test_a_worker_gets_absolute_paths_and_plain_values(tmp_path, monkeypatch):
 )
 def test_misuse(arguments, message, capsys):
     with pytest.raises(SystemExit) as ended:
-        command_line_chk("", ["-d", *arguments])
+        parse_command_line("", ["-d", *arguments])
     assert ended.value.code == 2
     assert message in capsys.readouterr().err
 
 
 def test_without_ray_the_message_says_how_to_get_it(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    made = executors.make_executor("local:1", None)
+    command, _ = parse_command_line("", ["-d", "--cluster", "local:1"])
+    made = executors.make_executor(command, [])
     with pytest.raises(BadInput, match=r"pip install '\.\[cluster\]'"), made:
         pass
 
 
+@pytest.mark.slow
 def test_interrupted_side_by_side(demo, tmp_path):
     logs = tmp_path / "result" / "ae" / "logs"
     command = [sys.executable, ROOT / "00_train.py", "-d", "--jobs", "2", "--set"]

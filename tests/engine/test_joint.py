@@ -6,6 +6,7 @@ import csv
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from tests.conftest import run_inside
 
@@ -18,6 +19,7 @@ JOINT = (
 GRLNET = ("grlnet.feature.n_frames=100", "grlnet.network.channels=[2, 2, 2, 2]", "fit.verbose=0")
 
 
+@pytest.mark.slow
 def test_one_model_serves_every_machine_type(demo: Path, tmp_path: Path) -> None:
     given = ["--system", "stgram_mfn", "--jobs", "1"]
     put = {"data": demo, "out": tmp_path, "assigned": JOINT}
@@ -46,6 +48,7 @@ def test_a_single_class_stops_before_anything_is_written(demo: Path, tmp_path: P
     assert not list((tmp_path / "model").rglob("model_*"))
 
 
+@pytest.mark.slow
 def test_csv_signals_go_through_both_commands(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for folder in ("train", "test"):

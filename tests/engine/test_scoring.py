@@ -32,8 +32,9 @@ def run(demo: Path, tmp_path: Path):
     keras_model.save_model(stem, system, param, frames.clips, np.arange(len(frames.clips)), {})
     loaded = []
 
-    def score(anew: bool = False, **changes) -> scoring.Scores:
-        return scoring.score(stem, param.with_values(changes), "valve", frames, None, anew)
+    def score(force: bool = False, **changes) -> scoring.Scores:
+        own = param.with_values(changes)
+        return scoring.score(saved.SavedModel(stem), own, "valve", frames, force)
 
     with pytest.MonkeyPatch.context() as patch:
         load = keras_model.load_model
@@ -41,14 +42,15 @@ def run(demo: Path, tmp_path: Path):
         yield score, loaded, stem, tmp_path / "cache"
 
 
+@pytest.mark.slow
 def test_the_same_scores_come_from_the_cache_until_something_changes(run) -> None:
     score, loaded, stem, _ = run
     first, second = score(), score(decision_threshold=0.5, result_directory="elsewhere")
     assert len(loaded) == 1
-    np.testing.assert_array_equal(first.of_clips, second.of_clips)
-    np.testing.assert_array_equal(first.of_training, second.of_training)
-    assert first.training_sections == second.training_sections
-    score(anew=True)
+    np.testing.assert_array_equal(first.scores, second.scores)
+    np.testing.assert_array_equal(first.training.scores, second.training.scores)
+    assert first.training.sections == second.training.sections
+    score(force=True)
     assert len(loaded) == 2
     later = stem.with_name(stem.name + ".npz").stat().st_mtime_ns + 10**9
     os.utime(stem.with_name(stem.name + ".npz"), ns=(later, later))
@@ -56,14 +58,15 @@ def test_the_same_scores_come_from_the_cache_until_something_changes(run) -> Non
     assert len(loaded) == 3
 
 
+@pytest.mark.slow
 def test_broken_kept_scores_are_made_anew(run) -> None:
     score, loaded, _, cache = run
     first = score()
     (place,) = cache.glob("scores_*.npz")
     place.write_bytes(place.read_bytes()[:100])
-    np.testing.assert_array_equal(score().of_clips, first.of_clips)
+    np.testing.assert_array_equal(score().scores, first.scores)
     np.savez(place, of_clips=np.zeros(2), of_training=np.zeros(1), training_sections=["a"])
-    np.testing.assert_array_equal(score().of_clips, first.of_clips)
+    np.testing.assert_array_equal(score().scores, first.scores)
     assert len(loaded) == 3
 
 
@@ -77,11 +80,12 @@ def test_scores_that_are_not_finite_are_told_and_not_kept(run, monkeypatch) -> N
     assert not list(cache.glob("scores_*"))
 
 
+@pytest.mark.slow
 def test_slices_are_scored_and_kept_one_by_one(run, monkeypatch) -> None:
     from models.base import System
 
     score, loaded, _, cache = run
-    whole = score().of_clips
+    whole = score().scores
     monkeypatch.setattr(scoring, "CLIPS_PER_SLICE", 5)
     sizes, made = [], System.score
 
@@ -97,7 +101,7 @@ def test_slices_are_scored_and_kept_one_by_one(run, monkeypatch) -> None:
     with pytest.raises(KeyboardInterrupt):
         score()
     # float32 sums in batches of another size
-    np.testing.assert_allclose(score().of_clips, whole, rtol=1e-6)
+    np.testing.assert_allclose(score().scores, whole, rtol=1e-6)
     n_clips = len(whole)
     assert sizes == [5, 5, 0, *[5] * (n_clips // 5 - 2), *([n_clips % 5] if n_clips % 5 else [])]
     assert len(list(cache.glob("scores_*"))) == 1 + -(-n_clips // 5)

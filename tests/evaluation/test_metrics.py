@@ -8,9 +8,12 @@ published ground truth of the evaluation set are read from REFERENCE_DIR where i
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import io
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -19,6 +22,7 @@ import pytest
 from sklearn.metrics import f1_score, precision_score, recall_score, roc_auc_score
 
 from data.clip_names import parse_clip
+from evaluation.__main__ import main
 from evaluation.csv_files import (
     evaluate_directory,
     list_sections,
@@ -59,8 +63,19 @@ def reference(name):
 
 
 def run(*arguments):
-    command = [sys.executable, "-m", "evaluation", *arguments]
-    return processes.run(command, cwd=ROOT, timeout=120)
+    """As `run_command`, but in this process."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            code = main(list(map(str, arguments)))
+        except SystemExit as ended:
+            code = ended.code
+    return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
+
+
+def run_command(*arguments):
+    """Run `python -m evaluation` as a person does."""
+    return processes.run([sys.executable, "-m", "evaluation", *arguments], cwd=ROOT, timeout=120)
 
 
 def fails(done, *words):
@@ -320,7 +335,7 @@ def test_a_failed_write_leaves_the_old_result_and_nothing_beside_it(tmp_path, mo
 def test_command_recomputes_the_official_fan_result(tmp_path):
     for path in FAN.glob("*_test.csv"):
         shutil.copy(path, tmp_path)
-    done = run(tmp_path)
+    done = run_command(tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert assert_same_table(tmp_path / "result.csv", FAN / "result.csv") == 7 * 9
     table = done.stdout.splitlines()
@@ -345,7 +360,7 @@ def test_command_recomputes_a_whole_official_result(tmp_path):
     folder = reference("dcase2022_dev_ae")
     for path in folder.glob("*_test.csv"):
         shutil.copy(path, tmp_path)
-    done = run(tmp_path)
+    done = run_command(tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     sections, machine_types = 21, 7
     numbers = assert_same_table(tmp_path / "result.csv", folder / "result.csv")
@@ -540,7 +555,7 @@ def test_nothing_to_evaluate_is_said(tmp_path):
 
 @pytest.mark.parametrize("arguments", [[], [".", "--max-fpr", "0"], [".", "--max-fpr", "x"]])
 def test_misuse_exits_2(arguments):
-    assert run(*arguments).returncode == 2
+    assert run_command(*arguments).returncode == 2
 
 
 def test_importing_does_nothing_heavy():

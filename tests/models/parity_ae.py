@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 import keras_model
+from checkpoints.assign import assign_variables
 from models.dense_ae import DenseAE
 from tests.models.parity_fixture import Fixture, assert_after, assert_forward, assert_losses
 
@@ -34,7 +35,7 @@ def build(fixture: Fixture) -> DenseAE:
         ["section_00"],
     )
     names = system.checkpoint_variables() if from_keras else system.checkpoint_variables_ae_asd()
-    keras_model.assign_published(names, tensors)
+    assign_variables(names, tensors)
     return system
 
 

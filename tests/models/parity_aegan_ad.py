@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 import keras_model
+from checkpoints.assign import assign_variables
 from core.system_settings import AEGAN_AD_SCORES
 from data.clips import Clip
 from data.frames import Frames
@@ -47,7 +48,7 @@ def build(fixture: Fixture) -> AEGANAD:
             ("aegan_ad.network.batch_norm_epsilon", norm["epsilon"]),
         ]
     system = keras_model.get_model(fixture.param("aegan_ad", *assignments), ["section_00"])
-    keras_model.assign_published(system.checkpoint_variables(), fixture.tensors())
+    assign_variables(system.checkpoint_variables(), fixture.tensors())
     return system
 
 

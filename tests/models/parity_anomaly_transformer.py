@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 import keras_model
+from checkpoints.assign import assign_variables
 from models.anomaly_transformer import AnomalyTransformer
 from tests.models.parity_fixture import Fixture, assert_after, assert_forward, assert_losses
 
@@ -29,7 +30,7 @@ def build(fixture: Fixture) -> AnomalyTransformer:
         ),
         ["section_00"],
     )
-    keras_model.assign_published(system.checkpoint_variables(), fixture.tensors())
+    assign_variables(system.checkpoint_variables(), fixture.tensors())
     return system
 
 

@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 import keras_model
+from checkpoints.assign import assign_variables
 from data.clips import Clip
 from data.frames import Frames
 from models.grlnet import GRLNet
@@ -40,7 +41,7 @@ def build(fixture: Fixture) -> GRLNet:
         ),
         ["section_00"],
     )
-    keras_model.assign_published(system.checkpoint_variables(), tensors)
+    assign_variables(system.checkpoint_variables(), tensors)
     return system
 
 
@@ -88,7 +89,7 @@ def runs(fixture: Fixture) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     x = segments(fixture.arrays["x"])
     columns = [LOG_NAMES.get(name, name) for name in fixture.meta["train_log_columns"]]
     for tensors in fixture.rounded_tensors():
-        keras_model.assign_published(system.checkpoint_variables(), tensors)
+        assign_variables(system.checkpoint_variables(), tensors)
         for held, value in fresh:
             held.assign(value)
         log = []

@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 import keras_model
+from checkpoints.assign import assign_variables
 from models.idnn import IDNN
 from tests.models.parity_fixture import Fixture, assert_after, assert_forward, assert_losses
 
@@ -31,7 +32,7 @@ def build(fixture: Fixture) -> IDNN:
         ),
         ["section_00"],
     )
-    keras_model.assign_published(system.checkpoint_variables(), tensors)
+    assign_variables(system.checkpoint_variables(), tensors)
     return system
 
 

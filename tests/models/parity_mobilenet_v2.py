@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 import keras_model
+from checkpoints.assign import assign_variables
 from models.mobilenet_v2 import MobileNetV2
 from tests.models.parity_fixture import Fixture, assert_after, assert_forward, assert_losses
 
@@ -24,7 +25,7 @@ def build(fixture: Fixture) -> MobileNetV2:
         ),
         [f"section_{index:02d}" for index in range(fixture.settings["classes"])],
     )
-    keras_model.assign_published(system.checkpoint_variables(), fixture.tensors())
+    assign_variables(system.checkpoint_variables(), fixture.tensors())
     return system
 
 

@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 
 import keras_model
+from checkpoints.assign import assign_variables
 from data.clips import Clip
 from data.frames import Frames
 from models.stgram_mfn import STgramMFN
@@ -46,7 +47,7 @@ def build(fixture: Fixture) -> STgramMFN:
         ),
         [f"machine section_{number:02d}" for number in range(given["num_classes"])],
     )
-    keras_model.assign_published(system.checkpoint_variables(), tensors)
+    assign_variables(system.checkpoint_variables(), tensors)
     return system
 
 
@@ -95,7 +96,7 @@ def runs(fixture: Fixture) -> Iterator[tuple[STgramMFN, list[float]]]:
     system.optimizer.build(system.trainable_variables)
     fresh = [(held, held.numpy()) for held in system.optimizer.variables]
     for tensors in fixture.rounded_tensors():
-        keras_model.assign_published(system.checkpoint_variables(), tensors)
+        assign_variables(system.checkpoint_variables(), tensors)
         for held, value in fresh:
             held.assign(value)
         losses = []

@@ -19,10 +19,12 @@ from data import frame_cache
 from data.clips import Clip
 from data.dataset import read_clips
 from data.frames import Frames
+from engine.checks import check_trainable
 from models import saved as model_files
 from models.aegan_ad import AEGANAD
 from models.aegan_ad_networks import ImageBatchNorm, WholeNorm
 from models.embedding_detectors import EmbeddingDetectors, covariance
+from models.saved import SavedModel
 from tests import processes
 
 SIZE = 8
@@ -74,6 +76,7 @@ def system(shared) -> AEGANAD:
     return shared
 
 
+@pytest.mark.slow
 def test_training_and_scores_are_finite_and_repeat(system) -> None:
     frames = noise()
     again = keras_model.get_model(param_of(), ["section_00", "section_01"])
@@ -91,6 +94,7 @@ def test_training_and_scores_are_finite_and_repeat(system) -> None:
         assert not np.array_equal(found[name], other[name]), name
 
 
+@pytest.mark.slow
 def test_saved_and_loaded_gives_the_same_scores_also_of_another_score(
     system, tmp_path, monkeypatch
 ) -> None:
@@ -103,13 +107,14 @@ def test_saved_and_loaded_gives_the_same_scores_also_of_another_score(
     keras_model.save_model(
         tmp_path / "model_fan", system, param, frames.clips, system.score(frames), {}
     )
-    loaded = keras_model.load_model(tmp_path / "model_fan", param)
-    assert np.array_equal(loaded.scores, system.score(frames))
+    loaded, training = keras_model.load_model(SavedModel(tmp_path / "model_fan"), param)
+    assert np.array_equal(training.scores, system.score(frames))
     for name, scores in system.extra_scores(test).items():
-        assert np.array_equal(loaded.system.extra_scores(test)[name], scores), name
-    knn = keras_model.load_model(tmp_path / "model_fan", param_of(("aegan_ad.score", "D_knn")))
-    assert np.array_equal(knn.scores, system.extra_scores(frames)["D_knn"])
-    assert np.array_equal(knn.system.score(test), system.extra_scores(test)["D_knn"])
+        assert np.array_equal(loaded.extra_scores(test)[name], scores), name
+    own = param_of(("aegan_ad.score", "D_knn"))
+    knn, training = keras_model.load_model(SavedModel(tmp_path / "model_fan"), own)
+    assert np.array_equal(training.scores, system.extra_scores(frames)["D_knn"])
+    assert np.array_equal(knn.score(test), system.extra_scores(test)["D_knn"])
     with np.load(tmp_path / "model_fan.npz", allow_pickle=False) as held:
         assert held["embeddings"].shape == (8, 4)
         assert held["level_range"].tolist() == [frames.array.min(), frames.array.max()]
@@ -150,6 +155,7 @@ def test_one_pass_through_each_network_serves_all_scores(system, monkeypatch) ->
     assert calls == {"encoder": 2, "decoder": 1, "discriminator": 1}
 
 
+@pytest.mark.slow
 def test_the_last_partial_batch_is_dropped() -> None:
     frames = noise()  # 8 clips of 4 windows each at hop 4
     system = train(frames, ("fit.batch_size", 12))
@@ -159,12 +165,14 @@ def test_the_last_partial_batch_is_dropped() -> None:
     assert int(fewer.optimizer.iterations) == 1
 
 
+@pytest.mark.slow
 def test_ncritic_counts_anew_every_epoch() -> None:
     system = train(noise(), ("aegan_ad.fit.ncritic", 3), ("fit.epochs", 2))
     assert int(system.critic_optimizer.iterations) == 2 * 4
     assert int(system.optimizer.iterations) == 2 * 2  # batches 0 and 3 of each epoch
 
 
+@pytest.mark.slow
 def test_held_out_windows_and_divergence() -> None:
     system = keras_model.get_model(param_of(("fit.validation_split", 0.25)), ["section_00"])
     assert np.isfinite(system.train(noise())["val_recon_mse"]).all()
@@ -226,6 +234,7 @@ def test_levels_are_scaled_by_the_training_set_and_back(system) -> None:
     assert np.allclose(rebuilt[0], (scaled + 1) / 2 * (high - low) + low, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_constant_clips_have_defined_scores(system) -> None:
     frames = noise()
     silent = Frames(np.full_like(frames.array, -100.0), frames.clips, frames.first, frames.count)
@@ -250,8 +259,8 @@ def test_a_singular_covariance_is_shrunk_and_said(caplog, monkeypatch) -> None:
 
 def test_too_few_clips_are_refused() -> None:
     with pytest.raises(BadInput, match=r"fan: 4 training clips; .*D_lof.* needs 5"):
-        keras_model.check_trainable(param_of(), "fan", noise(n_clips=4))
-    keras_model.check_trainable(param_of(), "fan", noise(n_clips=5))
+        check_trainable(param_of(), "fan", noise(n_clips=4))
+    check_trainable(param_of(), "fan", noise(n_clips=5))
 
 
 def test_a_clip_shorter_than_a_window_is_named(tmp_path) -> None:
@@ -357,6 +366,7 @@ def test_importing_settings_does_not_load_keras() -> None:
     assert processes.run([sys.executable, "-c", code], cwd=settings.HOME).returncode == 0
 
 
+@pytest.mark.slow
 def test_the_scripts_from_clips_to_all_scores(tmp_path, monkeypatch) -> None:
     import csv
     import runpy

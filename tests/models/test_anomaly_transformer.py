@@ -40,6 +40,7 @@ def frames_of(*counts: int) -> Frames:
     return Frames(array, clips, np.cumsum(count) - count, count)
 
 
+@pytest.mark.slow
 def test_every_frame_is_scored_by_windows_that_end_with_the_clip() -> None:
     system, frames = keras_model.get_model(tiny(), ["section_00"]), frames_of(10, 23, 20)
     scores = system.frame_scores(frames)
@@ -53,6 +54,7 @@ def test_every_frame_is_scored_by_windows_that_end_with_the_clip() -> None:
     np.testing.assert_allclose(system.score(frames), [clip.mean() for clip in scores])
 
 
+@pytest.mark.slow
 def test_training_standardises_halves_the_rate_and_is_saved(tmp_path: Path) -> None:
     param, frames = tiny(), frames_of(40, 30)
     system = keras_model.get_model(param, ["section_00"])

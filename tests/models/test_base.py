@@ -14,6 +14,8 @@ from core.errors import BadInput
 from core.run_settings import SystemSettings
 from data.clips import Clip
 from data.frames import Frames
+from engine import training
+from engine.checks import check_trainable
 from models.base import System
 
 
@@ -101,6 +103,7 @@ def test_held_out_windows_are_the_last(monkeypatch):
     assert [int(given[name].cardinality()) for name in rows] == [3, 1]  # batches of 32
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "at_once"), [("ae", 3), ("ae", 64), ("vae", 64), ("idnn", 64)])
 def test_many_steps_in_a_call_are_the_steps_one_by_one(name, at_once):
     """Also where a call has fewer steps left than it may take: 8 steps of 32 windows and a rest."""
@@ -122,7 +125,7 @@ def test_many_steps_in_a_call_are_the_steps_one_by_one(name, at_once):
 def test_no_name_of_ours_is_one_that_keras_uses():
     """Such a name once was overwritten by Keras, and so had no effect."""
     keras_names = set(dir(keras.Model())) - set(dir(object))
-    systems = [keras_model._class(name) for name in keras_model.SYSTEMS]
+    systems = [keras_model.system_class(name) for name in keras_model.SYSTEMS]
     # What Keras asks a subclass to write.
     meant = {"call", "train_step", "test_step", "compute_loss"}
     for kind in {base for system in systems for base in system.__mro__}:
@@ -131,6 +134,7 @@ def test_no_name_of_ours_is_one_that_keras_uses():
             assert not (ours & keras_names) - meant, kind
 
 
+@pytest.mark.slow
 def test_history_has_losses_of_every_epoch():
     history = keras_model.get_model(small(), ["section_00"]).train(frames_of(200))
     assert list(history) == ["loss", "val_loss"]
@@ -139,6 +143,7 @@ def test_history_has_losses_of_every_epoch():
     assert list(keras_model.get_model(without, ["section_00"]).train(frames_of(200))) == ["loss"]
 
 
+@pytest.mark.slow
 def test_a_seed_decides_whatever_was_trained_before():
     def scores(seed: int) -> np.ndarray:
         system = keras_model.get_model(small(("seed", seed)), ["section_00"])
@@ -157,6 +162,7 @@ def test_section_index_is_the_place_among_those_trained_on():
     assert system.section_index(frames_of(9, 9)).tolist() == [-1, 0]
 
 
+@pytest.mark.slow
 def test_a_step_compiled_by_xla_is_the_same_but_for_rounding(monkeypatch):
     plain = keras_model.get_model(small(), ["section_00"])
     expected = plain.train(frames_of(200))
@@ -170,12 +176,13 @@ def test_a_step_compiled_by_xla_is_the_same_but_for_rounding(monkeypatch):
 
 
 @pytest.mark.parametrize("precision", ["mixed_float16", "mixed_bfloat16"])
+@pytest.mark.slow
 def test_a_system_trained_in_half_precision_scores_in_float32(precision):
     frames = frames_of(200, 80)
     system = keras_model.get_model(small(), ["section_00"], precision)
     assert system.network.layers[1].compute_dtype == precision.removeprefix("mixed_")
     losses = system.train(frames)["loss"]
-    exact = keras_model.in_float32(system)
+    exact = training.in_float32(system)
     assert exact.network.layers[1].compute_dtype == "float32"
     for weight, kept in zip(exact.get_weights(), system.get_weights(), strict=True):
         np.testing.assert_array_equal(weight, kept)
@@ -188,7 +195,7 @@ def test_a_system_trained_in_half_precision_scores_in_float32(precision):
 def test_half_precision_is_refused_where_it_does_not_work():
     with pytest.raises(BadInput, match=r"fit\.precision is mixed_float16"):
         param = settings.read_config(None, [("fit.precision", "mixed_float16")]).for_system("vae")
-        keras_model.check_trainable(param, "fan", frames_of(200))
+        check_trainable(param, "fan", frames_of(200))
 
 
 @pytest.mark.parametrize(("offset", "shared"), [(0, True), (4, False)])

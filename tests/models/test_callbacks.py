@@ -23,6 +23,7 @@ def kept(tmp_path: Path, epochs: int = 2) -> Resume:
     return resume
 
 
+@pytest.mark.slow
 def test_a_training_that_is_done_is_not_done_again(tmp_path: Path) -> None:
     first = kept(tmp_path)
     system = keras_model.get_model(small(), ["section_00"])
@@ -31,6 +32,7 @@ def test_a_training_that_is_done_is_not_done_again(tmp_path: Path) -> None:
     assert len(first.history["loss"]) == 2
 
 
+@pytest.mark.slow
 def test_the_state_of_another_training_is_left_alone(tmp_path: Path) -> None:
     first = kept(tmp_path)
     system = keras_model.get_model(small(), ["section_00"])
@@ -43,6 +45,7 @@ def test_the_state_of_another_training_is_left_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [b"", b"PK\x03\x04 not an archive", None])
+@pytest.mark.slow
 def test_damaged_state_is_not_believed(tmp_path: Path, damage: bytes | None) -> None:
     resume = kept(tmp_path)
     whole = resume.place.read_bytes()

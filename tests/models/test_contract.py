@@ -16,6 +16,8 @@ from core import settings
 from core.system_settings import system_classes
 from data.dataset import read_clips
 from data.frames import Frames
+from engine.training import resume_of
+from models.saved import SavedModel
 
 MACHINE = "valve"  # its sections differ most, which a classifier of few clips needs
 # A handful of clips on one core, where the published settings take hours: larger steps, all clips
@@ -115,7 +117,12 @@ def clips(setting: Callable[..., dict[str, Any]]) -> Callable[[str, str], Frames
 
 
 def classes(name: str, frames: Frames) -> list[str]:
-    return keras_model.class_names(settings.read_config().for_system(name), frames.clips)
+    return [settings.read_config().for_system(name).class_name(clip) for clip in frames.clips]
+
+
+def every(step: int, frames: Frames) -> Frames:
+    """Return the first clip of each so many; each section has some."""
+    return frames.select(np.arange(len(frames.clips)) % step == 0)
 
 
 def test_the_command_line_knows_every_system() -> None:
@@ -123,6 +130,7 @@ def test_the_command_line_knows_every_system() -> None:
 
 
 @systems
+@pytest.mark.slow
 def test_learns_and_ranks_anomalies_above_normal_clips(name, setting, clips) -> None:
     training, test = clips(name, "train"), clips(name, "test")
     system = keras_model.get_model(setting(name), classes(name, training))
@@ -141,15 +149,15 @@ def test_learns_and_ranks_anomalies_above_normal_clips(name, setting, clips) -> 
 
 
 @systems
+@pytest.mark.slow
 def test_an_interrupted_training_ends_as_if_it_had_not_been(name, setting, clips, tmp_path) -> None:
-    training = clips(name, "train")
-    training = training.select(np.arange(len(training.clips)) % 2 == 0)
+    training = every(3, clips(name, "train"))
     param = setting(name, *ONE_STEP[1:], ("fit.epochs", 3))
 
     def train(interrupt: bool, place: Path) -> tuple[dict[str, list[float]], list[np.ndarray]]:
         system = keras_model.get_model(param, classes(name, training))
         system.run_eagerly = True  # to trace a step takes longer than a few steps
-        resume = keras_model.interrupted(place, param, training.clips)
+        resume = resume_of(place, param, training)
         if interrupt:
             callbacks = system.callbacks
 
@@ -174,12 +182,11 @@ def test_an_interrupted_training_ends_as_if_it_had_not_been(name, setting, clips
 
 
 @systems
+@pytest.mark.slow
 def test_the_seed_decides_and_a_saved_system_scores_as_before(
     name, setting, clips, tmp_path
 ) -> None:
-    training = clips(name, "train")
-    few = clips(name, "test")
-    few = few.select(np.arange(len(few.clips)) % 6 == 0)
+    training, few = clips(name, "train"), every(6, clips(name, "test"))
     scores, kept = {}, tmp_path / f"model_{MACHINE}"
     for run, seed in (("first", 0), ("again", 0), ("other", 1)):
         param = setting(name, *ONE_STEP, seed=seed)
@@ -192,7 +199,7 @@ def test_the_seed_decides_and_a_saved_system_scores_as_before(
             keras_model.save_model(kept, system, param, training.clips, of_training, {})
     np.testing.assert_array_equal(scores["first"], scores["again"])
     assert not np.isclose(scores["first"], scores["other"]).any()
-    loaded = keras_model.load_model(kept, setting(name, *ONE_STEP))
-    np.testing.assert_array_equal(loaded.system.score(few), scores["first"])
-    np.testing.assert_array_equal(loaded.scores, of_training)
-    assert loaded.sections == [clip.section for clip in training.clips]
+    loaded, training_scores = keras_model.load_model(SavedModel(kept), setting(name, *ONE_STEP))
+    np.testing.assert_array_equal(loaded.score(few), scores["first"])
+    np.testing.assert_array_equal(training_scores.scores, of_training)
+    assert training_scores.sections == [clip.section for clip in training.clips]

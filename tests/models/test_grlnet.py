@@ -8,6 +8,7 @@ import tensorflow as tf
 
 import keras_model
 from core.errors import BadInput
+from engine.checks import check_sections
 from tests.models import parity_grlnet
 from tests.models.double_precision import AGREEMENT, double_precision, own_fixture
 from tests.models.test_waveform import frames_of, tiny
@@ -29,6 +30,7 @@ LOG_IN_FLOAT64 = [
 ]
 
 
+@pytest.mark.slow
 def test_the_training_steps_are_those_of_the_release_but_for_rounding() -> None:
     fixture = own_fixture("grlnet")
     with double_precision():
@@ -36,6 +38,7 @@ def test_the_training_steps_are_those_of_the_release_but_for_rounding() -> None:
     np.testing.assert_allclose(log, LOG_IN_FLOAT64, rtol=AGREEMENT)
 
 
+@pytest.mark.slow
 def test_noise_is_new_every_step_and_follows_the_seed() -> None:
     drawn = []
     for seed in (4, 4, 5):
@@ -46,6 +49,7 @@ def test_noise_is_new_every_step_and_follows_the_seed() -> None:
     assert not np.allclose(drawn[0][0], drawn[2][0])
 
 
+@pytest.mark.slow
 def test_a_clip_scores_the_mean_of_its_segments() -> None:
     system, frames = keras_model.get_model(tiny(), ["section_00"]), frames_of(50, 250)
     starts, _ = system.windows(frames, 1)
@@ -59,4 +63,4 @@ def test_a_clip_scores_the_mean_of_its_segments() -> None:
 
 def test_a_segment_too_short_for_the_network_is_bad_input() -> None:
     with pytest.raises(BadInput, match=r"feature\.n_frames is 60"):
-        keras_model.check_sections(tiny(("grlnet.feature.n_frames", 60)), "fan", ["a"], ["a"])
+        check_sections(tiny(("grlnet.feature.n_frames", 60)), "fan", ["a"], ["a"])

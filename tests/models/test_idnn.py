@@ -11,6 +11,7 @@ import tensorflow as tf
 import keras_model
 from core import settings
 from core.errors import BadInput
+from engine.checks import check_sections
 
 
 def param(n_frames: int) -> dict[str, Any]:
@@ -38,5 +39,5 @@ def test_the_input_leaves_out_exactly_the_middle_frame(n_frames, middle, others)
 
 def test_one_frame_has_no_neighbours() -> None:
     with pytest.raises(BadInput, match=r"idnn fan: feature.n_frames is 1"):
-        keras_model.check_sections(param(1), "fan", ["section_00"], [])
-    keras_model.check_sections(param(2), "fan", ["section_00"], [])
+        check_sections(param(1), "fan", ["section_00"], [])
+    check_sections(param(2), "fan", ["section_00"], [])

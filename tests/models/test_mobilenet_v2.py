@@ -11,10 +11,12 @@ import pytest
 import tensorflow as tf
 
 import keras_model
+from checkpoints.assign import assign_variables
 from core import settings
 from core.errors import BadInput
 from data.clips import Clip
 from data.frames import Frames
+from engine.checks import check_sections
 
 SECTIONS = ["section_00", "section_01", "section_02"]
 
@@ -92,9 +94,9 @@ def test_an_unseen_section_is_refused_or_takes_the_last_class(system, monkeypatc
     with pytest.raises(BadInput, match="section_05 is none of the sections trained on"):
         system.score(held)
     with pytest.raises(BadInput, match="unseen_section: last_class"):
-        keras_model.check_sections(param(), "fan", SECTIONS, ["section_05"])
+        check_sections(param(), "fan", SECTIONS, ["section_05"])
     official = param(("mobilenet_v2.unseen_section", "last_class"))
-    keras_model.check_sections(official, "fan", SECTIONS, ["section_05"])
+    check_sections(official, "fan", SECTIONS, ["section_05"])
     monkeypatch.setattr(system, "param", official)
     np.testing.assert_array_equal(system.section_index(held), [0, 2])
 
@@ -102,13 +104,13 @@ def test_an_unseen_section_is_refused_or_takes_the_last_class(system, monkeypatc
 @pytest.mark.parametrize("trained", [[], ["section_00"]])
 def test_one_section_is_nothing_to_classify(trained) -> None:
     with pytest.raises(BadInput, match="mobilenet_v2 fan: a classifier of sections needs"):
-        keras_model.check_sections(param(), "fan", trained, trained)
+        check_sections(param(), "fan", trained, trained)
 
 
 def test_windows_are_not_smaller_than_the_network_halves_them() -> None:
     small = param(("feature.n_frames", 31))
     with pytest.raises(BadInput, match=r"feature.n_frames is 31"):
-        keras_model.check_sections(small, "fan", SECTIONS, SECTIONS)
+        check_sections(small, "fan", SECTIONS, SECTIONS)
 
 
 def test_an_official_model_file_holds_the_network_as_a_layer(system, tmp_path) -> None:
@@ -129,6 +131,6 @@ def test_an_official_model_file_holds_the_network_as_a_layer(system, tmp_path) -
             weights[layer][f"{name}:0"] = value
     tensors = keras_model.read_hdf5(path)
     assert {"Conv1/kernel", "bn_Conv1/gamma", "block_1_depthwise/depthwise_kernel"} <= set(tensors)
-    keras_model.assign_published(system.checkpoint_variables(), tensors)
+    assign_variables(system.checkpoint_variables(), tensors)
     for name, (variable, _) in system.checkpoint_variables().items():
         np.testing.assert_array_equal(variable, expected[name])

@@ -29,7 +29,12 @@ def cases() -> list:
             continue
         checks = importlib.import_module(f"tests.models.parity_{system}")
         found += [
-            pytest.param(folder, getattr(checks, name), id=f"{folder.name}-{name[6:]}")
+            pytest.param(
+                folder,
+                getattr(checks, name),
+                id=f"{folder.name}-{name[6:]}",
+                marks=pytest.mark.slow if name == "check_training" else (),
+            )
             for name in dir(checks)
             if name.startswith("check_")
         ]

@@ -14,6 +14,7 @@ from core.errors import BadInput
 from data.audio import log_mel
 from data.clips import Clip
 from data.frames import Frames
+from engine.checks import check_sections
 from models import saved
 from tests.models import parity_stgram_mfn
 from tests.models.double_precision import double_precision, own_fixture
@@ -49,6 +50,7 @@ def build(*assignments: tuple[str, object]):
     return keras_model.get_model(tiny(*assignments), ["fan section_00", "pump section_00"])
 
 
+@pytest.mark.slow
 def test_the_training_steps_are_those_of_the_release_but_for_rounding() -> None:
     fixture = own_fixture("stgram_mfn")
     with double_precision():
@@ -70,11 +72,11 @@ def test_the_log_mel_of_the_step_is_that_of_the_cache(changed: tuple) -> None:
 
 def test_one_class_is_bad_input_and_so_is_one_that_was_not_trained_on() -> None:
     clips = [Clip(Path("a.wav"), "fan", "section_00", "train")] * 3
-    names = keras_model.class_names(tiny(), clips)
+    names = [tiny().class_name(clip) for clip in clips]
     with pytest.raises(BadInput, match="there is only fan section_00; train it on two or more"):
-        keras_model.check_sections(tiny(), "all", names, names)
+        check_sections(tiny(), "all", names, names)
     with pytest.raises(BadInput, match="pump section_00 was not trained on"):
-        keras_model.check_sections(tiny(), "pump", ["fan a", "fan b"], ["pump section_00"])
+        check_sections(tiny(), "pump", ["fan a", "fan b"], ["pump section_00"])
 
 
 def test_clips_are_cut_or_filled_up_and_every_class_is_known() -> None:
@@ -111,6 +113,7 @@ def test_the_margin_only_touches_the_own_class_and_stays_finite_at_a_centre() ->
     assert other == pytest.approx(30 * centres[0] @ centres[1], abs=1e-3)
 
 
+@pytest.mark.slow
 def test_mixtures_score_as_scikit_learn_and_are_saved(tmp_path: Path) -> None:
     from sklearn.mixture import GaussianMixture
 

@@ -47,6 +47,7 @@ def test_the_latent_is_drawn_from_nothing_random(system, x) -> None:
         np.testing.assert_array_equal(first, second)
 
 
+@pytest.mark.slow
 def test_the_history_holds_the_loss_and_its_parts(system, x) -> None:
     array = x.reshape(-1, 4)
     frames = Frames(array, (Section("section_00"),), np.array([0]), np.array([len(array)]))

@@ -26,6 +26,7 @@ def history(path: Path, *rows: tuple) -> tuple[str, Path]:
     return "ae seed 0", path
 
 
+@pytest.mark.slow
 def test_every_picture_is_drawn_twice_and_described(data, tmp_path) -> None:
     histories = {"ae": [history(tmp_path / "history_fan.csv", (1, 3.0, 4.0), (2, 2.0, 3.5))]}
     drawn = figures.draw(tmp_path / "to", data, histories)
@@ -63,6 +64,7 @@ def test_the_roc_shades_the_pauc_and_passes_through_the_right_points(data) -> No
     assert lines["ae"].get_linestyle() != lines["idnn"].get_linestyle()
 
 
+@pytest.mark.slow
 def test_histograms_hold_every_clip_with_threshold_and_gamma_curve(data) -> None:
     run = data.systems["ae"][0]
     fan = {key: section for key, section in run.sections.items() if key.machine_type == "fan"}

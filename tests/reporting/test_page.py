@@ -238,6 +238,7 @@ def test_without_javascript_the_tables_and_pictures_remain(browser, demo_report)
     shown.page.context.close()
 
 
+@pytest.mark.slow
 def test_strange_names_are_text_and_their_clips_play(browser, tmp_path, monkeypatch) -> None:
     strange = "<img src=x onerror=alert(1)>'\"& #%41 é{{js}}"
     monkeypatch.chdir(tmp_path)

@@ -25,6 +25,7 @@ def run(*arguments: object) -> int:
     return run_script(lambda: script.main([str(argument) for argument in arguments]))
 
 
+@pytest.mark.slow
 def test_help_and_a_report_without_models_do_not_start_tensorflow(tmp_path) -> None:
     results(tmp_path / "result" / "ae")
     results(tmp_path / "result" / "idnn", seed=1)

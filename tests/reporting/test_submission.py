@@ -22,7 +22,7 @@ from evaluation.__main__ import main
 from evaluation.csv_files import evaluate_directory, read_decisions, read_scores
 from evaluation.metrics import SectionKey
 from evaluation.result_csv import read_result_csv
-from models import saved
+from models.saved import OfficialModel
 from reporting import submission
 from tests import processes
 from tests.conftest import ROOT, places, run_inside
@@ -254,7 +254,7 @@ def test_parameters_are_counted_as_keras_counts_them(handed, demo, out):
 
 
 def test_the_official_network_has_the_published_number_of_parameters(reference):
-    assert saved.count_parameters(reference / "real_clips" / "model_fan.hdf5") == 269992
+    assert OfficialModel(reference / "real_clips" / "model_fan.hdf5").count_parameters() == 269992
 
 
 def test_development_results_survive_a_test_with_truth(out, demo):
@@ -362,3 +362,34 @@ def test_the_package_is_made_without_tensorflow(out, demo):
     assert run.returncode == 0, run.stderr
     assert "Doe_INST_task2_1: ae, 6 CSV files" in run.stdout
     assert run.stdout.splitlines()[-1] == "False"
+
+
+@pytest.mark.slow
+def test_csv_signals_are_packaged_too(tmp_path):
+    """The evaluation signals have no labels, so result.csv is of the development signals."""
+    generator = np.random.default_rng(0)
+    for part, labels in (("dev_data", [0] * 4 + [1] * 4), ("eval_data", None)):
+        home = tmp_path / part / "pump"
+        for folder, count in (("train", 12), ("test", 8)):
+            (home / folder).mkdir(parents=True)
+            for index in range(count):
+                signal = generator.normal(size=400) * (1 + (index > 3))
+                (home / folder / f"{index}.csv").write_text("\n".join(map(str, signal)) + "\n")
+        if labels:
+            lines = "".join(f"{index},{label}\n" for index, label in enumerate(labels))
+            (home / "test_label.csv").write_text(f"index,label\n{lines}")
+    quick = ("fit.epochs=1", "feature.n_fft=64", "feature.hop_length=32", "feature.n_mels=8")
+    put = {"data": tmp_path, "out": tmp_path / "out"}
+    for mode in ("-d", "-e"):
+        for script in ("00_train.py", "01_test.py"):
+            run = run_inside(script, mode, **put, assigned=quick)
+            assert run.returncode == 0, run.stdout + run.stderr
+    run = run_inside("03_submit.py", "--to", str(tmp_path), **put, assigned=(*quick, *ME))
+    assert run.returncode == 0, run.stderr
+    with zipfile.ZipFile(tmp_path / "Doe_INST_task2.zip") as package:
+        names = {Path(name).name for name in package.namelist()}
+        assert names >= {"anomaly_score_pump_section_00_test.csv", "Doe_INST_task2_1.meta.yaml"}
+        (meta,) = [package.read(name) for name in package.namelist() if name.endswith(".yaml")]
+    results = yaml.safe_load(meta)["results"]["development_dataset"]["pump"]
+    table = read_result_csv(tmp_path / "out" / "result" / "ae" / "result.csv")
+    assert results["averaged_auc"] == pytest.approx(100 * table[0].metrics["AUC"])

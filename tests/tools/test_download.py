@@ -373,9 +373,9 @@ def test_the_latest_revision_of_an_archive_counts(server, tmp_path):
 
 def test_what_was_downloaded_is_a_dataset(server, tmp_path):
     run(server, tmp_path, "--dev")
-    param = SharedSettings(dev_directory=tmp_path / "dev_data")
-    assert clips.select_machines(param, "dev", []) == ["fan", "valve"]
-    found, bad = clips.list_clips(param, "dev", "fan", ("train",))
+    shared = SharedSettings(dev_directory=tmp_path / "dev_data")
+    assert clips.select_machines(shared, "dev", []) == ["fan", "valve"]
+    found, bad = clips.list_wavs(tmp_path / "dev_data" / "fan", ("train",))
     assert (len(found), bad) == (1, [])
 
 

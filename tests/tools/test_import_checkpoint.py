@@ -23,15 +23,17 @@ import tensorflow as tf
 
 import keras_model
 from checkpoints import files
-from checkpoints.inferred_settings import Published
+from checkpoints.inferred_settings import InferredSettings
 from checkpoints.tensors import gather, in_order
 from core import settings
 from core.errors import BadInput
+from core.run_settings import SystemSettings
+from core.system_settings import system_classes
 from data.dataset import read_clips
 from models import saved
 from tests.checkpoints.published_files import (
+    PYTORCH_FILES,
     SECTIONS,
-    STORED,
     TORCH,
     UNREAD,
     assign,
@@ -63,38 +65,40 @@ def import_(
     return run_inside(TOOL, *given, data=data or out / "none", out=out, assigned=assigned)
 
 
-def param_of(system: str, out: Path, *assigned: tuple[str, Any]) -> dict[str, Any]:
+def param_of(system: str, out: Path, *assigned: tuple[str, Any]) -> SystemSettings:
     """The settings that 01_test.py scores an imported model with."""
     places = [("model_directory", str(out / "model" / "{system}"))]
-    held = settings.read_config(None, [*assigned, *places])
-    param = held.for_system(system).for_machine("fan")
-    return saved.as_imported(param, "fan", "dev")
+    config = settings.read_config(None, [*assigned, *places])
+    param = config.for_system(system).for_machine("fan")
+    return saved.SavedModel(saved.model_stem(param, "fan", "dev")).with_imported_settings(param)
 
 
 def loaded(system: str, out: Path, *assigned: tuple[str, Any]) -> Any:
     param = param_of(system, out, *assigned)
-    return keras_model.load_model(saved.model_stem(param, "fan", "dev"), param).system
+    return keras_model.load_model(saved.SavedModel(saved.model_stem(param, "fan", "dev")), param)[0]
 
 
 def unreadable(fixture: Fixture) -> list[tuple[str, Any]]:
     """What of a fixture's settings no tensor shows."""
-    held, system = fixture.settings, fixture.meta["system"]
+    published, system = fixture.settings, fixture.meta["system"]
     if system == "anomaly_transformer":
-        told = {"k": held["k"], "temperature": held["temperature"]}
-        windows = [("feature.n_frames", held["win_size"])]
+        values = {"k": published["k"], "temperature": published["temperature"]}
+        windows = [("feature.n_frames", published["win_size"])]
     elif system == "stgram_mfn":
-        parts = re.findall(r"\[([\d,\s]+)\]", held["bottlenecks"])
-        told = {
+        parts = re.findall(r"\[([\d,\s]+)\]", published["bottlenecks"])
+        values = {
             "bottlenecks": [[int(number) for number in part.split(",")] for part in parts],
-            "margin": held["arcface"]["m"],
-            "scale": held["arcface"]["s"],
+            "margin": published["arcface"]["m"],
+            "scale": published["arcface"]["s"],
             "seconds": fixture.arrays["wav"].shape[1] / 16000,
         }
-        windows = [("feature.hop_length", held.get("hop_length", 512))]
+        windows = [("feature.hop_length", published.get("hop_length", 512))]
     else:
-        told = {}
-        windows = [(f"feature.{key}", held[key]) for key in ("n_frames", "n_mels") if key in held]
-    return [*windows, *((f"{system}.network.{key}", value) for key, value in told.items())]
+        values = {}
+        windows = [
+            (f"feature.{key}", published[key]) for key in ("n_frames", "n_mels") if key in published
+        ]
+    return [*windows, *((f"{system}.network.{key}", value) for key, value in values.items())]
 
 
 def written(assigned: list[tuple[str, Any]]) -> tuple[str, ...]:
@@ -139,19 +143,20 @@ def made_here(system: str) -> tuple[dict[str, np.ndarray], Any]:
     """
     network = small(system)
     if system in TORCH:
-        trees = [(path, files.read(path)) for path in stored(system)]
-        assign(network, gather(system, trees))
+        trees = [(path, files.read(path)) for path in torch_files(system)]
+        names = system_classes()
+        assign(network, gather(system, trees, names, keras_model.system_class))
     return published_by(network), network
 
 
-def stored(system: str) -> list[Path]:
+def torch_files(system: str) -> list[Path]:
     """Return the files that PyTorch wrote for a small network of a system."""
-    return sorted(path for path in (STORED / system).iterdir())
+    return sorted(path for path in (PYTORCH_FILES / system).iterdir())
 
 
 def published(system: str, folder: Path) -> list[Path]:
     """Return the files of a small network: as PyTorch wrote them, or written into a folder."""
-    return stored(system) if system in TORCH else write(system, made_here(system)[0], folder)
+    return torch_files(system) if system in TORCH else write(system, made_here(system)[0], folder)
 
 
 @pytest.mark.parametrize("system", list(keras_model.SYSTEMS))
@@ -163,7 +168,7 @@ def test_from_wavs_to_csv_with_an_imported_model(system, few, tmp_path) -> None:
         for name in ("predictions/kernel", "predictions/bias"):
             tensors[name] = tensors[name][..., order]
         joblib.dump(np.array(SECTIONS)[order], tmp_path / "section_names_fan.pkl")
-    paths = stored(system) if system in TORCH else write(system, tensors, tmp_path)
+    paths = torch_files(system) if system in TORCH else write(system, tensors, tmp_path)
     paths += tmp_path.glob("section_names_*.pkl")
     put = {"data": few, "assigned": UNREAD[system]}
     run = import_(system, paths, tmp_path, "--jobs", "1", **put)
@@ -176,27 +181,28 @@ def test_from_wavs_to_csv_with_an_imported_model(system, few, tmp_path) -> None:
     # The release trains fan on the clips of the evaluation set too.
     n_sections = 6 if system == "aegan_ad" else 3
     assert rows == [(f"section_0{number}", "5") for number in range(n_sections)]
-    found = {}
+    actual = {}
     for section in SECTIONS:
         with (results / f"anomaly_score_fan_{section}_test.csv").open(newline="") as stream:
-            found |= {name: float(score) for name, score in csv.reader(stream)}
+            actual |= {name: float(score) for name, score in csv.reader(stream)}
         decided = (results / f"decision_result_fan_{section}_test.csv").read_text()
         assert len(decided.splitlines()) == 4
     expected = scores_of(made, system, few, tmp_path)
-    assert set(found) == set(expected)
+    assert set(actual) == set(expected)
     np.testing.assert_allclose(
-        [found[name] for name in expected], list(expected.values()), rtol=CSV, atol=1e-7
+        [actual[name] for name in expected], list(expected.values()), rtol=CSV, atol=1e-7
     )
 
 
 def scores_of(made: Any, system: str, data: Path, out: Path) -> dict[str, float]:
-    param = {
-        **made.param,
-        "dev_directory": str(data / "dev_data"),
-        "cache_directory": str(out / "cache"),
-    }
+    param = made.param.with_values(
+        {
+            "dev_directory": data / "dev_data",
+            "eval_directory": data / "eval_data",
+            "cache_directory": out / "cache",
+        }
+    )
     clips = {}
-    param.eval_directory = str(data / "eval_data")
     for folder in ("train", "test"):
         clips[folder], bad = read_clips(param, "dev", "fan", (folder,), jobs=1)
         assert not bad
@@ -213,7 +219,7 @@ def scores_of(made: Any, system: str, data: Path, out: Path) -> dict[str, float]
 
 
 def damaged(tensors: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], list[str]]:
-    """One tensor missing, one renamed, one of another shape; and what should be said of each."""
+    """One tensor missing, one renamed, one of another shape; and the message on each."""
     tensors = dict(tensors)
     names = [name for name in tensors if tensors[name].ndim == 1]
     missing, renamed, cut = names[1], names[-1], names[len(names) // 2]
@@ -323,7 +329,7 @@ def test_an_official_distribution_decides_without_training_clips(few, tmp_path) 
         assert [int(decision) for _, decision in csv.reader(stream)] == expected
 
 
-def test_class_names_that_do_not_fit_are_told(few, tmp_path) -> None:
+def test_class_names_that_do_not_fit_are_named(few, tmp_path) -> None:
     files = published("mobilenet_v2", tmp_path)
     files.append(tmp_path / "section_names_fan.pkl")
     joblib.dump(np.array(["section_00", "section_01"]), files[1])
@@ -352,11 +358,10 @@ def test_classes_of_stgram_mfn_are_in_the_order_of_its_release(tmp_path) -> None
         train = tmp_path / folder / machine / "train"
         train.mkdir(parents=True)
         (train / f"{name}_00000000.wav").touch()
-    param = {
-        **made_here("stgram_mfn")[1].param,
-        "dev_directory": str(tmp_path / "dev_data"),
-        "eval_directory": str(tmp_path / "eval_data"),
-    }
+    param = settings.read_config().for_system("stgram_mfn")
+    param = param.with_values(
+        {"dev_directory": tmp_path / "dev_data", "eval_directory": tmp_path / "eval_data"}
+    )
     args = import_checkpoint.command_line(["--system", "stgram_mfn", "a.pth.tar"])
     names = import_checkpoint.class_names(args, param, 3, None)
     assert names == ["fan id_00", "ToyCar id_01", "fan id_01"]
@@ -368,7 +373,8 @@ def test_classes_of_stgram_mfn_are_in_the_order_of_its_release(tmp_path) -> None
         "mobilefacenet.fc_out.bias": np.arange(3.0),
         "other": np.arange(3.0),
     }
-    ordered = in_order("stgram_mfn", Published(tensors, {}, {}, 3), names)
+    class_axes = keras_model.system_class("stgram_mfn").class_axes
+    ordered = in_order(tensors, class_axes, names)
     assert ordered["arcface.weight"][:, 0].tolist() == [2, 3, 0, 1, 4, 5]  # ToyCar, fan, fan
     assert ordered["mobilefacenet.fc_out.bias"].tolist() == [1, 0, 2]
     assert ordered["other"].tolist() == [0, 1, 2]
@@ -376,16 +382,17 @@ def test_classes_of_stgram_mfn_are_in_the_order_of_its_release(tmp_path) -> None
 
 def test_a_wrong_order_of_classes_is_suspected() -> None:
     scores, sections = np.array([0.1, 0.2, 9.0, 3.0, 0.1, 4.0]), ["a"] * 3 + ["b"] * 3
-    held = import_checkpoint.Given({}, None, None)
+    contents = import_checkpoint.CheckpointContents({}, None, None)
+    default = settings.read_config().for_system("stgram_mfn")
     for classes, gmm, suspected in ((8, 0, True), (40, 0, False), (8, 1, False)):  # log 8 is 2.08
-        param = {"system": "stgram_mfn", "network": {"gmm": gmm}}
-        said = Published({}, {}, {}, classes)
-        found = import_checkpoint.doubts(param, said, held, scores, sections, ["b", "a"])
+        param = default.with_values({"network.gmm": gmm})
+        inferred = InferredSettings({}, {}, classes=classes)
+        given = (param, inferred, contents, scores, sections, ["b", "a"])
         expected = ["the network takes training clips of b for others; are its classes b, a?"]
-        assert found == (expected if suspected else [])
+        assert import_checkpoint.remarks(*given) == (expected if suspected else [])
 
 
-def test_models_in_the_way_are_left_alone(few, tmp_path) -> None:
+def test_models_in_the_way_are_kept(few, tmp_path) -> None:
     files = published("ae", tmp_path)
     assert import_("ae", files, tmp_path).returncode == 0
     kept = (tmp_path / "model" / "ae" / "model_fan.npz").read_bytes()
@@ -403,7 +410,7 @@ def test_models_in_the_way_are_left_alone(few, tmp_path) -> None:
     assert "01_test.py takes this official model as it is" in run.stderr
 
 
-def test_all_bad_files_are_told_together_and_nothing_is_written(tmp_path) -> None:
+def test_all_bad_files_are_named_at_once_and_nothing_is_written(tmp_path) -> None:
     (tmp_path / "a.hdf5").write_bytes(b"\x89HDF\r\n\x1a\n cut short")
     (tmp_path / "b.pkl").write_bytes(pickle.dumps(Path("anything")))
     run = import_("ae", [tmp_path / "a.hdf5", tmp_path / "b.pkl", tmp_path / "c.hdf5"], tmp_path)
@@ -414,7 +421,7 @@ def test_all_bad_files_are_told_together_and_nothing_is_written(tmp_path) -> Non
     assert nothing_written(tmp_path)
 
 
-def test_misuse_is_told_with_the_usage(capsys) -> None:
+def test_misuse_shows_the_usage(capsys) -> None:
     for given, words in (
         (["--system", "ae", "a.hdf5"], "--machine is needed once"),
         (["--system", "ae", "--machine", "../x", "a.hdf5"], "'../x' is no machine type"),
@@ -440,7 +447,7 @@ def test_real_clips_through_the_import(reference, tmp_path) -> None:
         assert run.returncode == 0, run.stderr
     run = run_inside("01_test.py", "-d", "--jobs", "1", data=tmp_path / "data", out=tmp_path)
     assert run.returncode == 0, run.stderr
-    found = scores(tmp_path)
-    assert len(found) == len(expected) == 4
+    actual = scores(tmp_path)
+    assert len(actual) == len(expected) == 4
     for key, (score, _) in expected.items():
-        assert abs(found[key] - score) <= SCORE
+        assert abs(actual[key] - score) <= SCORE

@@ -100,6 +100,7 @@ def largest_region(found: np.ndarray) -> np.ndarray:
     return labels == 1 + np.argmax(np.bincount(labels.ravel())[1:])
 
 
+@pytest.mark.slow
 def test_the_largest_region_of_the_map_is_the_burst(tmp_path) -> None:
     """With a trained autoencoder, from the levels to the saved map."""
     rng = np.random.default_rng(1)

@@ -1,0 +1,49 @@
+"""Whether a system can work with its settings, clips and sections, asked before the long work."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+import keras_model
+from core.errors import BadInput
+from core.run_settings import SystemSettings
+from data.clips import Clip
+from data.frames import Frames
+
+
+def check_sections(
+    run: SystemSettings, machine_type: str, trained: Sequence[str], scored: Sequence[str]
+) -> None:
+    """Raise BadInput, with every reason, where a system cannot work with its settings or sections.
+
+    Parameters
+    ----------
+    machine_type : for the message
+    trained, scored : the classes of training clips and of clips to be scored
+    """
+    kind = keras_model.system_class(run.system)
+    reasons = kind.incompatibilities(run, sorted(set(trained)), sorted(set(scored)))
+    if reasons:
+        raise BadInput("\n".join(f"{run.system} {machine_type}: {reason}" for reason in reasons))
+
+
+def check_trainable(run: SystemSettings, machine_type: str, frames: Frames) -> None:
+    """Raise BadInput where a system cannot be trained with these settings on these clips."""
+    kind, precision = keras_model.system_class(run.system), run.fit.precision
+    if precision != "float32" and not kind.mixes_precision:
+        raise BadInput(f"{run.system}: fit.precision is {precision}; expected float32")
+    kind.check(run, machine_type, frames)
+
+
+def check_finite(scores: np.ndarray, clips: Sequence[Clip], title: str) -> None:
+    """Raise BadInput where an anomaly score (n_clips,) is not finite."""
+    finite = np.isfinite(scores)
+    wrong = [clip.name for clip, is_finite in zip(clips, finite, strict=True) if not is_finite]
+    if wrong:
+        raise BadInput(
+            f"{title}: the anomaly scores of {len(wrong)} of {len(clips)} clips are not finite, "
+            f"first {wrong[0]}; the network has values that overflow: lower fit.lr and train "
+            "again with 00_train.py --force"
+        )
