@@ -135,13 +135,14 @@ class System(keras.Model):
         """Return what goes along with `fit`, such as a schedule of the learning rate."""
         return []
 
-    def train_step(self, data: tuple[tf.Tensor, tf.Tensor]) -> dict[str, Any]:
-        return super().train_step(self._pair_at(*data))
+    def train_step(self, data: tuple[tf.Tensor, ...]) -> dict[str, Any]:
+        return super().train_step(self._pair_at(data))
 
-    def test_step(self, data: tuple[tf.Tensor, tf.Tensor]) -> dict[str, Any]:
-        return super().test_step(self._pair_at(*data))
+    def test_step(self, data: tuple[tf.Tensor, ...]) -> dict[str, Any]:
+        return super().test_step(self._pair_at(data))
 
-    def _pair_at(self, starts: tf.Tensor, section: tf.Tensor) -> tuple[Any, tf.Tensor]:
+    def _pair_at(self, data: tuple[tf.Tensor, ...]) -> tuple[Any, tf.Tensor]:
+        starts, section = data[:2]  # Keras's train_on_batch adds weights, which are None
         return self.training_pair(self.gather_windows(self.frames, starts), section)
 
     def update_losses(self, losses: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
