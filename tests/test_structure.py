@@ -38,9 +38,6 @@ TODAY: dict[str, dict[str, str]] = {
     "long_functions": {
         "data/frame_cache.py": "load_frames",
     },
-    "untyped_settings": {
-        "common.py": "select_dirs",
-    },
     "without_docstring": {
         "benchmarks/here.py": "main",
         "benchmarks/jackknife.py": "main",
