@@ -1,6 +1,6 @@
 """The helpers of the official baseline, with their official names and arguments.
 
-For scripts that were written for it: `import common as com`. This project itself uses the packages.
+For scripts that were written for it: `import common as com`. This project uses its packages.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -42,7 +42,14 @@ def yaml_load() -> dict[str, Any]:
     return read_config().for_system("ae").model_dump(mode="json")
 
 
-def select_dirs(param: dict[str, Any], mode: bool) -> list[str]:
+class Directories(TypedDict):
+    """The settings that `select_dirs` reads; those of `yaml_load` have more."""
+
+    dev_directory: str
+    eval_directory: str
+
+
+def select_dirs(param: Directories, mode: bool) -> list[str]:
     """Return the folders of the machine types, sorted.
 
     Parameters

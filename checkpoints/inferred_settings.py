@@ -26,14 +26,14 @@ SPARE_WEIGHTS = 2**24  # that a network may have beyond four times the checkpoin
 
 @dataclass
 class InferredSettings:
-    """What the tensors of a published checkpoint tell, beside their values.
+    """The settings that the tensors of a published checkpoint show.
 
     tensors : those to assign, by the names of one of `System.checkpoint_layouts`
     values : dotted key of a setting → the value that the tensors show. Those that no tensor shows
         are left out: None, the empty list, and a list with None in it
     implied : dotted key of a setting → the value that belongs to the release, though no tensor
         shows it
-    classes : number of sections that a classifier tells apart; 0 for other systems
+    classes : number of classes of a classifier, its sections; 0 for other systems
     """
 
     tensors: Tensors

@@ -19,7 +19,7 @@ class SystemClass(Protocol):
 
     @classmethod
     def recognises(cls, tensors: Tensors) -> bool:
-        """Say whether tensors are of a checkpoint of this system."""
+        """Return whether tensors are of a checkpoint of this system."""
 
     @classmethod
     def gather_checkpoint(cls, files: Sequence[tuple[Path, Tensors]], system: str) -> Tensors:

@@ -1,4 +1,4 @@
-"""Run jobs, such as one training each: in this process, or by an executor in workers.
+"""Jobs, such as one training each, and how they run: in this process, or in workers.
 
 A job is a function of a module and plain settings. In this process it is simply called. A worker
 writes all messages of a job to that job's own log, and this process shows the progress of all jobs.
@@ -22,7 +22,7 @@ from typing import Any, NamedTuple, Protocol
 from tqdm import tqdm
 
 from core.errors import BadInput, ProblemCollector
-from core.log import into_file, logger, progress_bar, setup_log
+from core.log import logger, output_to_file, progress_bar, setup_log
 from core.run_settings import SystemSettings
 from data.frame_cache import RemoteWorkers
 
@@ -54,21 +54,23 @@ class Job(NamedTuple):
 
     @property
     def directory(self) -> Path:
+        """Return the result directory of its run."""
         return self.param.result_directory
 
     @property
     def log_path(self) -> Path:
+        """Return the file to which a worker writes all output of the job."""
         return self.directory / "logs" / f"{self.log}.log"
 
     @property
     def progress_path(self) -> Path:
-        """The file in which a worker writes its progress; it exists while the job runs."""
+        """Return the file to which a worker writes its progress; it exists while the job runs."""
         return self.directory / "logs" / f".{self.log}.progress"
 
     def for_worker(self) -> Job:
         """Return the job with absolute paths and plain values only."""
-        places = {key: getattr(self.param, key).absolute() for key in DIRECTORIES}
-        return self._replace(param=self.param.with_values(places), local_arguments=())
+        directories = {key: getattr(self.param, key).absolute() for key in DIRECTORIES}
+        return self._replace(param=self.param.with_values(directories), local_arguments=())
 
 
 class JobResult(NamedTuple):
@@ -174,7 +176,7 @@ def run_job(job: Job, env: Mapping[str, str | None]) -> JobResult:
         the same for all jobs, because a worker that ran a job before has started TensorFlow
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the driver, who ends the workers
-    # tqdm's own lock has a semaphore, which would be left behind when the worker is killed.
+    # tqdm's own lock has a semaphore, which would remain when the worker is killed.
     tqdm.set_lock(threading.RLock())
     for name, value in env.items():
         os.environ.pop(name, None)
@@ -182,7 +184,7 @@ def run_job(job: Job, env: Mapping[str, str | None]) -> JobResult:
             os.environ[name] = value
     start, problem, final, messages = time.monotonic(), "", False, []
     try:
-        with into_file(job.log_path, job.progress_path, messages):
+        with output_to_file(job.log_path, job.progress_path, messages):
             logger.info("%s on %s %s", job.title, socket.gethostname(), _node())
             messages.clear()
             try:
@@ -242,6 +244,7 @@ class _Display:
             job.progress_path.unlink(missing_ok=True)
 
     def step(self) -> None:
+        """Count one more job as done."""
         self.bar.update()
 
     def _watch(self) -> None:
