@@ -1,4 +1,4 @@
-"""This project, as one part of a benchmark: python -m benchmarks.here JOB ... prints JSON."""
+"""This project, as one side of a benchmark: python -m benchmarks.here JOB ... prints JSON."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from models import base
 
 
 def main() -> None:
+    """Run one job, and print its seconds."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("job", choices=("features", "step", "score"))
-    parser.add_argument("folder", type=Path, help="holds train/*.wav and test/*.wav")
+    parser.add_argument("folder", type=Path, help="has train/*.wav and test/*.wav")
     parser.add_argument("cache", type=Path, help="an empty folder")
     parser.add_argument("--epochs", type=int, default=1)
     args = parser.parse_args()
@@ -32,8 +33,8 @@ def main() -> None:
     param = settings.read_config(None, assignments).for_system("ae")
 
     def frames(folder: str, cache: str = "cache") -> Frames:
-        held = param.with_values({"cache_directory": args.cache / cache})
-        return read_clips(held, "dev", machine, (folder,))[0]
+        own = param.with_values({"cache_directory": args.cache / cache})
+        return read_clips(own, "dev", machine, (folder,))[0]
 
     if args.job == "features":
         frames("test", "warm-up")  # librosa compiles on its first call

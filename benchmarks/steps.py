@@ -1,7 +1,7 @@
-"""A training step of every system, here and written plainly in Keras, in turns: prints JSON.
+"""Measure a training step of a system here and in plain Keras, in turns: prints JSON.
 
-Plainly means: the same networks and losses, with Keras's own Adam and batch normalisation, fed by
-Keras `fit` with NumPy arrays of all windows, stacked beforehand, and no jit_compile.
+Plain Keras means: the same networks and losses with Keras's own Adam and batch normalisation. `fit`
+gets NumPy arrays of all windows, stacked beforehand, and does not compile with XLA.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ FEW = 20
 
 
 def made_up(param: SystemSettings, n_clips: int, seconds: float) -> Frames:
-    """Frames, or samples, of clips that hold noise."""
+    """Return the frames, or samples, of clips of noise."""
     feature, waveform = param.feature, param.feature.input == "waveform"
     rows = round(seconds * feature.sample_rate)
     rows = rows if waveform else 1 + rows // feature.hop_length
@@ -57,7 +57,7 @@ def made_up(param: SystemSettings, n_clips: int, seconds: float) -> Frames:
 
 
 def stacked(system: Any, frames: Frames) -> tuple[np.ndarray, np.ndarray]:
-    """All training windows as one array, and the class of each."""
+    """Return all training windows as one array, and the class of each."""
     starts, owner = system.windows(frames, system.param.feature.n_hop_frames)
     windows = frames.array[starts[:, None] + np.arange(system.n_frames)]
     if system.param.feature.input == "waveform":
@@ -67,7 +67,7 @@ def stacked(system: Any, frames: Frames) -> tuple[np.ndarray, np.ndarray]:
 
 @contextmanager
 def plain_kernels() -> Iterator[None]:
-    """What is traced within has Keras's own Adam and batch normalisation."""
+    """Replace our Adam and batch normalisation by Keras's own, for what is traced within."""
     with (
         mock.patch.object(layers.Adam, "update_step", keras.optimizers.Adam.update_step),
         mock.patch.object(layers.BatchNorm, "call", keras.layers.BatchNormalization.call),
@@ -76,6 +76,7 @@ def plain_kernels() -> Iterator[None]:
 
 
 def main() -> None:
+    """Measure both, and print the seconds per step of every round."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("system", choices=list(SETTINGS))
     parser.add_argument("--rounds", type=int, default=5)
@@ -106,7 +107,7 @@ def main() -> None:
     windows, section = windows[:whole], section[:whole]
     epochs = {"here": timer(), "plain": timer()}
     here.callbacks = lambda: [epochs["here"]]
-    found: dict[str, list[float]] = {"here": [], "plain": []}
+    seconds: dict[str, list[float]] = {"here": [], "plain": []}
     for _ in range(args.rounds):
         here.train(frames)
         with plain_kernels():
@@ -115,8 +116,8 @@ def main() -> None:
             )
         for name, clock in epochs.items():
             # The first epoch of the first round compiles the step.
-            found[name].append(clock.seconds[1] / steps[name])
-    print(json.dumps({"batch": batch, **found}))
+            seconds[name].append(clock.seconds[1] / steps[name])
+    print(json.dumps({"batch": batch, **seconds}))
 
 
 if __name__ == "__main__":

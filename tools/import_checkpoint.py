@@ -121,8 +121,8 @@ def free_place(args: argparse.Namespace, param: SystemSettings, name: str) -> Pa
     official = stem.with_name(stem.name + ".hdf5")
     if args.mode == "dev" and official.is_file():
         raise BadInput(
-            f"{official}: 01_test.py takes this official model as it is; to import one, keep it "
-            "elsewhere"
+            f"{official}: 01_test.py takes this official model as it is; to import a checkpoint, "
+            "move that file elsewhere"
         )
     if stem.with_name(stem.name + ".json").is_file() and not args.force:
         raise BadInput(
@@ -202,7 +202,7 @@ def class_names(
 
     Parameters
     ----------
-    classes : how many sections the checkpoint tells apart; 0 for a system that is no classifier
+    classes : how many classes the checkpoint has; 0 for a system that is no classifier
     published : their names, of a file of the checkpoint
 
     Raises
@@ -210,12 +210,15 @@ def class_names(
     BadInput : where there are more or fewer names than classes.
     """
     if not classes:
-        both = [sections_of(param, mode, args.machine) for mode in modes_of(param, args.mode)]
+        both = [
+            training_sections(param, mode, args.machine)
+            for mode in training_modes(param, args.mode)
+        ]
         return sorted({section for sections in both for section in sections})
     if published is not None:
         if len(published) != classes:
             raise BadInput(
-                f"the checkpoint tells {classes} sections apart, but {len(published)} are named: "
+                f"the checkpoint has {classes} sections, but {len(published)} are named: "
                 f"{', '.join(published)}"
             )
         return published
@@ -224,25 +227,25 @@ def class_names(
         datasets += [((args.mode,), []), (("dev", "eval"), args.machine), (("dev", "eval"), [])]
     candidates: list[list[str]] = []
     for modes, machines in datasets:
-        named = [section for mode in modes for section in sections_of(param, mode, machines)]
+        named = [section for mode in modes for section in training_sections(param, mode, machines)]
         candidates.append(list(dict.fromkeys(named)))
     fitting = [names for names in candidates if len(names) == classes]
     if fitting or not any(candidates):
         return [*fitting, [f"class_{number:05}" for number in range(classes)]][0]
     longest = max(candidates, key=len)
     raise BadInput(
-        f"the checkpoint tells {classes} sections apart, but the training clips have "
+        f"the checkpoint has {classes} sections, but the training clips have "
         f"{len(longest)}: {', '.join(longest)}"
         + ("; name section_names_*.pkl too" if param.official else "")
     )
 
 
-def modes_of(param: SystemSettings, mode: str) -> tuple[str, ...]:
+def training_modes(param: SystemSettings, mode: str) -> tuple[str, ...]:
     """Return the datasets whose training clips a system is trained on."""
     return ("dev", "eval") if param.trains_on_both_datasets() else (mode,)
 
 
-def sections_of(param: SystemSettings, mode: str, machines: Sequence[str]) -> list[str]:
+def training_sections(param: SystemSettings, mode: str, machines: Sequence[str]) -> list[str]:
     """Return the sections of the training clips, after the machine type if the system is joint.
 
     Machine types are sorted without regard to case, the sections of each by name.
@@ -326,7 +329,7 @@ def missing_parts(system: System, inferred: InferredSettings, frames: Frames | N
     """Return what is missing to score a clip, in words; "" where nothing is."""
     missing = [] if frames else [system.missing_without_training_clips(system.param)]
     if any(name.startswith("class_") for name in system.section_names):
-        missing.append(f"the names of the {inferred.classes} sections it tells apart")
+        missing.append(f"the names of its {inferred.classes} sections")
     return ", and ".join(filter(None, missing))
 
 
