@@ -1,6 +1,6 @@
 """The helpers of the official baseline, with their official names and arguments.
 
-For scripts that were written for it: `import common as com`. This project uses its packages.
+For scripts that were written for it: `import common as com`. This project itself uses the packages.
 """
 
 from __future__ import annotations
@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 
@@ -42,14 +43,7 @@ def yaml_load() -> dict[str, Any]:
     return read_config().for_system("ae").model_dump(mode="json")
 
 
-class Directories(TypedDict):
-    """The settings that `select_dirs` reads; those of `yaml_load` have more."""
-
-    dev_directory: str
-    eval_directory: str
-
-
-def select_dirs(param: Directories, mode: bool) -> list[str]:
+def select_dirs(param: Mapping[str, Any], mode: bool) -> list[str]:
     """Return the folders of the machine types, sorted.
 
     Parameters

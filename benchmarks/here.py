@@ -45,7 +45,7 @@ def main() -> None:
             seconds.append(time.perf_counter() - begun)
         print(json.dumps({"cold": seconds[0], "warm": seconds[1]}))
     elif args.job == "step":
-        base.WORTH_COMPILING = 0  # as a training of the published length
+        base.FEWEST_STEPS_FOR_XLA = 0  # as a training of the published length
         system, epochs = keras_model.get_model(param, ["section_00"]), timer()
         system.callbacks = lambda: [epochs]
         clips = frames("train")

@@ -1,7 +1,9 @@
-"""Measure a training step of a system here and in plain Keras, in turns: prints JSON.
+"""A training step of every system, in three ways and in turns: prints JSON.
 
-Plain Keras means: the same networks and losses with Keras's own Adam and batch normalisation. `fit`
-gets NumPy arrays of all windows, stacked beforehand, and does not compile with XLA.
+here : as it is trained
+single : as it is trained, but with one step per call (`steps_per_execution` 1)
+plain : the same networks and losses, with Keras's own Adam and batch normalisation, fed by Keras
+    `fit` with NumPy arrays of all windows, stacked beforehand, and no jit_compile
 """
 
 from __future__ import annotations
@@ -39,10 +41,11 @@ SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 CLIPS = {"ae": 60, "vae": 60, "idnn": 60}
 FEW = 20
+VARIANTS = ("here", "single", "plain")
 
 
 def made_up(param: SystemSettings, n_clips: int, seconds: float) -> Frames:
-    """Return the frames, or samples, of clips of noise."""
+    """Return frames, or samples, of clips of noise."""
     feature, waveform = param.feature, param.feature.input == "waveform"
     rows = round(seconds * feature.sample_rate)
     rows = rows if waveform else 1 + rows // feature.hop_length
@@ -67,7 +70,7 @@ def stacked(system: Any, frames: Frames) -> tuple[np.ndarray, np.ndarray]:
 
 @contextmanager
 def plain_kernels() -> Iterator[None]:
-    """Replace our Adam and batch normalisation by Keras's own, for what is traced within."""
+    """Trace what is inside with Keras's own Adam and batch normalisation."""
     with (
         mock.patch.object(layers.Adam, "update_step", keras.optimizers.Adam.update_step),
         mock.patch.object(layers.BatchNorm, "call", keras.layers.BatchNormalization.call),
@@ -76,48 +79,61 @@ def plain_kernels() -> Iterator[None]:
 
 
 def main() -> None:
-    """Measure both, and print the seconds per step of every round."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("system", choices=list(SETTINGS))
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=5.0, help="of a clip")
-    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE")
-    args = parser.parse_args()
+    """Print the seconds of a step in every round: here, with one step per call, and plainly."""
+    args = _parse()
     file, changes = SETTINGS[args.system]
-    chosen = [assignment(text) for text in args.set]
     assignments = [
         *changes.items(),
         ("fit.epochs", 2),
         ("fit.verbose", 0),
         ("fit.validation_split", 0.0),
-        *chosen,
+        *(assignment(text) for text in args.set),
     ]
     param = settings.read_config(settings.HOME / file, assignments).for_system(args.system)
-    frames = made_up(param, CLIPS.get(args.system, FEW), args.seconds)
+    frames = made_up(param, args.clips or CLIPS.get(args.system, FEW), args.seconds)
     classes = [param.class_name(clip) for clip in frames.clips]
-    base.WORTH_COMPILING = 0  # as a training of the published length
-    here, plain = (keras_model.get_model(param, classes) for _ in range(2))
-    windows, section = stacked(plain, frames)
-    plain.cut = lambda frames, windows: windows
-    plain.frames = None
-    plain.jit_compile = False
+    base.FEWEST_STEPS_FOR_XLA = 0  # as a training of the published length
+    systems = {name: keras_model.get_model(param, classes) for name in VARIANTS}
+    clocks = {name: timer() for name in VARIANTS}
+    for name, system in systems.items():
+        system.callbacks = lambda usual=system.callbacks, clock=clocks[name]: [*usual(), clock]
+    systems["single"].steps_per_execution = 1
+    windows, section = stacked(systems["plain"], frames)
     batch = min(param.fit.batch_size, len(windows))
     whole = len(windows) // batch * batch
-    steps = {"here": (whole if here.drop_last else len(windows)) / batch, "plain": whole / batch}
-    windows, section = windows[:whole], section[:whole]
-    epochs = {"here": timer(), "plain": timer()}
-    here.callbacks = lambda: [epochs["here"]]
-    seconds: dict[str, list[float]] = {"here": [], "plain": []}
-    for _ in range(args.rounds):
-        here.train(frames)
-        with plain_kernels():
-            plain.fit(
-                windows, section, batch_size=batch, epochs=2, verbose=0, callbacks=[epochs["plain"]]
-            )
-        for name, clock in epochs.items():
+    steps = dict.fromkeys(VARIANTS, (whole if systems["here"].drop_last else len(windows)) / batch)
+    steps["plain"] = whole / batch
+    seconds: dict[str, list[float]] = {name: [] for name in VARIANTS}
+    for number in range(args.rounds):
+        # There and back, so that what else the machine does falls on all of them alike.
+        for name in VARIANTS if number % 2 else VARIANTS[::-1]:
+            if name == "plain":
+                train_plainly(systems[name], windows[:whole], section[:whole], batch, clocks[name])
+            else:
+                systems[name].train(frames)
             # The first epoch of the first round compiles the step.
-            seconds[name].append(clock.seconds[1] / steps[name])
+            seconds[name].append(clocks[name].seconds[1] / steps[name])
     print(json.dumps({"batch": batch, **seconds}))
+
+
+def train_plainly(
+    system: Any, windows: np.ndarray, section: np.ndarray, batch: int, clock: Any
+) -> None:
+    """Train for two epochs as if written plainly in Keras, with all windows in one array."""
+    system.frames, system.jit_compile, system.steps_per_execution = None, False, 1
+    system.gather_windows = lambda frames, windows: windows
+    with plain_kernels():
+        system.fit(windows, section, batch_size=batch, epochs=2, verbose=0, callbacks=[clock])
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("system", choices=list(SETTINGS))
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--clips", type=int, help="how many (default: by the system)")
+    parser.add_argument("--seconds", type=float, default=5.0, help="of a clip")
+    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE")
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -28,10 +28,12 @@ def has_signals(home: Path, folders: tuple[str, ...]) -> bool:
     return ".csv" in kinds and ".wav" not in kinds
 
 
-def list_signals(home: Path, folders: tuple[str, ...]) -> tuple[list[Clip], list[tuple[Path, str]]]:
-    """Return the signals in some folders of a machine type, sorted: the normal ones first.
+def list_signals(
+    home: Path, folders: tuple[str, ...], labelled: bool = True
+) -> tuple[list[Clip], list[tuple[Path, str]]]:
+    """Return the signals in some folders of a machine type: normal ones first, by their index.
 
-    Those of each label are sorted by their index.
+    labelled : whether test signals must have labels; those of evaluation data need none
 
     Returns
     -------
@@ -52,7 +54,7 @@ def list_signals(home: Path, folders: tuple[str, ...]) -> tuple[list[Clip], list
         )
         paths = {path for path in (home / folder).glob("*.csv") if path != places[0]}
         place = next((place for place in places if place.is_file()), None)
-        if place is None and paths and folder != "train":
+        if place is None and paths and folder != "train" and labelled:
             raise BadInput(
                 f"{home / folder}: there are signals but no labels; expected a CSV with a column "
                 f"label in {' or '.join(str(place) for place in places)}"
@@ -67,7 +69,9 @@ def list_signals(home: Path, folders: tuple[str, ...]) -> tuple[list[Clip], list
             if labels is not None and index >= len(labels):
                 unlabelled.append(path.name)
                 continue
-            label = "anomaly" if labels is not None and labels[index] else "normal"
+            label = "normal" if folder == "train" else ""
+            if labels is not None:
+                label = "anomaly" if labels[index] else "normal"
             if folder == "train" and label == "anomaly":
                 bad.append((path, f"an anomaly by {place}, but lies in train"))
                 continue

@@ -64,7 +64,7 @@ def list_clips(
     """
     home = dataset_directory(run, mode) / machine_type
     if has_signals(home, folders):
-        return list_signals(home, folders)
+        return list_signals(home, folders, labelled=mode == "dev")
     clips, bad = list_wavs(home, folders)
     if folders == ("train",) and run.trains_on_both_datasets():
         others, problems = _other_dataset_clips(run, mode, machine_type)

@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 from keras import initializers, layers, ops
 
+from checkpoints.assign import Variables
 from checkpoints.inferred_settings import (
     InferredSettings,
     Tensors,
@@ -25,13 +26,13 @@ from core.run_settings import SystemSettings
 from data.frames import Frames
 from models.base import System
 from models.callbacks import Resume
+from models.layers import torch_dense, torch_start, torch_variables
 
-LOSSES = ("loss", "series_loss", "prior_loss", "loss1", "loss2")
 INSIDE_LOG = 1e-4
 
 
 class AnomalyTransformer(System):
-    """Rebuilds a window; a frame is anomalous that is rebuilt badly and looks only around itself.
+    """Rebuilds a window; a frame rebuilt badly that attends only to its neighbours is anomalous.
 
     Every attention layer gives two distributions over the window for each frame and head: the
     series association, its attention, and the prior association, a Gaussian over the distance
@@ -43,14 +44,15 @@ class AnomalyTransformer(System):
     of minus the discrepancy (times `temperature`). Score of a clip: the mean over its frames.
 
     Quirks of the release that are followed:
-    - the two losses share one Adam step;
-    - the learning rate is halved every epoch, but from the third on;
-    - the discrepancy of the losses is averaged over the layers, the one of the score summed.
+    1. The two losses share one Adam step.
+    2. The learning rate is halved every epoch, but from the third on.
+    3. The discrepancy of the losses is averaged over the layers, the one of the score summed.
     """
 
-    values_per_batch = 2**19  # each window also takes n_frames ** 2 values a head and layer, often
-
-    worth_xla = True
+    uses_xla = True
+    loss_names = ("loss", "series_loss", "prior_loss", "loss1", "loss2")
+    # Inside, a window also has n_frames ** 2 values per head and layer, several times over.
+    values_per_scoring_batch = 2**19
 
     def __init__(self, param: SystemSettings, sections: list[str]):
         super().__init__(param, sections)
@@ -66,19 +68,18 @@ class AnomalyTransformer(System):
             shape=(self.n_mels,), initializer="ones", trainable=False, name="deviation"
         )
         self.network = transformer(self.n_frames, self.n_mels, **settings)
-        self.means = [keras.metrics.Mean(name=name) for name in LOSSES]
         self.compile(self.make_optimizer(), jit_compile=False)
 
     def call(self, x: tf.Tensor, training: bool = False) -> list[tf.Tensor]:
-        """As `transformer`, for standardised windows."""
+        """Run the network on standardised windows; returns as `transformer`."""
         return self.network(x, training=training)
 
     def standard(self, windows: tf.Tensor) -> tf.Tensor:
-        """Windows with the mean 0 and the deviation 1 of the training frames in every mel bin."""
+        """Return windows standardised per mel bin, by the training frames."""
         return (windows - self.mean) / self.deviation
 
-    def losses_of(self, x: tf.Tensor, training: bool) -> tuple[tf.Tensor, ...]:
-        """Those of LOSSES; x : (batch, n_frames, n_mels), standardised."""
+    def compute_losses(self, x: tf.Tensor, training: bool) -> dict[str, tf.Tensor]:
+        """Return the losses of standardised windows x (batch, n_frames, n_mels), by name."""
         output, series, prior, _ = self(x, training=training)
         prior = prior / tf.reduce_sum(prior, axis=-1, keepdims=True)
         fixed_series, fixed_prior = tf.stop_gradient(series), tf.stop_gradient(prior)
@@ -87,25 +88,26 @@ class AnomalyTransformer(System):
         from_prior = divergence(prior, fixed_series) + divergence(fixed_series, prior)
         series_loss, prior_loss = tf.reduce_mean(from_series), tf.reduce_mean(from_prior)
         loss1, loss2 = error - self.k * series_loss, error + self.k * prior_loss
-        return error, series_loss, prior_loss, loss1, loss2
+        return {
+            "loss": error,
+            "series_loss": series_loss,
+            "prior_loss": prior_loss,
+            "loss1": loss1,
+            "loss2": loss2,
+        }
 
     def train_step(self, data: tuple[tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
         x = self.standard(self.gather_windows(self.frames, data[0]))
         with tf.GradientTape() as tape:
-            losses = self.losses_of(x, training=True)
-            both = losses[-2] + losses[-1]
+            losses = self.compute_losses(x, training=True)
+            both = losses["loss1"] + losses["loss2"]
         variables = self.trainable_variables
         self.optimizer.apply_gradients(zip(tape.gradient(both, variables), variables, strict=True))
-        return self.logs(losses)
+        return self.update_losses(losses)
 
     def test_step(self, data: tuple[tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
         x = self.standard(self.gather_windows(self.frames, data[0]))
-        return self.logs(self.losses_of(x, training=False))
-
-    def logs(self, losses: tuple[tf.Tensor, ...]) -> dict[str, tf.Tensor]:
-        for mean, loss in zip(self.means, losses, strict=True):
-            mean.update_state(loss)
-        return {mean.name: mean.result() for mean in self.means}
+        return self.update_losses(self.compute_losses(x, training=False))
 
     def callbacks(self) -> list[keras.callbacks.Callback]:
         def halve(epoch: int, logs: dict | None = None) -> None:
@@ -135,7 +137,7 @@ class AnomalyTransformer(System):
         )
 
     def energy(self, x: tf.Tensor) -> tf.Tensor:
-        """Scores of the frames of standardised windows: (batch, n_frames)."""
+        """Return scores of the frames of standardised windows: (batch, n_frames)."""
         output, series, prior, _ = self(x)
         prior = prior / tf.reduce_sum(prior, axis=-1, keepdims=True)
         discrepancy = divergence(series, prior) + divergence(prior, series)
@@ -147,7 +149,7 @@ class AnomalyTransformer(System):
         return tf.reduce_mean(self.energy(self.standard(windows)), axis=-1)  # (batch,)
 
     def frame_scores(self, frames: Frames) -> list[np.ndarray]:
-        """The score of every frame of every clip.
+        """Return the score of every frame of every clip.
 
         The windows follow one another without overlap, and the last one ends with the clip; a
         frame that therefore lies in two windows has the mean of its scores in them.
@@ -177,38 +179,28 @@ class AnomalyTransformer(System):
         return scores
 
     def score(self, frames: Frames) -> np.ndarray:
-        """Anomaly scores of clips: (n_clips,) float64, the mean over each clip's frames."""
+        """Return anomaly scores of clips (n_clips,) float64, the mean over each clip's frames."""
         return np.array([scores.mean() for scores in self.frame_scores(frames)])
 
-    def checkpoint_variables(self) -> dict[str, tuple[keras.Variable, tuple[int, ...] | None]]:
-        """Names as in the checkpoints of the release: encoder.attn_layers.0.norm1.weight, ..."""
+    def checkpoint_variables(self) -> Variables:
+        """Return names as in the release: encoder.attn_layers.0.norm1.weight, ..."""
         get = self.network.get_layer
-        names = {"embedding.value_embedding.tokenConv.weight": (get("token").kernel, (2, 1, 0))}
+        names = torch_variables(get("token"), "embedding.value_embedding.tokenConv")
         for number in range(self.param.network.n_layers):
             at = f"encoder.attn_layers.{number}"
             attention = get(f"attention_{number}")
-            # The release holds a layer norm here that it never applies: taken and let go.
+            # The release has a layer norm here that it never applies.
             width = (self.param.network.d_model,)
             for kind in ("weight", "bias"):
                 unused = keras.Variable(np.zeros(width, np.float32), trainable=False)
                 names[f"{at}.attention.norm.{kind}"] = (unused, None)
             for kind in ("query", "key", "value", "sigma", "out"):
-                dense = getattr(attention, kind)
-                names[f"{at}.attention.{kind}_projection.weight"] = (dense.kernel, (1, 0))
-                names[f"{at}.attention.{kind}_projection.bias"] = (dense.bias, None)
-            for kind in ("conv1", "conv2"):
-                conv = get(f"{kind}_{number}")
-                names[f"{at}.{kind}.weight"] = (conv.kernel, (2, 1, 0))
-                names[f"{at}.{kind}.bias"] = (conv.bias, None)
-            for kind in ("norm1", "norm2"):
-                norm = get(f"{kind}_{number}")
-                names[f"{at}.{kind}.weight"] = (norm.gamma, None)
-                names[f"{at}.{kind}.bias"] = (norm.beta, None)
-        names["encoder.norm.weight"] = (get("norm").gamma, None)
-        names["encoder.norm.bias"] = (get("norm").beta, None)
-        names["projection.weight"] = (get("projection").kernel, (1, 0))
-        names["projection.bias"] = (get("projection").bias, None)
-        return names
+                projection = getattr(attention, kind)
+                names |= torch_variables(projection, f"{at}.attention.{kind}_projection")
+            for kind in ("conv1", "conv2", "norm1", "norm2"):
+                names |= torch_variables(get(f"{kind}_{number}"), f"{at}.{kind}")
+        names |= torch_variables(get("norm"), "encoder.norm")
+        return names | torch_variables(get("projection"), "projection")
 
     marks: ClassVar[tuple[str, ...]] = ("embedding.value_embedding.tokenConv.weight",)
 
@@ -240,14 +232,12 @@ def _are_position_codes(codes: np.ndarray, d_model: int) -> bool:
     """Say whether an array is (1, positions, d_model) sines and cosines, in turn."""
     if codes.ndim != 3 or codes.shape[0] != 1 or codes.shape[2] != d_model or d_model % 2:
         return False
-    rate = np.exp(-math.log(10000.0) / d_model * np.arange(0, d_model, 2))
-    angle = np.arange(codes.shape[1])[:, None] * rate
-    expected = np.stack([np.sin(angle), np.cos(angle)], axis=-1).reshape(codes.shape[1:])
+    expected = positions(codes.shape[1], d_model)
     return bool(np.abs(codes[0] - expected).max() < 1e-2)  # float32 angles of up to 5000
 
 
 class AnomalyAttention(layers.Layer):
-    """Attention that also tells its series and its prior association.
+    """Attention that also returns its series and its prior association.
 
     Returns, of x (batch, n_frames, d_model):
 
@@ -261,10 +251,10 @@ class AnomalyAttention(layers.Layer):
         super().__init__(**kwargs)
         self.heads, self.width = heads, d_model // heads
         self.query, self.key, self.value = (
-            dense(heads * self.width, d_model, name) for name in ("query", "key", "value")
+            torch_dense(heads * self.width, d_model, name) for name in ("query", "key", "value")
         )
-        self.sigma = dense(heads, d_model, "sigma")
-        self.out = dense(d_model, heads * self.width, "out")
+        self.sigma = torch_dense(heads, d_model, "sigma")
+        self.out = torch_dense(d_model, heads * self.width, "out")
 
     def call(self, x: tf.Tensor) -> tuple[tf.Tensor, ...]:
         n_frames = x.shape[1]
@@ -289,7 +279,7 @@ class AnomalyAttention(layers.Layer):
 def transformer(
     n_frames: int, n_mels: int, d_model: int, heads: int, n_layers: int, d_ff: int
 ) -> keras.Model:
-    """The network.
+    """Return the network.
 
     Parameters
     ----------
@@ -318,64 +308,49 @@ def transformer(
         name="token",
     )(ring)
     h = h + positions(n_frames, d_model)  # (batch, n_frames, d_model)
-    told = []
+    associations = []
     for number in range(n_layers):
-        attended, *associations = AnomalyAttention(d_model, heads, name=f"attention_{number}")(h)
-        told.append(associations)
+        attended, *of_layer = AnomalyAttention(d_model, heads, name=f"attention_{number}")(h)
+        associations.append(of_layer)
         h = norm(f"norm1_{number}")(h + attended)
         wide = ops.gelu(pointwise(d_ff, d_model, f"conv1_{number}")(h), approximate=False)
         h = norm(f"norm2_{number}")(h + pointwise(d_model, d_ff, f"conv2_{number}")(wide))
-    h = dense(n_mels, d_model, "projection")(norm("norm")(h))  # (batch, n_frames, n_mels)
-    return keras.Model(x, [h, *(ops.stack(kind) for kind in zip(*told, strict=True))])
+    h = torch_dense(n_mels, d_model, "projection")(norm("norm")(h))  # (batch, n_frames, n_mels)
+    return keras.Model(x, [h, *(ops.stack(kind) for kind in zip(*associations, strict=True))])
 
 
 def positions(n_frames: int, d_model: int) -> np.ndarray:
-    """Sinusoidal position codes: (n_frames, d_model) float32, sines and cosines in turn."""
+    """Return sinusoidal position codes (n_frames, d_model) float32, sine and cosine by turns."""
     rate = np.exp(-math.log(10000.0) / d_model * np.arange(0, d_model, 2))
     angle = np.arange(n_frames)[:, None] * rate
     return np.stack([np.sin(angle), np.cos(angle)], axis=-1).reshape(n_frames, -1).astype("float32")
 
 
 def norm(name: str) -> layers.Layer:
-    """Layer normalisation over the values of a frame, with PyTorch's epsilon."""
+    """Return layer normalisation over the values of a frame, with PyTorch's epsilon."""
     return layers.LayerNormalization(epsilon=1e-5, name=name)
 
 
-def dense(units: int, fan_in: int, name: str) -> layers.Layer:
-    """A dense layer that starts as PyTorch's, weights and bias within 1 / sqrt(fan_in)."""
-    within = fan_in**-0.5
-    return layers.Dense(
-        units,
-        kernel_initializer=initializers.RandomUniform(-within, within),
-        bias_initializer=initializers.RandomUniform(-within, within),
-        name=name,
-    )
-
-
-def pointwise(units: int, fan_in: int, name: str) -> layers.Layer:
-    """A convolution over single frames that starts as PyTorch's."""
-    within = fan_in**-0.5
-    return layers.Conv1D(
-        units,
-        1,
-        kernel_initializer=initializers.RandomUniform(-within, within),
-        bias_initializer=initializers.RandomUniform(-within, within),
-        name=name,
-    )
+def pointwise(width: int, fan_in: int, name: str) -> layers.Layer:
+    """Return a convolution over single frames that starts as PyTorch's."""
+    return layers.Conv1D(width, 1, **torch_start(fan_in), name=name)
 
 
 def power_of_3(x: tf.Tensor) -> tf.Tensor:
-    """3 ** x to the last bit: near x = 0 a narrow prior is what is left after subtracting 1."""
+    """Return 3 ** x to the last bit: near x = 0 a narrow prior is what remains after minus 1."""
     return tf.cast(tf.pow(tf.constant(3.0, tf.float64), tf.cast(x, tf.float64)), x.dtype)
 
 
 def divergence(p: tf.Tensor, q: tf.Tensor) -> tf.Tensor:
-    """Kullback-Leibler divergence over the last axis; INSIDE_LOG keeps the logarithms finite."""
+    """Return the Kullback-Leibler divergence over the last axis.
+
+    INSIDE_LOG keeps the logarithms finite.
+    """
     return tf.reduce_sum(p * (tf.math.log(p + INSIDE_LOG) - tf.math.log(q + INSIDE_LOG)), axis=-1)
 
 
 def moments(frames: Frames) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of every mel bin over all frames: (n_mels,) each, float64.
+    """Return mean and standard deviation of every mel bin over all frames: (n_mels,) float64.
 
     A bin that never changes has the deviation 1, so that it becomes 0.
     """

@@ -6,7 +6,7 @@ frames inside the compiled step, so that overlapping windows are never stored.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,19 +19,56 @@ from checkpoints.inferred_settings import InferredSettings, Tensors
 from core.errors import BadInput
 from core.run_settings import SystemSettings
 from data.frames import Frames
-from models.batches import batches
-from models.callbacks import EpochBar, Finite, Resume
+from models.batches import epoch_batches
+from models.callbacks import Resume, StopAtNonFiniteLoss, epoch_bar
 from models.layers import Adam
 
-WORTH_COMPILING = 2000  # training steps; XLA takes seconds to compile one and saves milliseconds
+FEWEST_STEPS_FOR_XLA = 2000  # XLA takes seconds to compile a step and saves milliseconds of each
+
+WindowFunction = Callable[[tf.Tensor, tf.Tensor], Any]  # of windows and their section indices
 
 
 class System(keras.Model):
-    """One system for one machine type.
+    """One system for one machine type; a subclass writes the methods below, in this order.
 
-    A subclass builds its networks in `__init__`, and says what a training example is
-    (`example`, with the loss it passes to `compile`; or a `train_step` of its own) and how
-    anomalous a window is (`window_scores`).
+    Build
+        `__init__` makes the networks and calls `compile`: with `steps_per_execution` where a step
+        is so small that a call costs as much (`benchmarks/steps.py` measures it).
+        Optional: `incompatibilities`, `check`: why settings, sections or clips do not suit it.
+    Train
+        `training_pair`, and a loss for `compile` or a `compute_loss`. Where that cannot say it,
+        `train_step` and `test_step` instead, with `update_losses` for the losses in `loss_names`.
+        Optional: `make_optimizer`; `callbacks`, such as a schedule of the learning rate; `train`,
+        around the one here, for what comes before or after the fit.
+    Score
+        `window_scores`; or `score`, where a clip's score is not the mean over its windows.
+        Optional: `windows`, `gather_windows`, `to_device`: which windows, and how they are read;
+        `section_index`; `extra_scores`: all of several scores; `frame_scores`: when in a clip;
+        `reconstruct`: for maps of what is anomalous.
+    Save and restore
+        Keras keeps the weights. What else is learnt: `get_extra_state`, `set_extra_state`,
+        `training_scores`.
+    Published checkpoint
+        `checkpoint_variables`, `infer_settings`, and `marks` (or `recognises`), by which
+        `tools/import_checkpoint.py` finds the system. Optional: `fit_statistics` and
+        `missing_without_training_clips`, for what a checkpoint does not hold;
+        `checkpoint_layouts`, where releases differ; `gather_checkpoint`, where one has several
+        files. A classifier also has `class_axes` and `chance_score`.
+
+    What has to be known without TensorFlow, such as whether one network serves all machine types,
+    stands in the system's settings class.
+
+    Class attributes
+    ----------------
+    uses_xla : XLA makes a training step faster
+    mixes_precision : it can be trained in half precision
+    drop_last : training leaves out a last batch that is not full
+    loss_names : the losses that `update_losses` averages over an epoch
+    values_per_scoring_batch : of windows that are scored at a time; the default is 16 MiB of
+        float32
+    marks : names of tensors that only its published checkpoints have
+    class_axes : tensor of a checkpoint → the axis along which its classes lie
+    distribution_remark : what to know of an imported distribution of scores
 
     Parameters
     ----------
@@ -39,13 +76,14 @@ class System(keras.Model):
     sections : the names of the sections it is trained on, in order; the classes of a classifier
     """
 
-    # Whether XLA makes a training step faster, and how many steps a call does: one call costs as
-    # much as a small step, and a long one makes Ctrl-C wait. benchmarks/steps.py measures both.
-    worth_xla = False
-    steps_per_execution = 1
-    mixes_precision = False  # whether it can be trained in half precision
-    drop_last = False  # whether training leaves out a last batch that is not full
-    values_per_batch = 2**22  # of the windows scored at a time: 16 MiB of float32
+    uses_xla = False
+    mixes_precision = False
+    drop_last = False
+    loss_names: tuple[str, ...] = ()
+    values_per_scoring_batch = 2**22
+    marks: ClassVar[tuple[str, ...]] = ()
+    class_axes: ClassVar[dict[str, int]] = {}
+    distribution_remark: ClassVar[str] = ""
 
     def __init__(self, param: SystemSettings, sections: list[str]):
         super().__init__()
@@ -53,14 +91,17 @@ class System(keras.Model):
         self.section_names = list(sections)
         self.n_frames = param.feature.n_frames
         self.n_mels = param.feature.n_mels
-        self.on_device = None
+        self.loss_means = {name: keras.metrics.Mean(name) for name in self.loss_names}
+        self.device_frames = None
         self.built = True  # the networks are functional models, built as they are made
+
+    # Build
 
     @classmethod
     def incompatibilities(
         cls, param: SystemSettings, trained: list[str], scored: list[str]
     ) -> list[str]:
-        """Why this system cannot work so, a line a reason; asked before the long work starts.
+        """Return why this system cannot work so, one line per reason; asked before long work.
 
         Parameters
         ----------
@@ -70,78 +111,57 @@ class System(keras.Model):
         """
         return []
 
-    def example(self, windows: tf.Tensor, section: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Input and target, from windows (batch, n_frames, n_mels) and section indices (batch,)."""
-        raise NotImplementedError
-
-    def window_scores(self, windows: tf.Tensor, section: tf.Tensor) -> tf.Tensor:
-        """Anomaly scores (batch,), from the same."""
-        raise NotImplementedError
-
-    def reconstruct(self, windows: tf.Tensor) -> tf.Tensor:
-        """Windows as the system rebuilds them, in decibels; not every system does."""
-        raise NotImplementedError
-
     @classmethod
     def check(cls, param: SystemSettings, machine_type: str, frames: Frames) -> None:
         """Raise BadInput where the settings or the clips are not such as the system trains on."""
 
+    # Train
+
+    def training_pair(self, windows: tf.Tensor, section: tf.Tensor) -> tuple[Any, tf.Tensor]:
+        """Return input and target of the network.
+
+        Parameters
+        ----------
+        windows : (batch, n_frames, n_mels)
+        section : (batch,) the index of each window's section in `section_names`
+        """
+        raise NotImplementedError
+
     def make_optimizer(self) -> keras.optimizers.Optimizer:
-        """Adam with the settings of the `fit` block."""
+        """Return Adam with the settings of the `fit` block."""
         return Adam(self.param.fit)
 
-    def gather_windows(self, frames: tf.Tensor, starts: tf.Tensor) -> tf.Tensor:
-        """The windows at some rows of the frames: (batch,) → (batch, n_frames, n_mels)."""
-        return tf.gather(frames, starts[:, None] + tf.range(self.n_frames, dtype=starts.dtype))
-
-    def windows(self, frames: Frames, hop: int) -> tuple[np.ndarray, np.ndarray]:
-        """Where the windows of clips lie, and whose they are, as `Frames.windows`."""
-        return frames.windows(self.n_frames, hop)
-
     def callbacks(self) -> list[keras.callbacks.Callback]:
-        """What goes along with `fit`, such as a schedule of the learning rate."""
+        """Return what goes along with `fit`, such as a schedule of the learning rate."""
         return []
 
-    def train_step(self, data: tuple[tf.Tensor, ...]) -> dict[str, Any]:
-        return self.in_turn(super().train_step, *data)
+    def train_step(self, data: tuple[tf.Tensor, tf.Tensor]) -> dict[str, Any]:
+        return super().train_step(self._pair_at(*data))
 
-    def test_step(self, data: tuple[tf.Tensor, ...]) -> dict[str, Any]:
-        return self.in_turn(super().test_step, *data)
+    def test_step(self, data: tuple[tf.Tensor, tf.Tensor]) -> dict[str, Any]:
+        return super().test_step(self._pair_at(*data))
 
-    def in_turn(
-        self,
-        step: Callable[[tuple[tf.Tensor, tf.Tensor]], dict[str, Any]],
-        starts: tf.Tensor,
-        section: tf.Tensor,
-        count: tf.Tensor | None = None,
-    ) -> dict[str, Any]:
-        """A step of Keras with a batch (batch,), or `count` of them with a group (steps, batch)."""
+    def _pair_at(self, starts: tf.Tensor, section: tf.Tensor) -> tuple[Any, tf.Tensor]:
+        return self.training_pair(self.gather_windows(self.frames, starts), section)
 
-        def of_batch(starts: tf.Tensor, section: tf.Tensor) -> dict[str, Any]:
-            return step(self.example(self.gather_windows(self.frames, starts), section))
-
-        if count is None:
-            return of_batch(starts, section)
-
-        def of_next(index: tf.Tensor) -> tuple[tf.Tensor]:
-            of_batch(starts[index], section[index])
-            return (index + 1,)
-
-        tf.while_loop(lambda index: index < count, of_next, [0])
-        return self.get_metrics_result()
+    def update_losses(self, losses: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Count a batch's losses, by name, and return their means over the epoch so far."""
+        for name, loss in losses.items():
+            self.loss_means[name].update_state(loss)
+        return {name: self.loss_means[name].result() for name in losses}
 
     def train(
         self, frames: Frames, title: str = "train", resume: Resume | None = None
     ) -> dict[str, list[float]]:
         """Fit to normal clips, with the settings of the `fit` block.
 
-        As in the official code the last `validation_split` of the windows are held out.
+        As in the official code the last `validation_split` of the windows are not trained on.
 
         Parameters
         ----------
-        frames : of the training clips
-        title : of the progress bar
-        resume : keeps what is done after every epoch, and goes on from there; None: from nothing
+        frames : those of the training clips
+        title : stands before the progress bar
+        resume : saves the state after every epoch, and goes on from there; None: from nothing
 
         Returns
         -------
@@ -151,148 +171,180 @@ class System(keras.Model):
         ------
         BadInput : where a loss is not finite.
         """
-        fit, feature = self.param.fit, self.param.feature
-        starts, owner = self.windows(frames, feature.n_hop_frames)
-        section = self.section_index(frames)[owner]
-        n_train = int(len(starts) * (1 - fit.validation_split))
-        batch = min(fit.batch_size, n_train)
+        fit = self.param.fit
         self.frames = self.to_device(frames)
         # Were its variables made within the step, the step would be traced twice.
         self.optimizer.build(self.trainable_variables)
         done = resume.restore(self) if resume else 0
         if done >= fit.epochs:
             return resume.history
-        steps = n_train // batch if self.drop_last else -(-n_train // batch)
-        self.jit_compile = self.worth_xla and steps * fit.epochs >= WORTH_COMPILING
-        epochs = range(done, fit.epochs)
-        data, calls = batches(
-            starts[:n_train],
-            section[:n_train],
-            batch,
-            epochs,
-            self.steps_per_execution,
-            self.param.seed if fit.shuffle else None,
-            self.drop_last,
-        )
-        held_out = {}
-        if n_train < len(starts):
-            held_out["validation_data"], held_out["validation_steps"] = batches(
-                starts[n_train:], section[n_train:], batch, epochs, self.steps_per_execution
-            )
+        epoch = tf.Variable(done, dtype=tf.int64, trainable=False)
+        training, validation = self._batches(frames, epoch)
+        n_steps = int(training.cardinality()) * fit.epochs
+        self.jit_compile = self.uses_xla and n_steps >= FEWEST_STEPS_FOR_XLA
         history = self.fit(
-            data,
-            steps_per_epoch=calls,
+            training,
+            validation_data=validation,
             initial_epoch=done,
             epochs=fit.epochs,
             shuffle=False,
             verbose=2 if fit.verbose == 2 else 0,
             callbacks=[
+                keras.callbacks.LambdaCallback(on_epoch_begin=lambda n, logs: epoch.assign(n)),
                 *self.callbacks(),
-                Finite(title),
+                StopAtNonFiniteLoss(title),
                 *([resume] if resume else []),
-                *([EpochBar(title, done)] if fit.verbose == 1 else []),
+                *([epoch_bar(title, fit.epochs, done)] if fit.verbose == 1 else []),
             ],
-            **held_out,
         ).history
         return resume.history if resume else history
 
+    def _batches(
+        self, frames: Frames, epoch: tf.Variable
+    ) -> tuple[tf.data.Dataset, tf.data.Dataset | None]:
+        """Return an epoch's batches for training, and for validation where there are any."""
+        fit = self.param.fit
+        starts, owner = self.windows(frames, self.param.feature.n_hop_frames)
+        section = self.section_index(frames)[owner]
+        n = int(len(starts) * (1 - fit.validation_split))
+        batch, seed = min(fit.batch_size, n), self.param.seed if fit.shuffle else None
+        training = epoch_batches(starts[:n], section[:n], batch, epoch, seed, self.drop_last)
+        if n == len(starts):
+            return training, None
+        return training, epoch_batches(starts[n:], section[n:], batch, epoch)
+
+    # Score
+
+    def window_scores(self, windows: tf.Tensor, section: tf.Tensor) -> tf.Tensor:
+        """Return anomaly scores (batch,); parameters as of `training_pair`."""
+        raise NotImplementedError
+
+    def windows(self, frames: Frames, hop: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return where the windows of clips start, and whose they are, as `Frames.windows`."""
+        return frames.windows(self.n_frames, hop)
+
+    def gather_windows(self, frames: tf.Tensor, starts: tf.Tensor) -> tf.Tensor:
+        """Return the windows at some rows of the frames: (batch,) → (batch, n_frames, n_mels)."""
+        return tf.gather(frames, starts[:, None] + tf.range(self.n_frames, dtype=starts.dtype))
+
+    def to_device(self, frames: Frames) -> tf.Tensor:
+        """Return the frames on the device; asked again for the same ones, the same tensor."""
+        if self.device_frames is None or self.device_frames[0] is not frames.array:
+            self.device_frames = (frames.array, _tensor(frames.array))
+        return self.device_frames[1]
+
+    def section_index(self, frames: Frames) -> np.ndarray:
+        """Return each clip's index in `section_names`, -1 for others: (n_clips,) int64."""
+        known = {name: index for index, name in enumerate(self.section_names)}
+        return np.array([known.get(clip.section, -1) for clip in frames.clips], np.int64)
+
     def score(self, frames: Frames) -> np.ndarray:
-        """Anomaly scores of clips: (n_clips,) float64, the mean over each clip's windows."""
+        """Return anomaly scores of clips (n_clips,) float64, the mean over each clip's windows."""
         starts, owner = self.windows(frames, 1)
         scores = self.all_window_scores(frames, starts, self.section_index(frames)[owner])
         first = np.searchsorted(owner, np.arange(len(frames.clips)))
         return np.add.reduceat(scores, first) / np.bincount(owner)
 
     def extra_scores(self, frames: Frames) -> dict[str, np.ndarray]:
-        """Every score the system has, where it has several: name → (n_clips,)."""
+        """Return every score the system has, where it has several: name → (n_clips,)."""
         return {}
 
-    def training_scores(self, saved: np.ndarray) -> np.ndarray:
-        """Scores of the training clips, from those saved with the model: (n_clips,) both."""
-        return saved
-
     def frame_scores(self, frames: Frames) -> list[np.ndarray] | None:
-        """When in a clip it was strange: (n_frames,) float64 a clip; None where nothing says so.
+        """Return when in a clip it was anomalous: (n_frames,) float64 per clip.
 
-        The mean score of the windows that cover a frame.
+        The score of a frame is the mean over the windows that cover it. None where a system has
+        no scores of windows.
         """
         if type(self).window_scores is System.window_scores:
             return None
         starts, owner = self.windows(frames, 1)
         scores = self.all_window_scores(frames, starts, self.section_index(frames)[owner])
-        found, window = [], np.ones(self.n_frames)
+        curves, window = [], np.ones(self.n_frames)
         for index, (first, count) in enumerate(zip(frames.first, frames.count, strict=True)):
             at = starts[owner == index] - first
             total, times = (
                 np.convolve(np.bincount(at, weights, count), window)[:count]
                 for weights in (scores[owner == index], None)
             )
-            found.append(total / np.round(times))
-        return found
+            curves.append(total / np.round(times))
+        return curves
+
+    def reconstruct(self, windows: tf.Tensor) -> tf.Tensor:
+        """Return windows as the system rebuilds them, in decibels; not every system does."""
+        raise NotImplementedError
 
     def all_window_scores(
         self,
         frames: Frames,
         starts: np.ndarray,
         section: np.ndarray,
-        of: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] | None = None,
+        function: WindowFunction | None = None,
     ) -> np.ndarray:
-        """What `of` (`window_scores`) makes of windows: (n_windows, ...) float64, in batches."""
-        array, of = self.to_device(frames), of or self.window_scores
+        """Return what a function (`window_scores`) makes of windows: (n_windows, ...) float64.
+
+        starts, section : (n_windows,) first rows, and section indices
+        """
+        batches = self.window_batches(frames, starts, section, function or self.window_scores)
+        return np.concatenate([made for _, made in batches]).astype(np.float64)
+
+    def window_batches(
+        self, frames: Frames, starts: np.ndarray, section: np.ndarray, function: WindowFunction
+    ) -> Iterator[tuple[slice, Any]]:
+        """Yield which windows were taken, and what a function makes of them, in batches.
+
+        Parameters
+        ----------
+        starts, section : (n_windows,) first rows, and section indices
+        function : of windows (batch, n_frames, n_mels) and section indices (batch,); its tensors
+            (batch, ...) are yielded as arrays
+        """
+        array = self.to_device(frames)
         values = self.n_frames * frames.array.shape[1]
-        batch = min(len(starts), max(1, self.values_per_batch // values))
+        batch = min(len(starts), max(1, self.values_per_scoring_batch // values))
         row = tf.TensorSpec((batch,), tf.int64)
         compiled = tf.function(
-            lambda starts, section: of(self.gather_windows(array, starts), section), autograph=False
+            lambda starts, section: function(self.gather_windows(array, starts), section),
+            autograph=False,
         ).get_concrete_function(row, row)
-        found = []
-        for at in range(0, len(starts), batch):
+        for first in range(0, len(starts), batch):
+            end = min(first + batch, len(starts))
             # The last batch is filled up, so that every one runs through the same compiled code.
-            chosen = np.resize(np.arange(at, min(at + batch, len(starts))), batch)
+            chosen = np.resize(np.arange(first, end), batch)
             made = compiled(tf.constant(starts[chosen]), tf.constant(section[chosen]))
-            found.append(made.numpy()[: len(starts) - at])
-        return np.concatenate(found).astype(np.float64)
+            yield (
+                slice(first, end),
+                tf.nest.map_structure(lambda x, n=end - first: x.numpy()[:n], made),
+            )
 
-    def to_device(self, frames: Frames) -> tf.Tensor:
-        """The frames on the device; asked again for the same ones, the same tensor."""
-        if self.on_device is None or self.on_device[0] is not frames.array:
-            self.on_device = (frames.array, _tensor(frames.array))
-        return self.on_device[1]
-
-    def fit_statistics(self, frames: Frames) -> None:
-        """Learn from training clips what a published checkpoint lacks beside its weights."""
-
-    @classmethod
-    def missing_without_training_clips(cls, param: SystemSettings) -> str:
-        """What `complete` learns, and no clip can be scored without, in words; empty: nothing."""
-        return ""
+    # Save and restore
 
     def get_extra_state(self) -> dict[str, np.ndarray]:
-        """What was learnt beside the weights, to be saved with them; `restore` takes it back."""
+        """Return what was learnt beside the weights, to be saved with them."""
         return {}
 
     def set_extra_state(self, arrays: dict[str, np.ndarray]) -> None:
-        """Take back what `arrays` gave."""
+        """Take back what `get_extra_state` returned; empty for an imported checkpoint."""
 
-    def section_index(self, frames: Frames) -> np.ndarray:
-        """The index of each clip's section among those trained on, -1 for others: (n_clips,)."""
-        known = {name: index for index, name in enumerate(self.section_names)}
-        return np.array([known.get(clip.section, -1) for clip in frames.clips], np.int64)
+    def training_scores(self, saved: np.ndarray) -> np.ndarray:
+        """Return scores of the training clips, from those saved with the model: (n_clips,) both."""
+        return saved
 
-    def checkpoint_variables(self) -> dict[str, tuple[keras.Variable, tuple[int, ...] | None]]:
-        """The tensors of the published checkpoint: name → (variable, axes).
+    # Published checkpoint
+
+    def fit_statistics(self, frames: Frames) -> None:
+        """Learn from training clips what a published checkpoint does not hold."""
+
+    @classmethod
+    def missing_without_training_clips(cls, param: SystemSettings) -> str:
+        """Return in words what `fit_statistics` learns and every score needs; empty: nothing."""
+        return ""
+
+    def checkpoint_variables(self) -> Variables:
+        """Return what the tensors of the published checkpoint are here: name → (variable, axes).
 
         The variable equals the published tensor transposed to the axes, or as it is for None.
         """
         raise NotImplementedError
-
-    # What is special about the published checkpoints of a system. tools/import_checkpoint.py asks
-    # the class that `recognises` the tensors; an ordinary one only has `marks` and
-    # `infer_settings`, a classifier also `class_axes` and `chance_score`.
-
-    marks: ClassVar[tuple[str, ...]] = ()  # names of tensors that only its checkpoints have
-    class_axes: ClassVar[dict[str, int]] = {}  # tensor name → the axis along which classes lie
-    distribution_remark: ClassVar[str] = ""  # what to know of an imported distribution of scores
 
     @classmethod
     def recognises(cls, tensors: Tensors) -> bool:
@@ -345,9 +397,9 @@ class System(keras.Model):
 
 
 def _tensor(array: np.ndarray) -> tf.Tensor:
-    """An array on the device; on a CPU the tensor is the array's own memory, where it is aligned.
+    """Return an array on the device; on a CPU the tensor is the array's memory, where aligned.
 
-    `tf.constant` holds it three times over for a moment, and twice from then on.
+    `tf.constant` needs three times its memory for a moment, and twice from then on.
     """
     array = np.asarray(array)
     give = tf.function(lambda: tf.numpy_function(lambda: array, [], array.dtype), autograph=False)

@@ -25,7 +25,7 @@ from checkpoints.inferred_settings import (
 from core.run_settings import SystemSettings
 from models import ae_asd
 from models.base import System
-from models.layers import BatchNorm
+from models.layers import BatchNorm, torch_variables
 
 
 class DenseAE(System):
@@ -35,19 +35,23 @@ class DenseAE(System):
     over its windows.
     """
 
-    worth_xla = True
-    steps_per_execution = 64
+    uses_xla = True
     mixes_precision = True
 
     def __init__(self, param: SystemSettings, sections: list[str]):
         super().__init__(param, sections)
         self.network = autoencoder(self.n_frames * self.n_mels, **dict(param.network))
-        self.compile(self.make_optimizer(), loss="mean_squared_error", jit_compile=False)
+        self.compile(
+            self.make_optimizer(),
+            loss="mean_squared_error",
+            steps_per_execution=64,
+            jit_compile=False,
+        )
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         return self.network(x, training=training)  # (batch, n_frames * n_mels)
 
-    def example(self, windows: tf.Tensor, section: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def training_pair(self, windows: tf.Tensor, section: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         x = self.stack(windows)
         return x, x
 
@@ -59,21 +63,19 @@ class DenseAE(System):
         return tf.reshape(self(self.stack(windows)), tf.shape(windows))
 
     def stack(self, windows: tf.Tensor) -> tf.Tensor:
-        """Frame-major vectors: (batch, n_frames, n_mels) → (batch, n_frames * n_mels)."""
+        """Return frame-major vectors (batch, n_frames * n_mels) of (batch, n_frames, n_mels)."""
         return tf.reshape(windows, (-1, self.n_frames * self.n_mels))
 
-    def checkpoint_variables(self) -> dict[str, tuple[keras.Variable, tuple[int, ...] | None]]:
-        """Names as in the official `.hdf5`: dense_3/kernel, batch_normalization_3/gamma, ..."""
+    def checkpoint_variables(self) -> Variables:
+        """Return names as in the official `.hdf5`: dense_3/kernel, ..."""
         return {
             f"{layer.name}/{variable.name}": (variable, None)
             for layer in self.network.layers
             for variable in layer.weights
         }
 
-    def checkpoint_variables_ae_asd(
-        self,
-    ) -> dict[str, tuple[keras.Variable, tuple[int, ...] | None]]:
-        """Names as in the PyTorch checkpoints of AE-ASD: encoder.3.liner.weight, ..."""
+    def checkpoint_variables_ae_asd(self) -> Variables:
+        """Return names as in the PyTorch checkpoints of AE-ASD: encoder.3.liner.weight, ..."""
         names = {}
         depth = len(self.param.network.units) + 1
         for index in range(2 * depth - 1):
@@ -81,16 +83,9 @@ class DenseAE(System):
             dense = self.network.get_layer(f"dense{number}")
             norm = self.network.get_layer(f"batch_normalization{number}")
             at = f"encoder.{index}" if index < depth else f"decoder.{index - depth}"
-            names[f"{at}.liner.weight"] = (dense.kernel, (1, 0))
-            names[f"{at}.liner.bias"] = (dense.bias, None)
-            names[f"{at}.bn.weight"] = (norm.gamma, None)
-            names[f"{at}.bn.bias"] = (norm.beta, None)
-            names[f"{at}.bn.running_mean"] = (norm.moving_mean, None)
-            names[f"{at}.bn.running_var"] = (norm.moving_variance, None)
+            names |= torch_variables(dense, f"{at}.liner") | torch_variables(norm, f"{at}.bn")
         last = self.network.get_layer(f"dense_{2 * depth - 1}")
-        names[f"decoder.{depth - 1}.weight"] = (last.kernel, (1, 0))
-        names[f"decoder.{depth - 1}.bias"] = (last.bias, None)
-        return names
+        return names | torch_variables(last, f"decoder.{depth - 1}")
 
     marks: ClassVar[tuple[str, ...]] = ("dense/kernel",)
 
@@ -130,7 +125,7 @@ class DenseAE(System):
 def autoencoder(
     input_dim: int, units: list[int], latent: int, momentum: float, epsilon: float
 ) -> keras.Model:
-    """The network, its layers named as in the official model files.
+    """Return the network, its layers named as in the official model files.
 
     Parameters
     ----------
@@ -139,8 +134,7 @@ def autoencoder(
     latent : width of the bottleneck
     momentum, epsilon : of the batch normalisation
     """
-    x = keras.Input((input_dim,))
-    h = x
+    h = x = keras.Input((input_dim,))
     for index, width in enumerate([*units, latent, *reversed(units)]):
         number = f"_{index}" if index else ""
         h = layers.Dense(width, name=f"dense{number}")(h)

@@ -14,8 +14,9 @@ from typing import ClassVar
 import keras
 import numpy as np
 import tensorflow as tf
-from keras import initializers, layers
+from keras import layers
 
+from checkpoints.assign import Variables
 from checkpoints.inferred_settings import (
     InferredSettings,
     Tensors,
@@ -27,10 +28,14 @@ from core.errors import BadInput
 from core.run_settings import SystemSettings
 from data.frames import Frames
 from models.callbacks import Resume
-from models.layers import Adam, torch_batch_norm
+from models.layers import (
+    Adam,
+    torch_batch_norm,
+    torch_dense,
+    torch_start,
+    torch_variables,
+)
 from models.waveform import WaveformSystem
-
-LOSSES = ("loss", "g_sum", "regional_recon", "local_recon", "regional_adv", "local_adv")
 
 
 class GRLNet(WaveformSystem):
@@ -42,12 +47,13 @@ class GRLNet(WaveformSystem):
     not heard, and a clip shorter than a segment is filled up with zeros.
 
     Quirks of the release that are followed:
-    - one forward pass serves the losses of all three networks, and the gradient of the
-      generators' loss is added to the discriminator's own before its step;
-    - the noise has the deviation 1 whatever the signal's; its signal-to-noise option is unused.
+    1. One forward pass serves the losses of all three networks, and the gradient of the
+       generators' loss is added to the discriminator's own before its step.
+    2. The noise has the deviation 1 whatever the signal's; its signal-to-noise option is unused.
     """
 
-    values_per_batch = 2**15  # a sample of a segment becomes hundreds of values inside
+    loss_names = ("loss", "g_sum", "regional_recon", "local_recon", "regional_adv", "local_adv")
+    values_per_scoring_batch = 2**15  # a sample becomes hundreds of values inside
 
     def __init__(self, param: SystemSettings, sections: list[str]):
         super().__init__(param, sections)
@@ -60,11 +66,11 @@ class GRLNet(WaveformSystem):
         self.local = generator(length, channels, net.kernel_local, "local")
         self.discriminator = discriminator(length, channels, net.kernel_discriminator)
         self.seeds = keras.random.SeedGenerator(param.seed)
-        self.means = [keras.metrics.Mean(name=name) for name in LOSSES]
-        self.of_local = Adam(fit, torch=True)
-        self.of_discriminator = Adam(
+        self.local_optimizer = Adam(fit, torch=True)
+        self.discriminator_optimizer = Adam(
             fit.model_copy(update={"lr": fit.lr_discriminator}), torch=True
         )
+        # Keras's own optimizer is the regional generator's.
         self.compile(Adam(fit, torch=True), jit_compile=False)
 
     @classmethod
@@ -82,7 +88,7 @@ class GRLNet(WaveformSystem):
         ]
 
     def call(self, x: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, ...]:
-        """Segments (batch, length) through all networks.
+        """Run segments (batch, length) through all networks.
 
         Returns
         -------
@@ -91,19 +97,19 @@ class GRLNet(WaveformSystem):
         """
         return self.passes(x, x, training)
 
-    def passes(self, x: tf.Tensor, heard: tf.Tensor, training: bool) -> tuple[tf.Tensor, ...]:
-        """As `call`, the generators hearing something else than x."""
-        regional = self.regional(heard, training=training)
-        local = self.local(heard, training=training)
+    def passes(self, x: tf.Tensor, noisy: tf.Tensor, training: bool) -> tuple[tf.Tensor, ...]:
+        """Return what `call` does, the generators' input being noisy segments."""
+        regional = self.regional(noisy, training=training)
+        local = self.local(noisy, training=training)
         judged = [self.discriminator(y, training=training) for y in (regional, local, x)]
         return regional, local, *judged
 
     def noise(self, shape: tf.Tensor) -> tf.Tensor:
-        """What is added to the segments that the generators hear in training."""
+        """Draw what is added to the generators' input in training, from N(0, 1)."""
         return keras.random.normal(shape, seed=self.seeds)
 
-    def losses_of(self, x: tf.Tensor, training: bool) -> tuple[tf.Tensor, ...]:
-        """Those of LOSSES, the first of the discriminator; x : (batch, length)."""
+    def compute_losses(self, x: tf.Tensor, training: bool) -> dict[str, tf.Tensor]:
+        """Return the losses of segments x (batch, length); "loss" is the discriminator's."""
         regional, local, of_regional, of_local, of_real = self.passes(
             x, x + self.noise(tf.shape(x)), training
         )
@@ -112,7 +118,8 @@ class GRLNet(WaveformSystem):
         recon = [tf.reduce_mean(tf.square(made - x)) for made in (regional, local)]
         adv = [cross_entropy(judged, 0.0) for judged in (of_regional, of_local)]
         g_sum = (1 - self.adversarial) * sum(recon) + self.adversarial * sum(adv)
-        return d_sum, g_sum, *recon, *adv
+        losses = (d_sum, g_sum, *recon, *adv)
+        return dict(zip(self.loss_names, losses, strict=True))
 
     def train(
         self, frames: Frames, title: str = "train", resume: Resume | None = None
@@ -121,36 +128,32 @@ class GRLNet(WaveformSystem):
         return super().train(frames, title, resume)
 
     def build_optimizers(self) -> None:
-        """Each optimizer serves one network only."""
-        self.of_discriminator.build(self.discriminator.trainable_variables)
-        self.of_local.build(self.local.trainable_variables)
+        """Give each optimizer the variables of its one network."""
+        self.discriminator_optimizer.build(self.discriminator.trainable_variables)
+        self.local_optimizer.build(self.local.trainable_variables)
         self.optimizer.build(self.regional.trainable_variables)
 
     def train_step(self, data: tuple[tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
         x = self.gather_windows(self.frames, data[0])
         with tf.GradientTape(persistent=True) as tape:
-            losses = self.losses_of(x, training=True)
-            d_sum, g_sum = losses[:2]
-            both = d_sum + g_sum
+            losses = self.compute_losses(x, training=True)
+            g_sum = losses["g_sum"]
+            both = losses["loss"] + g_sum
         for optimizer, network, loss in (
-            (self.of_discriminator, self.discriminator, both),
+            (self.discriminator_optimizer, self.discriminator, both),
             (self.optimizer, self.regional, g_sum),
-            (self.of_local, self.local, g_sum),
+            (self.local_optimizer, self.local, g_sum),
         ):
             variables = network.trainable_variables
             optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
-        return self.logs(losses)
+        return self.update_losses(losses)
 
     def test_step(self, data: tuple[tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
-        return self.logs(self.losses_of(self.gather_windows(self.frames, data[0]), training=False))
-
-    def logs(self, losses: tuple[tf.Tensor, ...]) -> dict[str, tf.Tensor]:
-        for mean, loss in zip(self.means, losses, strict=True):
-            mean.update_state(loss)
-        return {mean.name: mean.result() for mean in self.means}
+        x = self.gather_windows(self.frames, data[0])
+        return self.update_losses(self.compute_losses(x, training=False))
 
     def windows(self, frames: Frames, hop: int) -> tuple[np.ndarray, np.ndarray]:
-        """Segments are as far apart in scoring as in training."""
+        """Return segments as far apart as in training, whatever `hop` asks for."""
         return super().windows(frames, self.param.feature.n_hop_frames)
 
     def window_scores(self, windows: tf.Tensor, section: tf.Tensor) -> tf.Tensor:
@@ -158,28 +161,19 @@ class GRLNet(WaveformSystem):
         c = self.comprehensive
         return c * (of_regional + of_local) + (1 - c) * of_real  # (batch,)
 
-    def checkpoint_variables(self) -> dict[str, tuple[keras.Variable, tuple[int, ...] | None]]:
-        """Names as in the three checkpoints of the release, each after its network.
+    def checkpoint_variables(self) -> Variables:
+        """Return names as in the three checkpoints of the release, each after its network.
 
         regional.encoder.0.weight, local.gfl.layernorm.bias, discriminator.discriminator.12.bias
         """
-        names = {}
+        variables = {}
         for network in (self.regional, self.local, self.discriminator):
             for layer in network.layers:
-                at = f"{network.name}.{layer.name.replace('/', '.').replace('_', '.')}"
+                place = f"{network.name}.{layer.name.replace('/', '.').replace('_', '.')}"
                 if isinstance(layer, GlobalFilter):
-                    names[f"{at}.layernorm.weight"] = (layer.gain, None)
-                    names[f"{at}.layernorm.bias"] = (layer.bias, None)
-                elif isinstance(layer, layers.BatchNormalization):
-                    names[f"{at}.weight"] = (layer.gamma, None)
-                    names[f"{at}.bias"] = (layer.beta, None)
-                    names[f"{at}.running_mean"] = (layer.moving_mean, None)
-                    names[f"{at}.running_var"] = (layer.moving_variance, None)
-                elif layer.weights:
-                    axes = (1, 0) if isinstance(layer, layers.Dense) else (2, 1, 0)
-                    names[f"{at}.weight"] = (layer.kernel, axes)
-                    names[f"{at}.bias"] = (layer.bias, None)
-        return names
+                    place = f"{place}.layernorm"
+                variables |= torch_variables(layer, place)
+        return variables
 
     marks: ClassVar[tuple[str, ...]] = ("gfl.layernorm.weight", "regional.gfl.layernorm.weight")
 
@@ -237,25 +231,25 @@ class GRLNet(WaveformSystem):
 
 
 class GlobalFilter(layers.Layer):
-    """Global filter layer: normalise a whole segment, then the magnitudes of its spectrum.
+    """Normalise a whole segment, then return the magnitudes of its spectrum.
 
     The normalisation has a gain and a bias for every sample; the transform is scaled to keep the
     energy. (batch, length) → (batch, length), 0 or more.
     """
 
     def build(self, shape: tuple[int | None, ...]) -> None:
-        self.gain = self.add_weight(shape=shape[1:], initializer="ones", name="gain")
-        self.bias = self.add_weight(shape=shape[1:], initializer="zeros", name="bias")
+        self.gamma = self.add_weight(shape=shape[1:], initializer="ones", name="gamma")
+        self.beta = self.add_weight(shape=shape[1:], initializer="zeros", name="beta")
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         mean, variance = tf.nn.moments(x, axes=[-1], keepdims=True)
-        x = (x - mean) * tf.math.rsqrt(variance + 1e-5) * self.gain + self.bias
+        x = (x - mean) * tf.math.rsqrt(variance + 1e-5) * self.gamma + self.beta
         spectrum = tf.signal.fft(tf.complex(x, tf.zeros_like(x)))
         return tf.abs(spectrum) / x.shape[-1] ** 0.5
 
 
 def generator(length: int, channels: list[int], kernel: int, name: str) -> keras.Model:
-    """A generator: (batch, length) → (batch, length) in (-1, 1).
+    """Return a generator: (batch, length) → (batch, length) in (-1, 1).
 
     Parameters
     ----------
@@ -289,7 +283,10 @@ def generator(length: int, channels: list[int], kernel: int, name: str) -> keras
 
 
 def discriminator(length: int, channels: list[int], kernel: int) -> keras.Model:
-    """The discriminator: (batch, length) → (batch,), before the sigmoid; high for what is made."""
+    """Return the discriminator: (batch, length) → (batch,), before the sigmoid.
+
+    Its values are high for what a generator made.
+    """
     x = keras.Input((length,))
     h = layers.Reshape((length, 1))(GlobalFilter(name="gfl")(x))
     for number, (width, fan_in) in enumerate(zip(channels, [1, *channels], strict=False)):
@@ -301,33 +298,19 @@ def discriminator(length: int, channels: list[int], kernel: int) -> keras.Model:
             h = torch_batch_norm(f"discriminator_{at + 1}")(h)
         h = layers.ReLU()(h)
     h = layers.Flatten()(layers.Permute((2, 1))(h))  # (batch, channels * samples)
-    within = h.shape[-1] ** -0.5
-    h = layers.Dense(
-        1,
-        kernel_initializer=initializers.RandomUniform(-within, within),
-        bias_initializer=initializers.RandomUniform(-within, within),
-        name="discriminator_12",
-    )(h)
+    h = torch_dense(1, h.shape[-1], "discriminator_12")(h)
     return keras.Model(x, layers.Reshape(())(h), name="discriminator")
 
 
 def convolution(
     kind: type, width: int, kernel: int, fan_in: int, name: str, strides: int = 1
 ) -> layers.Layer:
-    """A convolution without padding that starts as PyTorch's, within 1 / sqrt(fan_in)."""
-    within = fan_in**-0.5
-    return kind(
-        width,
-        kernel,
-        strides=strides,
-        kernel_initializer=initializers.RandomUniform(-within, within),
-        bias_initializer=initializers.RandomUniform(-within, within),
-        name=name,
-    )
+    """Return a convolution without padding that starts as PyTorch's."""
+    return kind(width, kernel, strides=strides, **torch_start(fan_in), name=name)
 
 
 def cross_entropy(logits: tf.Tensor, label: float) -> tf.Tensor:
-    """Mean binary cross-entropy of a batch to one label."""
+    """Return the mean binary cross-entropy of a batch to one label."""
     return tf.reduce_mean(
         tf.nn.sigmoid_cross_entropy_with_logits(label * tf.ones_like(logits), logits)
     )

@@ -3,15 +3,15 @@
 Source: Suefusa et al., "Anomalous sound detection based on interpolation deep neural network",
 ICASSP 2020, arXiv 2005.09234; built as released in liuyoude/AE-ASD (MIT), PyTorch.
 
-Quirk followed: of an even number of frames the one after the middle is left out.
+Quirk followed: of an even number of frames the one after the middle is to be guessed.
 """
 
 from __future__ import annotations
 
 import keras
 import tensorflow as tf
-from keras import layers
 
+from checkpoints.assign import Variables
 from checkpoints.inferred_settings import (
     InferredSettings,
     Tensors,
@@ -21,17 +21,7 @@ from checkpoints.inferred_settings import (
 from core.run_settings import SystemSettings
 from models import ae_asd
 from models.base import System
-from models.layers import BatchNorm
-
-# Weights of a layer in a PyTorch checkpoint: name and, for a linear layer, the axes of its kernel.
-PYTORCH = {
-    "kernel": ("weight", (1, 0)),
-    "bias": ("bias", None),
-    "gamma": ("weight", None),
-    "beta": ("bias", None),
-    "moving_mean": ("running_mean", None),
-    "moving_variance": ("running_var", None),
-}
+from models.layers import dense_block, torch_dense, torch_variables
 
 
 class IDNN(System):
@@ -44,8 +34,7 @@ class IDNN(System):
     the mean over its windows.
     """
 
-    worth_xla = True
-    steps_per_execution = 64
+    uses_xla = True
     mixes_precision = True
 
     def __init__(self, param: SystemSettings, sections: list[str]):
@@ -53,7 +42,12 @@ class IDNN(System):
         self.network = interpolator(
             (self.n_frames - 1) * self.n_mels, self.n_mels, **dict(param.network)
         )
-        self.compile(self.make_optimizer(), loss="mean_squared_error", jit_compile=False)
+        self.compile(
+            self.make_optimizer(),
+            loss="mean_squared_error",
+            steps_per_execution=64,
+            jit_compile=False,
+        )
 
     @classmethod
     def incompatibilities(
@@ -66,24 +60,23 @@ class IDNN(System):
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         return self.network(x, training=training)  # (batch, n_mels)
 
-    def example(self, windows: tf.Tensor, section: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Input: the other frames (batch, (n_frames - 1) * n_mels); target: the middle one."""
+    def training_pair(self, windows: tf.Tensor, section: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return the other frames (batch, (n_frames - 1) * n_mels) and the middle one."""
         middle = self.n_frames // 2
         around = tf.concat([windows[:, :middle], windows[:, middle + 1 :]], axis=1)
         x = tf.reshape(around, (-1, (self.n_frames - 1) * self.n_mels))
         return x, windows[:, middle]  # (batch, n_mels)
 
     def window_scores(self, windows: tf.Tensor, section: tf.Tensor) -> tf.Tensor:
-        x, y = self.example(windows, section)
+        x, y = self.training_pair(windows, section)
         return tf.reduce_mean(tf.square(y - self(x)), axis=-1)  # (batch,)
 
-    def checkpoint_variables(self) -> dict[str, tuple[keras.Variable, tuple[int, ...] | None]]:
-        """Names as in the release's checkpoints: encoder.3.liner.weight, decoder.4.bias, ..."""
-        return {
-            f"{layer.name}.{PYTORCH[variable.name][0]}": (variable, PYTORCH[variable.name][1])
-            for layer in self.network.layers
-            for variable in layer.weights
-        }
+    def checkpoint_variables(self) -> Variables:
+        """Return names as in the release: encoder.3.liner.weight, decoder.4.bias, ..."""
+        variables = {}
+        for layer in self.network.layers:
+            variables |= torch_variables(layer, layer.name)
+        return variables
 
     @classmethod
     def recognises(cls, tensors: Tensors) -> bool:
@@ -123,7 +116,7 @@ def interpolator(
     momentum: float,
     epsilon: float,
 ) -> keras.Model:
-    """The network, its layers named as in the release's checkpoints.
+    """Return the network, its layers named as in the release's checkpoints.
 
     Parameters
     ----------
@@ -133,28 +126,11 @@ def interpolator(
     latent : width of the bottleneck
     momentum, epsilon : of the batch normalisation
     """
-
-    def block(h: tf.Tensor, width: int, name: str) -> tf.Tensor:
-        h = linear(h, width, f"{name}.liner")
-        h = BatchNorm(momentum=momentum, epsilon=epsilon, name=f"{name}.bn")(h)
-        return layers.ReLU(name=f"{name}.relu")(h)  # (batch, width)
-
-    x = keras.Input((input_dim,))
-    h = x
+    norm = {"momentum": momentum, "epsilon": epsilon}
+    h = x = keras.Input((input_dim,))
     for index, width in enumerate([*units, latent]):
-        h = block(h, width, f"encoder.{index}")
+        h = dense_block(h, width, f"encoder.{index}", **norm)  # (batch, width)
     for index, width in enumerate(reversed(units)):
-        h = block(h, width, f"decoder.{index}")
-    h = linear(h, output_dim, f"decoder.{len(units)}")  # (batch, output_dim)
+        h = dense_block(h, width, f"decoder.{index}", **norm)  # (batch, width)
+    h = torch_dense(output_dim, h.shape[-1], f"decoder.{len(units)}")(h)  # (batch, output_dim)
     return keras.Model(x, h, name="idnn")
-
-
-def linear(h: tf.Tensor, width: int, name: str) -> tf.Tensor:
-    """A dense layer drawn as PyTorch draws it: within 1 / sqrt(inputs), the bias too."""
-    bound = h.shape[-1] ** -0.5
-    return layers.Dense(
-        width,
-        kernel_initializer=keras.initializers.RandomUniform(-bound, bound),
-        bias_initializer=keras.initializers.RandomUniform(-bound, bound),
-        name=name,
-    )(h)

@@ -1,7 +1,7 @@
-"""Adam and batch normalisation as single kernels, with the numbers of Keras or of PyTorch.
+"""What several networks share: starts and names as PyTorch's, Adam and batch norm as one kernel.
 
-Keras composes both of many small operations. On a CPU a kernel each makes a training step of a
-convolutional network up to a third faster and its tracing twice as fast.
+Keras composes Adam and batch normalisation of many small operations. On a CPU a kernel each makes
+a training step of a convolutional network up to a third faster and its tracing twice as fast.
 """
 
 from __future__ import annotations
@@ -12,32 +12,79 @@ import keras
 import tensorflow as tf
 from keras import layers
 
+from checkpoints.assign import Variables
 from core.run_settings import Fit
 
-# Weights of a layer in a PyTorch checkpoint: name and, for a linear layer, the axes of its kernel.
-PYTORCH = {
-    "kernel": ("weight", (1, 0)),
-    "bias": ("bias", None),
-    "gamma": ("weight", None),
-    "beta": ("bias", None),
-    "moving_mean": ("running_mean", None),
-    "moving_variance": ("running_var", None),
+# What PyTorch's checkpoints call the variables of a layer.
+TORCH_NAMES = {
+    "kernel": "weight",
+    "gamma": "weight",
+    "slope": "weight",
+    "bias": "bias",
+    "beta": "bias",
+    "moving_mean": "running_mean",
+    "moving_variance": "running_var",
+}
+# The axes of PyTorch's kernels in Keras's order; a subclass stands before its parent.
+TORCH_AXES: dict[type[layers.Layer], tuple[int, ...]] = {
+    layers.Dense: (1, 0),  # (out, in)
+    layers.Conv1D: (2, 1, 0),  # (out, in, width)
+    layers.Conv1DTranspose: (2, 1, 0),  # (in, out, width)
+    layers.DepthwiseConv2D: (2, 3, 0, 1),  # (channel, 1, height, width)
+    layers.Conv2D: (2, 3, 1, 0),  # (out, in, height, width)
+    layers.Conv2DTranspose: (2, 3, 1, 0),  # (in, out, height, width)
 }
 
 
-def linear(h: tf.Tensor, width: int, name: str) -> tf.Tensor:
-    """A dense layer drawn as PyTorch draws it: within 1 / sqrt(inputs), the bias too."""
-    bound = h.shape[-1] ** -0.5
-    return layers.Dense(
-        width,
-        kernel_initializer=keras.initializers.RandomUniform(-bound, bound),
-        bias_initializer=keras.initializers.RandomUniform(-bound, bound),
-        name=name,
-    )(h)
+def torch_variables(layer: layers.Layer, place: str) -> Variables:
+    """Return the variables of a layer by their names in a PyTorch checkpoint.
+
+    layer : one of our own says in `torch_axes` how its variables lie there, where otherwise
+    place : its name there; "fc" gives "fc.weight" and "fc.bias"
+    """
+    others = getattr(layer, "torch_axes", None)
+    kernel = next((axes for kind, axes in TORCH_AXES.items() if isinstance(layer, kind)), None)
+    return {
+        f"{place}.{TORCH_NAMES[variable.name]}": (
+            variable,
+            kernel if variable.name == "kernel" else others,
+        )
+        for variable in layer.weights
+    }
+
+
+def torch_uniform(fan_in: int) -> keras.initializers.Initializer:
+    """Return PyTorch's start of a weight or bias: uniform within 1 / sqrt(fan_in).
+
+    fan_in : values that go into one output
+    """
+    bound = fan_in**-0.5
+    return keras.initializers.RandomUniform(-bound, bound)
+
+
+def torch_start(fan_in: int) -> dict[str, keras.initializers.Initializer]:
+    """Return the settings of a Keras layer whose kernel and bias start as PyTorch's."""
+    # The kernel comes first: every initializer takes the next of the seeds that decide a network.
+    return {
+        "kernel_initializer": torch_uniform(fan_in),
+        "bias_initializer": torch_uniform(fan_in),
+    }
+
+
+def torch_dense(width: int, fan_in: int, name: str) -> layers.Dense:
+    """Return a dense layer that starts as PyTorch's."""
+    return layers.Dense(width, **torch_start(fan_in), name=name)
+
+
+def dense_block(h: tf.Tensor, width: int, name: str, momentum: float, epsilon: float) -> tf.Tensor:
+    """Apply a dense layer, batch normalisation and ReLU, named as in AE-ASD: (batch, width)."""
+    h = torch_dense(width, h.shape[-1], f"{name}.liner")(h)
+    h = BatchNorm(momentum=momentum, epsilon=epsilon, name=f"{name}.bn")(h)
+    return layers.ReLU(name=f"{name}.relu")(h)
 
 
 class Adam(keras.optimizers.Adam):
-    """Adam, a kernel a variable.
+    """Adam with one kernel per variable.
 
     Parameters
     ----------
@@ -73,13 +120,13 @@ class Adam(keras.optimizers.Adam):
 
 
 class BatchNorm(keras.layers.BatchNormalization):
-    """Batch normalisation over the last axis, one kernel in training.
+    """Batch normalisation over the last axis, with one kernel in training.
 
     Parameters
     ----------
     torch : keep the unbiased running variance, as PyTorch does; Keras keeps the biased one. That is
         seen where few values make a mean, as in the last layers of a network on a small batch.
-    settings : of Keras's layer
+    settings : those of Keras's layer
     """
 
     def __init__(self, torch: bool = False, **settings: Any):
@@ -111,11 +158,11 @@ class BatchNorm(keras.layers.BatchNormalization):
             )
             outputs = tf.reshape(outputs, tf.shape(inputs))
         variance = unbiased if self.torch else unbiased / bessel
-        for kept, new in ((self.moving_mean, mean), (self.moving_variance, variance)):
-            kept.assign(kept * self.momentum + new * (1 - self.momentum))
+        for running, new in ((self.moving_mean, mean), (self.moving_variance, variance)):
+            running.assign(running * self.momentum + new * (1 - self.momentum))
         return outputs
 
 
 def torch_batch_norm(name: str) -> BatchNorm:
-    """With PyTorch's momentum and epsilon."""
+    """Return batch normalisation with PyTorch's momentum and epsilon."""
     return BatchNorm(torch=True, momentum=0.9, epsilon=1e-5, name=name)

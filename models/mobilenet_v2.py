@@ -3,10 +3,12 @@
 Source: Kota-Dohi/dcase2022_task2_baseline_mobile_net_v2 (MIT), Keras 2.8. The network: Sandler et
 al., "MobileNetV2: inverted residuals and linear bottlenecks", arXiv 1801.04381.
 
-Quirks: (a) followed: training windows start every `n_hop_frames`, those of scored clips every
-frame; (b) corrected: a misplaced parenthesis in the official training script makes its threshold
-belong to another score; here one score serves both; (c) a choice: a section that was not trained on
-is refused, or takes the last class as in the official code (`unseen_section`).
+Quirks of the official code:
+1. Followed: training windows start every `n_hop_frames`, those of scored clips every frame.
+2. Corrected: a misplaced parenthesis in the official training script makes its threshold belong to
+   another score; here one score serves both.
+3. A choice: a section that was not trained on is refused, or takes the last class as in the
+   official code (`unseen_section`).
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from checkpoints.assign import Variables
 from checkpoints.inferred_settings import InferredSettings, Tensors, size_of
 from core.errors import BadInput
 from core.run_settings import SystemSettings
@@ -65,30 +68,30 @@ class MobileNetV2(System):
     def incompatibilities(
         cls, param: SystemSettings, trained: list[str], scored: list[str]
     ) -> list[str]:
-        found = [
+        reasons = [
             f"feature.{key} is {getattr(param.feature, key)}; "
             f"this network takes {SMALLEST_SIDE} or more"
             for key in ("n_frames", "n_mels")
             if getattr(param.feature, key) < SMALLEST_SIDE
         ]
         if len(trained) < 2:
-            found.append(
+            reasons.append(
                 "a classifier of sections needs training clips of two or more sections; "
                 f"here there is {', '.join(trained) or 'none'}: take another system"
             )
         unseen = sorted(set(scored) - set(trained))
         if unseen and param.unseen_section == "error":
-            found.append(
+            reasons.append(
                 f"{', '.join(unseen)} is none of the sections trained on ({', '.join(trained)}), "
                 "so there is no probability of it; train on it too, or set "
                 "mobilenet_v2.unseen_section: last_class, as the official code"
             )
-        return found
+        return reasons
 
     def call(self, x: tf.Tensor, training: bool = False) -> tf.Tensor:
         return self.network(x, training=training)  # (batch, classes), adding up to 1
 
-    def example(self, windows: tf.Tensor, section: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def training_pair(self, windows: tf.Tensor, section: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return self.images(windows), tf.one_hot(section, len(self.section_names))
 
     def window_scores(self, windows: tf.Tensor, section: tf.Tensor) -> tf.Tensor:
@@ -96,11 +99,11 @@ class MobileNetV2(System):
         return tf.math.log(tf.maximum(1 - p, EPSILON)) - tf.math.log(tf.maximum(p, EPSILON))
 
     def images(self, windows: tf.Tensor) -> tf.Tensor:
-        """The one channel three times: (batch, n_frames, n_mels) → (batch, n_frames, n_mels, 3)."""
+        """Return the one channel three times: (batch, n_frames, n_mels, 3)."""
         return tf.repeat(windows[..., None], 3, axis=-1)
 
     def section_index(self, frames: Frames) -> np.ndarray:
-        """The class of each clip: (n_clips,); that of an unseen section is the last one.
+        """Return the class of each clip (n_clips,); that of an unseen section is the last one.
 
         Raises BadInput for an unseen section where the settings do not say so.
         """
@@ -111,8 +114,8 @@ class MobileNetV2(System):
             raise BadInput("\n".join(problems))
         return np.where(index < 0, len(self.section_names) - 1, index)
 
-    def checkpoint_variables(self) -> dict[str, tuple[keras.Variable, tuple[int, ...] | None]]:
-        """Names as in the official `.hdf5`: Conv1/kernel, bn_Conv1/gamma, predictions/bias, ..."""
+    def checkpoint_variables(self) -> Variables:
+        """Return names as in the official `.hdf5`: Conv1/kernel, bn_Conv1/gamma, ..."""
         return {
             f"{layer.name}/{_name_in_keras_2(layer, variable)}": (variable, None)
             for layer in self.network.layers

@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 from keras import initializers, layers, ops
 
+from checkpoints.assign import Variables
 from checkpoints.inferred_settings import (
     InferredSettings,
     Tensors,
@@ -25,7 +26,7 @@ from core.errors import BadInput
 from core.run_settings import Feature, SystemSettings
 from data.frames import Frames
 from models.callbacks import Resume
-from models.layers import Adam, torch_batch_norm
+from models.layers import Adam, torch_batch_norm, torch_uniform, torch_variables
 from models.waveform import WaveformSystem
 
 SMALLEST_VARIANCE = 1e-3  # added to the covariances of the Gaussian mixtures
@@ -43,10 +44,10 @@ class STgramMFN(WaveformSystem):
     every class, and the score is minus the log density of its likeliest component.
 
     Quirks of the release that are followed:
-    - the margin makes the own class's logit smaller in scoring too;
-    - the weights of the mixture do not count;
-    - the cosine schedule is as long as the training but starts late, so it ends before its end.
-    The classifier's plain output layer, in its checkpoints, is unused.
+    1. The margin makes the own class's logit smaller in scoring too.
+    2. The weights of the mixture do not count.
+    3. The cosine schedule is as long as the training but starts late, so the training ends first.
+    4. The classifier's plain output layer, in its checkpoints, is unused.
     """
 
     def __init__(self, param: SystemSettings, sections: list[str]):
@@ -90,15 +91,18 @@ class STgramMFN(WaveformSystem):
         return reasons
 
     def call(self, inputs: tuple[tf.Tensor, ...], training: bool = False) -> tf.Tensor:
-        """Margin logits (batch, classes), of (wave, mel, class) as in `stgram` and `ArcFace`."""
+        """Return margin logits (batch, classes), of (wave, mel, class); see `stgram`, `ArcFace`."""
         wave, mel, label = inputs
         return self.arcface(self.embed([wave, mel], training=training), label)
 
-    def example(self, windows: tf.Tensor, section: tf.Tensor) -> tuple[Any, tf.Tensor]:
+    def training_pair(self, windows: tf.Tensor, section: tf.Tensor) -> tuple[Any, tf.Tensor]:
         return (windows, self.log_mel(windows), section), section
 
     def log_mel(self, wave: tf.Tensor) -> tf.Tensor:
-        """As `common.log_mel`, of a batch: (batch, n_samples) → (batch, n_mels, frames)."""
+        """Return what `data.audio.log_mel` does, of a batch.
+
+        (batch, n_samples) → (batch, n_mels, frames)
+        """
         feature = self.param.feature
         around = feature.n_fft // 2
         kind = "REFLECT" if feature.pad_mode == "reflect" else "CONSTANT"
@@ -151,7 +155,7 @@ class STgramMFN(WaveformSystem):
         return f"the Gaussian mixtures of the scores (network.gmm is {gmm})" if gmm else ""
 
     def embeddings(self, frames: Frames) -> np.ndarray:
-        """Normalised embeddings of clips: (n_clips, 128)."""
+        """Return normalised embeddings of clips: (n_clips, 128)."""
         starts, owner = self.windows(frames, self.n_frames)
         return self.all_window_scores(frames, starts, owner, self.normal_embedding)
 
@@ -159,7 +163,10 @@ class STgramMFN(WaveformSystem):
         return tf.math.l2_normalize(self.embed([windows, self.log_mel(windows)]), axis=-1)
 
     def fit_mixtures(self, embeddings: np.ndarray, classes: np.ndarray) -> None:
-        """A Gaussian mixture a class; with one sub-centre a component it starts from these."""
+        """Fit one Gaussian mixture per class to embeddings (n_clips, 128).
+
+        With one sub-centre per component it starts from these.
+        """
         from sklearn.mixture import GaussianMixture
 
         centres = self.arcface.centres.numpy().reshape(len(self.section_names), -1, 128)
@@ -184,11 +191,11 @@ class STgramMFN(WaveformSystem):
         return tf.nn.sparse_softmax_cross_entropy_with_logits(section, logits)  # (batch,)
 
     def windows(self, frames: Frames, hop: int) -> tuple[np.ndarray, np.ndarray]:
-        """The one window of every clip."""
+        """Return the one window of every clip."""
         return frames.first, np.arange(len(frames.clips))
 
     def score(self, frames: Frames) -> np.ndarray:
-        """Anomaly scores of clips: (n_clips,) float64."""
+        """Return anomaly scores of clips: (n_clips,) float64."""
         if not self.gmm:
             return super().score(frames)
         classes = self.section_index(frames)
@@ -196,14 +203,14 @@ class STgramMFN(WaveformSystem):
         return np.array([-self.log_density(embedding, index).max() for embedding, index in pairs])
 
     def log_density(self, embedding: np.ndarray, index: int) -> np.ndarray:
-        """Of an embedding under each component of a class's mixture: (components,)."""
+        """Return that of an embedding for each component of a class's mixture: (components,)."""
         cholesky = self.cholesky[index]
         apart = np.einsum("kd,kde->ke", embedding - self.means[index], cholesky)
         log_det = np.log(np.diagonal(cholesky, axis1=1, axis2=2)).sum(axis=1)
         return log_det - (len(embedding) * math.log(2 * math.pi) + (apart**2).sum(axis=1)) / 2
 
     def section_index(self, frames: Frames) -> np.ndarray:
-        """The class of each clip: (n_clips,)."""
+        """Return the class of each clip: (n_clips,)."""
         known = {name: index for index, name in enumerate(self.section_names)}
         return np.array([known[clip.machine_section] for clip in frames.clips], np.int64)
 
@@ -214,9 +221,9 @@ class STgramMFN(WaveformSystem):
         if self.gmm and arrays:
             self.means, self.cholesky = arrays["gmm_means"], arrays["gmm_cholesky"]
 
-    def checkpoint_variables(self) -> dict[str, tuple[keras.Variable, tuple[int, ...] | None]]:
-        """Names as in the release's checkpoints: mobilefacenet.blocks.0.conv.3.weight, ..."""
-        names = {"arcface.weight": (self.arcface.centres, None)}
+    def checkpoint_variables(self) -> Variables:
+        """Return names as in the release: mobilefacenet.blocks.0.conv.3.weight, ..."""
+        names: Variables = {"arcface.weight": (self.arcface.centres, None)}
         for kind, shape in (("weight", (len(self.section_names), 128)), ("bias", None)):
             unused = np.zeros(shape or len(self.section_names), np.float32)
             names[f"mobilefacenet.fc_out.{kind}"] = (
@@ -224,23 +231,7 @@ class STgramMFN(WaveformSystem):
                 None,
             )
         for layer in self.embed.layers:
-            at = layer.name.replace("-", ".")
-            if isinstance(layer, layers.BatchNormalization):
-                names[f"{at}.weight"] = (layer.gamma, None)
-                names[f"{at}.bias"] = (layer.beta, None)
-                names[f"{at}.running_mean"] = (layer.moving_mean, None)
-                names[f"{at}.running_var"] = (layer.moving_variance, None)
-            elif isinstance(layer, layers.LayerNormalization):
-                names[f"{at}.weight"] = (layer.gamma, None)
-                names[f"{at}.bias"] = (layer.beta, None)
-            elif isinstance(layer, PReLU):
-                names[f"{at}.weight"] = (layer.slope, None)
-            elif isinstance(layer, layers.DepthwiseConv2D):
-                names[f"{at}.weight"] = (layer.kernel, (2, 3, 0, 1))
-            elif isinstance(layer, layers.Conv2D):
-                names[f"{at}.weight"] = (layer.kernel, (2, 3, 1, 0))
-            elif isinstance(layer, layers.Conv1D):
-                names[f"{at}.weight"] = (layer.kernel, (2, 1, 0))
+            names |= torch_variables(layer, layer.name.replace("-", "."))
         return names
 
     marks: ClassVar[tuple[str, ...]] = ("arcface.weight", "tgramnet.conv_extrctor.weight")
@@ -338,7 +329,7 @@ class PReLU(layers.Layer):
 def stgram(
     n_samples: int, n_mels: int, n_fft: int, hop_length: int, bottlenecks: list[list[int]]
 ) -> keras.Model:
-    """The network up to the embedding.
+    """Return the network up to the embedding.
 
     Parameters
     ----------
@@ -389,7 +380,7 @@ def block(
     depthwise: bool = False,
     linear: bool = False,
 ) -> keras.KerasTensor:
-    """Convolution, batch norm and, unless linear, PReLU."""
+    """Apply convolution, batch norm and, unless linear, PReLU."""
     h = conv2d(h, channels, kernel, stride, f"{name}-conv", depthwise)
     h = torch_batch_norm(f"{name}-bn")(h)
     return h if linear else PReLU(name=f"{name}-prelu")(h)
@@ -398,7 +389,7 @@ def block(
 def bottleneck(
     h: keras.KerasTensor, expansion: int, channels: int, stride: int, name: str
 ) -> keras.KerasTensor:
-    """Widen, filter every channel, narrow; added to the input where the shapes allow it."""
+    """Widen, filter every channel, narrow; add the input where the shapes allow it."""
     inside = h.shape[-1] * expansion
     y = torch_batch_norm(f"{name}-1")(conv2d(h, inside, 1, 1, f"{name}-0"))
     y = PReLU(name=f"{name}-2")(y)
@@ -416,7 +407,7 @@ def conv2d(
     name: str,
     depthwise: bool = False,
 ) -> keras.KerasTensor:
-    """A convolution without bias; one of 3 × 3 pads by 1 on every side, as PyTorch does."""
+    """Apply a convolution without bias; one of 3 × 3 pads by 1 on every side, as in PyTorch."""
     if kernel == 3:
         h = layers.ZeroPadding2D(1)(h)
     height, width = (kernel, kernel) if isinstance(kernel, int) else kernel
@@ -428,16 +419,15 @@ def conv2d(
 
 
 def conv1d(channels: int, kernel: int, fan_in: int, name: str, **kwargs: Any) -> layers.Layer:
-    """A convolution without bias that starts as PyTorch's, within 1 / sqrt(fan_in)."""
-    within = fan_in**-0.5
-    start = initializers.RandomUniform(-within, within)
+    """Return a convolution without bias that starts as PyTorch's."""
+    start = torch_uniform(fan_in)
     return layers.Conv1D(
         channels, kernel, use_bias=False, kernel_initializer=start, name=name, **kwargs
     )
 
 
 def mel_matrix(feature: Feature) -> np.ndarray:
-    """The mel filters of the settings: (n_mels, n_fft // 2 + 1) float32."""
+    """Return the mel filters of the settings: (n_mels, n_fft // 2 + 1) float32."""
     import librosa
 
     return librosa.filters.mel(

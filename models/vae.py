@@ -3,10 +3,11 @@
 Source: liuyoude/AE-ASD (MIT), PyTorch: its `VAE`. The idea: Kingma and Welling, "Auto-encoding
 variational Bayes", arXiv 1312.6114.
 
-Quirks followed: (a) where the paper draws z from a standard normal distribution, the release
-learns it, as a third head beside mean and log-variance, so nothing is random after the weights;
-(b) each head ends in batch normalisation and ReLU, so mean and log-variance are never negative;
-(c) the divergence is summed over batch and dimensions, while the squared error is averaged.
+Quirks of the release that are followed:
+1. Where the paper draws z from a standard normal distribution, the release learns it, as a third
+   head beside mean and log-variance, so nothing is random after the weights.
+2. Each head ends in batch normalisation and ReLU, so mean and log-variance are never negative.
+3. The divergence is summed over batch and dimensions, while the squared error is averaged.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from typing import ClassVar
 
 import keras
 import tensorflow as tf
-from keras import layers
 
+from checkpoints.assign import Variables
 from checkpoints.inferred_settings import (
     InferredSettings,
     Tensors,
@@ -27,7 +28,7 @@ from checkpoints.inferred_settings import (
 from core.run_settings import SystemSettings
 from models import ae_asd
 from models.base import System
-from models.layers import PYTORCH, BatchNorm, linear
+from models.layers import dense_block, torch_dense, torch_variables
 
 
 class VAE(System):
@@ -37,21 +38,22 @@ class VAE(System):
     over its windows. In the history, `loss` is the sum of `mse` and `kl`.
     """
 
-    worth_xla = True
-    steps_per_execution = 64
+    uses_xla = True
+    loss_names = ("mse", "kl")
 
     def __init__(self, param: SystemSettings, sections: list[str]):
         super().__init__(param, sections)
         self.network = variational(self.n_frames * self.n_mels, **dict(param.network))
-        self.mse = keras.metrics.Mean("mse")
-        self.kl = keras.metrics.Mean("kl")
-        self.compile(self.make_optimizer(), jit_compile=False)
+        self.compile(self.make_optimizer(), steps_per_execution=64, jit_compile=False)
 
     def call(self, x: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, ...]:
-        """Rebuilt (batch, n_frames * n_mels); latent, mean, log-variance (batch, latent)."""
+        """Return rebuilt vectors (batch, n_frames * n_mels), latent, mean and log-variance.
+
+        The last three are (batch, latent).
+        """
         return self.network(x, training=training)
 
-    def example(self, windows: tf.Tensor, section: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def training_pair(self, windows: tf.Tensor, section: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         x = self.stack(windows)
         return x, x
 
@@ -67,8 +69,8 @@ class VAE(System):
         mse = tf.reduce_mean(tf.square(y - rebuilt))
         kl = -0.5 * tf.reduce_sum(1 + log_variance - tf.exp(log_variance) - tf.square(mean))
         # Weighted as Keras weights the loss of a batch, so that the parts add up over an epoch.
-        self.mse.update_state(mse, tf.shape(y)[0])
-        self.kl.update_state(kl, tf.shape(y)[0])
+        self.loss_means["mse"].update_state(mse, tf.shape(y)[0])
+        self.loss_means["kl"].update_state(kl, tf.shape(y)[0])
         return mse + kl
 
     def window_scores(self, windows: tf.Tensor, section: tf.Tensor) -> tf.Tensor:
@@ -76,16 +78,15 @@ class VAE(System):
         return tf.reduce_mean(tf.square(x - self(x)[0]), axis=-1)  # (batch,)
 
     def stack(self, windows: tf.Tensor) -> tf.Tensor:
-        """Frame-major vectors: (batch, n_frames, n_mels) → (batch, n_frames * n_mels)."""
+        """Return frame-major vectors (batch, n_frames * n_mels) of (batch, n_frames, n_mels)."""
         return tf.reshape(windows, (-1, self.n_frames * self.n_mels))
 
-    def checkpoint_variables(self) -> dict[str, tuple[keras.Variable, tuple[int, ...] | None]]:
-        """Names as in the release's checkpoints: encoder.3.liner.weight, fc_z.bn.bias, ..."""
-        return {
-            f"{layer.name}.{PYTORCH[variable.name][0]}": (variable, PYTORCH[variable.name][1])
-            for layer in self.network.layers
-            for variable in layer.weights
-        }
+    def checkpoint_variables(self) -> Variables:
+        """Return names as in the release: encoder.3.liner.weight, fc_z.bn.bias, ..."""
+        variables = {}
+        for layer in self.network.layers:
+            variables |= torch_variables(layer, layer.name)
+        return variables
 
     marks: ClassVar[tuple[str, ...]] = ("fc_mean.liner.weight",)
 
@@ -111,7 +112,7 @@ class VAE(System):
 def variational(
     input_dim: int, units: list[int], latent: int, momentum: float, epsilon: float
 ) -> keras.Model:
-    """The network, its layers named as in the release's checkpoints.
+    """Return the network, its layers named as in the release's checkpoints.
 
     Parameters
     ----------
@@ -124,22 +125,15 @@ def variational(
     -------
     A model from vectors to rebuilt vectors, latent, mean and log-variance.
     """
-
-    def block(h: tf.Tensor, width: int, name: str) -> tf.Tensor:
-        h = linear(h, width, f"{name}.liner")
-        h = BatchNorm(momentum=momentum, epsilon=epsilon, name=f"{name}.bn")(h)
-        return layers.ReLU(name=f"{name}.relu")(h)  # (batch, width)
-
-    x = keras.Input((input_dim,))
-    h = x
+    norm = {"momentum": momentum, "epsilon": epsilon}
+    h = x = keras.Input((input_dim,))
     for index, width in enumerate(units):
-        h = block(h, width, f"encoder.{index}")
-    mean = block(h, latent, "fc_mean")
-    log_variance = block(h, latent, "fc_logvar")
-    z = block(h, latent, "fc_z")
-    z = z * keras.ops.exp(log_variance / 2) + mean  # (batch, latent)
-    h = z
+        h = dense_block(h, width, f"encoder.{index}", **norm)  # (batch, width)
+    mean = dense_block(h, latent, "fc_mean", **norm)
+    log_variance = dense_block(h, latent, "fc_logvar", **norm)
+    z = dense_block(h, latent, "fc_z", **norm)
+    h = z = z * keras.ops.exp(log_variance / 2) + mean  # (batch, latent)
     for index, width in enumerate(reversed(units)):
-        h = block(h, width, f"decoder.{index}")
-    h = linear(h, input_dim, f"decoder.{len(units)}")  # (batch, input_dim)
+        h = dense_block(h, width, f"decoder.{index}", **norm)  # (batch, width)
+    h = torch_dense(input_dim, h.shape[-1], f"decoder.{len(units)}")(h)  # (batch, input_dim)
     return keras.Model(x, (h, z, mean, log_variance), name="vae")

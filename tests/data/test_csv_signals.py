@@ -114,3 +114,14 @@ def test_a_signal_that_cannot_be_used_is_named_with_its_line(
 def test_a_segment_longer_than_every_clip_is_told_with_the_longest(home: Path) -> None:
     with pytest.raises(BadInput, match=r"longer than every clip.*0\.csv, has 60"):
         read_clips(param(home, ("grlnet.feature.n_frames", 61)), "dev", "pump", ("train",), 1)
+
+
+def test_evaluation_signals_need_no_labels(home: Path) -> None:
+    (home / "test_label.csv").unlink()
+    clips, bad = csv_signals.list_signals(home, ("test",), labelled=False)
+    assert [(clip.name, clip.label) for clip in clips] == [
+        ("0.csv", ""),
+        ("1.csv", ""),
+        ("2.csv", ""),
+    ]
+    assert not bad

@@ -12,7 +12,8 @@ from checkpoints.assign import assign_variables
 from core.system_settings import AEGAN_AD_SCORES
 from data.clips import Clip
 from data.frames import Frames
-from models.aegan_ad import AEGANAD, EmbeddingDetectors
+from models.aegan_ad import AEGANAD
+from models.embedding_detectors import EmbeddingDetectors
 from tests.models.parity_fixture import Fixture, assert_after, assert_forward, assert_losses
 
 

@@ -84,7 +84,7 @@ def runs(fixture: Fixture) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     drawn = tf.Variable(segments(noise[0]))
     system.noise = lambda shape: drawn
     system.build_optimizers()
-    adams = (system.optimizer, system.of_local, system.of_discriminator)
+    adams = (system.optimizer, system.local_optimizer, system.discriminator_optimizer)
     fresh = [(held, held.numpy()) for adam in adams for held in adam.variables]
     x = segments(fixture.arrays["x"])
     columns = [LOG_NAMES.get(name, name) for name in fixture.meta["train_log_columns"]]

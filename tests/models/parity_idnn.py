@@ -44,7 +44,7 @@ def windows(system: IDNN, vectors: np.ndarray) -> np.ndarray:
 def inputs(system: IDNN, vectors: np.ndarray) -> tf.Tensor:
     """Whole vectors without their middle frames."""
     x = windows(system, vectors)
-    return system.example(tf.constant(x), tf.zeros(len(x), tf.int64))[0]
+    return system.training_pair(tf.constant(x), tf.zeros(len(x), tf.int64))[0]
 
 
 def check_forward(fixture: Fixture) -> None:

@@ -20,9 +20,10 @@ from data.clips import Clip
 from data.dataset import read_clips
 from data.frames import Frames
 from engine.checks import check_trainable
-from models import aegan_ad
 from models import saved as model_files
-from models.aegan_ad import AEGANAD, EmbeddingDetectors, WholeNorm, covariance
+from models.aegan_ad import AEGANAD
+from models.aegan_ad_networks import ImageBatchNorm, WholeNorm
+from models.embedding_detectors import EmbeddingDetectors, covariance
 from models.saved import SavedModel
 from tests import processes
 
@@ -70,8 +71,8 @@ def shared() -> AEGANAD:
 
 @pytest.fixture
 def system(shared) -> AEGANAD:
-    """The same, and no outputs kept of it."""
-    shared.kept = None
+    """The same, without the outputs for earlier clips."""
+    shared.last_outputs = None
     return shared
 
 
@@ -80,7 +81,7 @@ def test_training_and_scores_are_finite_and_repeat(system) -> None:
     frames = noise()
     again = keras_model.get_model(param_of(), ["section_00", "section_01"])
     history = again.train(frames)
-    assert set(history) == set(aegan_ad.LOSSES)
+    assert set(history) == set(AEGANAD.loss_names)
     assert all(np.isfinite(values).all() for values in history.values())
     found = system.extra_scores(noise(seed=1))
     assert tuple(sorted(found)) == tuple(sorted(AEGAN_AD_SCORES))
@@ -122,8 +123,8 @@ def test_saved_and_loaded_gives_the_same_scores_also_of_another_score(
 def test_batches_of_windows_across_clips_equal_clip_by_clip(system, monkeypatch) -> None:
     frames = noise(n_clips=6)
     whole = system.extra_scores(frames)
-    monkeypatch.setattr(aegan_ad.AEGANAD, "values_per_batch", 7 * SIZE * SIZE)
-    system.kept = None
+    monkeypatch.setattr(AEGANAD, "values_per_scoring_batch", 7 * SIZE * SIZE)
+    system.last_outputs = None
     batched = system.extra_scores(frames)
     for name in AEGAN_AD_SCORES:
         # The nearest of equal embeddings are at nought but rounding.
@@ -204,7 +205,7 @@ def test_weights_start_as_released() -> None:
 def test_batch_norm_of_the_critic_has_an_exact_second_derivative() -> None:
     """Keras's own moments stop the gradient at the mean, and a gradient penalty then errs."""
     x = tf.constant(np.random.default_rng(0).normal(size=(3, 2, 2, 2)))
-    layer = aegan_ad.BatchNorm(0.9, 1e-5, dtype="float64")
+    layer = ImageBatchNorm(0.9, 1e-5, dtype="float64")
     layer(x)
     weight = tf.constant(np.random.default_rng(1).normal(size=x.shape))
 
@@ -403,7 +404,7 @@ def test_the_generator_moves_without_the_critic(system) -> None:
     windows = system.gather_windows(system.to_device(noise()), tf.range(4))
     critic, generator = system.discriminator.trainable_variables, system.generator_variables()
     before = [[v.numpy() for v in held] for held in (critic, generator)]
-    system.step_of_generator(system.image(windows))
+    system.generator_step(system.image(windows))
     for values, held, moves in zip(before, (critic, generator), (False, True), strict=True):
         for value, variable in zip(values, held, strict=True):
             assert np.array_equal(value, variable.numpy()) != moves, variable.path

@@ -4,16 +4,19 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import keras
 import numpy as np
 import pytest
 
 import keras_model
 from core import settings
 from core.errors import BadInput
+from core.run_settings import SystemSettings
 from data.clips import Clip
 from data.frames import Frames
 from engine import training
 from engine.checks import check_trainable
+from models.base import System
 
 
 def frames_of(*counts: int, seed: int = 0, n_mels: int = 8) -> Frames:
@@ -27,20 +30,20 @@ def frames_of(*counts: int, seed: int = 0, n_mels: int = 8) -> Frames:
     return Frames(array, clips, np.cumsum(count) - count, count)
 
 
-def small(*assignments) -> dict:
+def small(*assignments, system: str = "ae") -> SystemSettings:
     held = settings.read_config(
         None,
         [
             ("feature.n_mels", 8),
-            ("ae.network.units", [16]),
-            ("ae.network.latent", 4),
+            (f"{system}.network.units", [16]),
+            (f"{system}.network.latent", 4),
             ("fit.epochs", 2),
             ("fit.batch_size", 32),
             ("fit.verbose", 0),
             *assignments,
         ],
     )
-    return held.for_system("ae")
+    return held.for_system(system)
 
 
 def test_clip_score_is_a_plain_computation():
@@ -72,7 +75,7 @@ def test_score_does_not_depend_on_the_other_clips(monkeypatch):
     frames = frames_of(7, 40, 5, 300)
     system = keras_model.get_model(small(), ["section_00"])
     together = system.score(frames)
-    monkeypatch.setattr(system, "values_per_batch", 5 * 8 * 16)
+    monkeypatch.setattr(system, "values_per_scoring_batch", 5 * 8 * 16)
     np.testing.assert_allclose(system.score(frames), together, rtol=1e-6)
     some = frames.select([False, True, False, True])
     np.testing.assert_allclose(system.score(some), together[[1, 3]], rtol=1e-6)
@@ -92,27 +95,43 @@ def test_held_out_windows_are_the_last(monkeypatch):
     system.train(frames)
     windows, _ = frames.windows(5)
     rows = {
-        name: np.concatenate([a.numpy()[: int(n)].ravel() for a, _, n in given[name]])
+        name: np.concatenate([starts.numpy() for starts, _ in given[name]])
         for name in ("train", "held_out")
     }
-    assert sorted(rows["train"][:75]) == windows[:75].tolist()
-    assert rows["held_out"][:25].tolist() == windows[75:].tolist()
-    assert (given["steps_per_epoch"], given["validation_steps"]) == (2, 1)
+    assert sorted(rows["train"]) == windows[:75].tolist()
+    assert rows["held_out"].tolist() == windows[75:].tolist()
+    assert [int(given[name].cardinality()) for name in rows] == [3, 1]  # batches of 32
 
 
 @pytest.mark.slow
-def test_many_steps_in_a_call_are_the_steps_one_by_one(monkeypatch):
-    together = keras_model.get_model(small(), ["section_00"])
-    assert together.steps_per_execution > 1
-    expected = together.train(frames_of(200, 61))
-    monkeypatch.setattr(type(together), "steps_per_execution", 1)
-    singly = keras_model.get_model(small(), ["section_00"])
-    found = singly.train(frames_of(200, 61))
-    assert int(singly.optimizer.iterations) == int(together.optimizer.iterations)
+@pytest.mark.parametrize(("name", "at_once"), [("ae", 3), ("ae", 64), ("vae", 64), ("idnn", 64)])
+def test_many_steps_in_a_call_are_the_steps_one_by_one(name, at_once):
+    """Also where a call has fewer steps left than it may take: 8 steps of 32 windows and a rest."""
+    trained = []
+    for steps in (at_once, 1):
+        system = keras_model.get_model(small(system=name), ["section_00"])
+        assert system.steps_per_execution == 64
+        system.steps_per_execution = steps
+        trained.append((system, system.train(frames_of(200, 61))))
+    (together, expected), (singly, found) = trained
+    assert int(together.optimizer.iterations) == 2 * 8
+    assert int(singly.optimizer.iterations) == 2 * 8
     for name, losses in expected.items():
         np.testing.assert_allclose(found[name], losses, rtol=1e-6)
     for weight, other in zip(singly.get_weights(), together.get_weights(), strict=True):
         np.testing.assert_allclose(weight, other, rtol=1e-5, atol=1e-6)
+
+
+def test_no_name_of_ours_is_one_that_keras_uses():
+    """Such a name once was overwritten by Keras, and so had no effect."""
+    keras_names = set(dir(keras.Model())) - set(dir(object))
+    systems = [keras_model.system_class(name) for name in keras_model.SYSTEMS]
+    # What Keras asks a subclass to write.
+    meant = {"call", "train_step", "test_step", "compute_loss"}
+    for kind in {base for system in systems for base in system.__mro__}:
+        if issubclass(kind, System):
+            ours = {name for name in vars(kind) if not name.startswith("_")}
+            assert not (ours & keras_names) - meant, kind
 
 
 @pytest.mark.slow
@@ -148,7 +167,7 @@ def test_a_step_compiled_by_xla_is_the_same_but_for_rounding(monkeypatch):
     plain = keras_model.get_model(small(), ["section_00"])
     expected = plain.train(frames_of(200))
     assert not plain.jit_compile
-    monkeypatch.setattr("models.base.WORTH_COMPILING", 0)
+    monkeypatch.setattr("models.base.FEWEST_STEPS_FOR_XLA", 0)
     compiled = keras_model.get_model(small(), ["section_00"])
     found = compiled.train(frames_of(200))
     assert compiled.jit_compile

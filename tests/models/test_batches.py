@@ -2,46 +2,47 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from models.batches import batches
+from models.batches import epoch_batches
 
 STARTS = np.arange(100, 145)
 SECTION = np.arange(45) % 2
 
 
-@pytest.mark.parametrize("shuffle", [True, False])
-def test_training_sees_every_window_once_an_epoch(shuffle):
-    data, times = batches(STARTS, SECTION, 16, range(3), 1, 5 if shuffle else None)
-    seen = [(a.numpy(), b.numpy()) for a, b in data]
-    assert times == 3
-    assert [len(a) for a, _ in seen] == [16, 16, 13] * 3
-    epochs = [np.concatenate([a for a, _ in seen[at : at + 3]]) for at in (0, 3, 6)]
-    for epoch in epochs:
-        assert sorted(epoch) == STARTS.tolist()
-        assert np.array_equal(epoch, STARTS) is not shuffle
-    if shuffle:
-        assert not np.array_equal(epochs[0], epochs[1])
-    for a, b in seen:
-        assert np.array_equal(b, (a - 100) % 2)
+def epoch(number: int, *more) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The batches of one epoch, of 16 windows each."""
+    data = epoch_batches(STARTS, SECTION, 16, tf.Variable(number, dtype=tf.int64), *more)
+    batches = [(starts.numpy(), section.numpy()) for starts, section in data]
+    assert int(data.cardinality()) == len(batches)
+    return batches
 
 
-@pytest.mark.parametrize("drop_last", [True, False])
-@pytest.mark.parametrize(
-    ("at_once", "sizes"), [(2, [2, 2, 1]), (3, [3, 2]), (5, [5]), (64, [5])], ids=str
-)
-def test_groups_hold_the_batches_in_their_order(at_once, sizes, drop_last):
-    singly, _ = batches(STARTS, SECTION, 8, range(2), 1, 5, drop_last)
-    groups, times = batches(STARTS, SECTION, 8, range(2), at_once, 5, drop_last)
-    groups = [tuple(part.numpy() for part in group) for group in groups]
-    assert [int(count) for *_, count in groups] == [*sizes, *([] if drop_last else [1])] * 2
-    assert times == len(groups) / 2
-    # One shape for all but the rest, so that XLA compiles one loop.
-    assert len({starts.shape for starts, *_ in groups}) == (1 if drop_last else 2)
-    unrolled = [
-        (starts[row], section[row])
-        for starts, section, count in groups
-        for row in range(int(count))
-    ]
-    for (starts, section), (a, b) in zip(unrolled, singly, strict=True):
-        assert np.array_equal(starts, a)
-        assert np.array_equal(section, b)
+@pytest.mark.parametrize("seed", [5, None])
+def test_training_sees_every_window_once_an_epoch(seed):
+    epochs = [epoch(number, seed) for number in range(3)]
+    for batches in epochs:
+        assert [len(starts) for starts, _ in batches] == [16, 16, 13]
+        rows = np.concatenate([starts for starts, _ in batches])
+        assert sorted(rows) == STARTS.tolist()
+        assert np.array_equal(rows, STARTS) is (seed is None)
+        for starts, section in batches:
+            assert np.array_equal(section, (starts - 100) % 2)
+    if seed is not None:
+        assert not np.array_equal(epochs[0][0][0], epochs[1][0][0])
+
+
+def test_the_order_depends_on_the_seed_and_the_number_of_the_epoch_and_nothing_else():
+    """So that an interrupted training goes on as if it had not been."""
+    number = tf.Variable(0, dtype=tf.int64)
+    data = epoch_batches(STARTS, SECTION, 16, number, 5)
+    for n in range(3):
+        number.assign(n)
+        for _ in range(2):
+            rows = np.concatenate([starts.numpy() for starts, _ in data])
+            assert np.array_equal(rows, np.concatenate([starts for starts, _ in epoch(n, 5)]))
+    assert not np.array_equal(epoch(0, 6)[0][0], epoch(0, 5)[0][0])
+
+
+def test_a_last_batch_that_is_not_full_can_be_left_out():
+    assert [len(starts) for starts, _ in epoch(0, 5, True)] == [16, 16]

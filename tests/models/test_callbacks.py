@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
 import keras_model
+from core import log
 from core.errors import BadInput
 from models.callbacks import Resume
 from tests.models.test_base import frames_of, small
@@ -65,3 +67,33 @@ def test_a_loss_that_is_not_finite_stops_and_names_epoch_and_cause(tmp_path: Pat
     with pytest.raises(BadInput, match=r"diverged, loss is nan.* in epoch 1; .*lower fit\.lr"):
         system.train(frames, "ae fan", resume)
     assert not resume.place.exists()
+
+
+def test_the_bar_shows_title_epochs_and_losses_also_of_a_resumed_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    first = kept(tmp_path)
+    bar = ("fit.verbose", 1)
+    system = keras_model.get_model(small(bar, ("fit.epochs", 3)), ["section_00"])
+    capsys.readouterr()
+    history = system.train(frames_of(200), "ae fan", Resume(first.place, first.identity))
+    shown = capsys.readouterr().err
+    assert "ae fan:  67%" in shown  # it starts with the two epochs that were done
+    assert shown.count("3/3") == 1
+    assert "ae fan: 100%" in shown.rpartition("\r")[2]
+    assert f"val_loss={history['val_loss'][-1]:.3g}" in shown
+
+
+def test_in_a_worker_the_bar_writes_the_progress_file_and_nothing_else(tmp_path: Path) -> None:
+    seen: list[str] = []
+
+    class See(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
+            seen.append((tmp_path / "now").read_text(encoding="utf-8"))
+
+    system = keras_model.get_model(small(("fit.verbose", 1)), ["section_00"])
+    system.callbacks = lambda: [See()]
+    with log.output_to_file(tmp_path / "log", tmp_path / "now", []):
+        system.train(frames_of(200), "ae fan")
+    assert seen[0] == "0/2 epochs"
+    assert "epoch" not in (tmp_path / "log").read_text(encoding="utf-8")

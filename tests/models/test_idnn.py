@@ -29,7 +29,7 @@ def param(n_frames: int) -> dict[str, Any]:
 def test_the_input_leaves_out_exactly_the_middle_frame(n_frames, middle, others) -> None:
     system = keras_model.get_model(param(n_frames), ["section_00"])
     windows = np.arange(3 * n_frames * 2, dtype=np.float32).reshape(3, n_frames, 2)
-    x, y = system.example(tf.constant(windows), tf.zeros(3, tf.int64))
+    x, y = system.training_pair(tf.constant(windows), tf.zeros(3, tf.int64))
     np.testing.assert_array_equal(x, windows[:, others].reshape(3, -1))
     np.testing.assert_array_equal(y, windows[:, middle])
     scores = system.window_scores(tf.constant(windows), tf.zeros(3, tf.int64))

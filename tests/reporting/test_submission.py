@@ -362,3 +362,34 @@ def test_the_package_is_made_without_tensorflow(out, demo):
     assert run.returncode == 0, run.stderr
     assert "Doe_INST_task2_1: ae, 6 CSV files" in run.stdout
     assert run.stdout.splitlines()[-1] == "False"
+
+
+@pytest.mark.slow
+def test_csv_signals_are_packaged_too(tmp_path):
+    """The evaluation signals have no labels, so result.csv is of the development signals."""
+    generator = np.random.default_rng(0)
+    for part, labels in (("dev_data", [0] * 4 + [1] * 4), ("eval_data", None)):
+        home = tmp_path / part / "pump"
+        for folder, count in (("train", 12), ("test", 8)):
+            (home / folder).mkdir(parents=True)
+            for index in range(count):
+                signal = generator.normal(size=400) * (1 + (index > 3))
+                (home / folder / f"{index}.csv").write_text("\n".join(map(str, signal)) + "\n")
+        if labels:
+            lines = "".join(f"{index},{label}\n" for index, label in enumerate(labels))
+            (home / "test_label.csv").write_text(f"index,label\n{lines}")
+    quick = ("fit.epochs=1", "feature.n_fft=64", "feature.hop_length=32", "feature.n_mels=8")
+    put = {"data": tmp_path, "out": tmp_path / "out"}
+    for mode in ("-d", "-e"):
+        for script in ("00_train.py", "01_test.py"):
+            run = run_inside(script, mode, **put, assigned=quick)
+            assert run.returncode == 0, run.stdout + run.stderr
+    run = run_inside("03_submit.py", "--to", str(tmp_path), **put, assigned=(*quick, *ME))
+    assert run.returncode == 0, run.stderr
+    with zipfile.ZipFile(tmp_path / "Doe_INST_task2.zip") as package:
+        names = {Path(name).name for name in package.namelist()}
+        assert names >= {"anomaly_score_pump_section_00_test.csv", "Doe_INST_task2_1.meta.yaml"}
+        (meta,) = [package.read(name) for name in package.namelist() if name.endswith(".yaml")]
+    results = yaml.safe_load(meta)["results"]["development_dataset"]["pump"]
+    table = read_result_csv(tmp_path / "out" / "result" / "ae" / "result.csv")
+    assert results["averaged_auc"] == pytest.approx(100 * table[0].metrics["AUC"])

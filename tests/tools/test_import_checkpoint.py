@@ -110,6 +110,7 @@ def nothing_written(out: Path) -> bool:
 
 
 @pytest.mark.parametrize("folder", folders(), ids=lambda folder: folder.name)
+@pytest.mark.slow
 def test_a_fixture_scores_as_the_original_when_imported(folder, tmp_path, monkeypatch) -> None:
     fixture = Fixture(folder)
     system, assigned = fixture.meta["system"], unreadable(fixture)
@@ -160,6 +161,7 @@ def published(system: str, folder: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize("system", list(keras_model.SYSTEMS))
+@pytest.mark.slow
 def test_from_wavs_to_csv_with_an_imported_model(system, few, tmp_path) -> None:
     tensors, made = made_here(system)
     if system == "mobilenet_v2":
@@ -277,6 +279,7 @@ def test_what_the_tensors_say_wins_over_the_defaults_but_not_over_the_person(few
     assert "network.ndf: 4 then, 8 now); use its settings, or import it again" in run.stderr
 
 
+@pytest.mark.slow
 def test_without_training_clips_it_says_what_cannot_be_given(few, tmp_path) -> None:
     data = tmp_path / "data"
     shutil.copytree(few / "dev_data" / "fan" / "test", data / "dev_data" / "fan" / "test")
@@ -307,6 +310,7 @@ def test_without_training_clips_it_says_what_cannot_be_given(few, tmp_path) -> N
             assert "imported without training clips, so it lacks the range of" in test.stderr
 
 
+@pytest.mark.slow
 def test_an_official_distribution_decides_without_training_clips(few, tmp_path) -> None:
     data = tmp_path / "data"
     shutil.copytree(few / "dev_data" / "fan" / "test", data / "dev_data" / "fan" / "test")
@@ -434,6 +438,7 @@ def test_misuse_shows_the_usage(capsys) -> None:
         assert words in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_real_clips_through_the_import(reference, tmp_path) -> None:
     expected = lay_out(reference, tmp_path)
     for machine in ("fan", "gearbox"):

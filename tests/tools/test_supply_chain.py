@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import shutil
 import sys
+import zipfile
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from tests import processes
 from tests.conftest import ROOT
 
 if sys.version_info >= (3, 11):
@@ -107,3 +110,24 @@ def test_the_programs_of_the_makefile_are_pinned() -> None:
     text = (ROOT / "Makefile").read_text(encoding="utf-8")
     assert re.search(r"\bpip-audit==[\d.]+$", text, re.M)
     assert re.search(r"\bpip-licenses==[\d.]+$", text, re.M)
+
+
+@pytest.mark.slow
+def test_a_wheel_brings_dependencies_only(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    for name in ("pyproject.toml", "readme.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    for name in ("core", "models", "reporting", "tools"):
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "keras_model.py", source)
+    wheel = ["wheel", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
+    command = [sys.executable, "-m", "pip", *wheel, "--wheel-dir", tmp_path / "made", source]
+    done = processes.run(command, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (made,) = (tmp_path / "made").glob("*.whl")
+    with zipfile.ZipFile(made) as file:
+        folders = {name.partition("/")[0] for name in file.namelist()}
+        metadata_file = next(name for name in file.namelist() if name.endswith("/METADATA"))
+        assert "Requires-Dist: tensorflow" in file.read(metadata_file).decode()
+    assert all(name.endswith(".dist-info") for name in folders)
