@@ -30,10 +30,10 @@ def main() -> None:
         ("fit.epochs", args.epochs),
         ("fit.verbose", 0),
     ]
-    param = settings.read_config(None, assignments).for_system("ae")
+    run = settings.read_config(None, assignments).for_system("ae")
 
     def frames(folder: str, cache: str = "cache") -> Frames:
-        own = param.with_values({"cache_directory": args.cache / cache})
+        own = run.with_values({"cache_directory": args.cache / cache})
         return read_clips(own, "dev", machine, (folder,))[0]
 
     if args.job == "features":
@@ -46,15 +46,15 @@ def main() -> None:
         print(json.dumps({"cold": seconds[0], "warm": seconds[1]}))
     elif args.job == "step":
         base.FEWEST_STEPS_FOR_XLA = 0  # as a training of the published length
-        system, epochs = keras_model.get_model(param, ["section_00"]), timer()
+        system, epochs = keras_model.get_model(run, ["section_00"]), timer()
         system.callbacks = lambda: [epochs]
         clips = frames("train")
         system.train(clips)
         windows = len(system.windows(clips, 1)[0])
-        steps = -(-int(windows * (1 - param.fit.validation_split)) // 512)
+        steps = -(-int(windows * (1 - run.fit.validation_split)) // 512)
         print(json.dumps({"seconds": [epoch / steps for epoch in epochs.seconds]}))
     else:
-        system = keras_model.get_model(param, ["section_00"])
+        system = keras_model.get_model(run, ["section_00"])
         system.score(frames("train", "warm-up"))
         seconds = {}
         for kind in ("cold", "warm"):

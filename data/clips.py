@@ -97,17 +97,17 @@ def _is_text(name: str) -> bool:
     return not re.search("[\ud800-\udfff]", name)
 
 
-def dataset_directory(param: SystemSettings, mode: str) -> Path:
+def dataset_directory(run: SystemSettings, mode: str) -> Path:
     """Return the folder of a dataset: dev_directory or eval_directory."""
-    return getattr(param, f"{mode}_directory")
+    return getattr(run, f"{mode}_directory")
 
 
-def select_machines(param: SystemSettings, mode: str, wanted: list[str]) -> list[str]:
+def select_machines(run: SystemSettings, mode: str, wanted: list[str]) -> list[str]:
     """Return the machine types of a dataset: its folders, in the order of their names.
 
     Parameters
     ----------
-    param : the settings
+    run : the settings
     mode : "dev" or "eval"
     wanted : machine types to select; empty selects all
 
@@ -115,7 +115,7 @@ def select_machines(param: SystemSettings, mode: str, wanted: list[str]) -> list
     ------
     BadInput : for a missing or empty directory and for wanted machine types that are not in it.
     """
-    directory = dataset_directory(param, mode)
+    directory = dataset_directory(run, mode)
     if not directory.is_dir():
         raise BadInput(f"{mode}_directory: there is no directory {directory} (from {Path.cwd()})")
     machines = sorted(

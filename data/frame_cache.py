@@ -70,7 +70,7 @@ class CachedFrames(NamedTuple):
 
 def load_frames(
     clips: Sequence[Clip],
-    param: SystemSettings,
+    run: SystemSettings,
     jobs: int | None = None,
     title: str = "",
     remote: RemoteWorkers | None = None,
@@ -83,7 +83,7 @@ def load_frames(
     Parameters
     ----------
     clips : what to read, each once
-    param : the settings: their `feature` block, and `cache_directory`, where the arrays lie;
+    run : the settings: their `feature` block, and `cache_directory`, where the arrays lie;
         it may be deleted at any time
     jobs : processes of this machine; None takes one per core
     title : of the progress bar
@@ -94,14 +94,14 @@ def load_frames(
     The frames of the clips that can be used, and (path, problem) of the others: unreadable,
     empty, not finite, of another sampling rate, or shorter than one window.
     """
-    recipe = _recipe(param.feature)
+    recipe = _recipe(run.feature)
     key = cache_key([CACHE_VERSION, recipe], [clip.path for clip in clips])
-    path = param.cache_directory / f"{key}.npy"
+    path = run.cache_directory / f"{key}.npy"
     cached = _read_cache(path, len(clips), recipe)
     if cached is None:
         cached = _fill_cache(clips, recipe, path, jobs, title, remote)
     array, count, problems = cached
-    problems = _too_short(clips, cached, param.feature, title) | problems
+    problems = _too_short(clips, cached, run.feature, title) | problems
     frames = Frames(array, tuple(clips), np.cumsum(count) - count, count)
     usable = [index not in problems for index in range(len(clips))]
     return frames.select(usable), [

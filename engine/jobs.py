@@ -38,8 +38,8 @@ class Job(NamedTuple):
     name : its name in messages of this process, "fan: 990 clips"
     title : its name among all jobs of the command, "ae seed 0 fan"
     log : the name of its log, in logs/ of the result directory
-    param : the settings of its system, resolved
-    function : a function of a module, called with param, arguments and local_arguments
+    settings : of its run
+    function : a function of a module, called with settings, arguments and local_arguments
     arguments : plain values
     local_arguments : what the function gets in this process; in a worker it loads them itself
     """
@@ -47,7 +47,7 @@ class Job(NamedTuple):
     name: str
     title: str
     log: str
-    param: SystemSettings
+    settings: SystemSettings
     function: Callable[..., None]
     arguments: tuple[Any, ...]
     local_arguments: tuple[Any, ...] = ()
@@ -55,7 +55,7 @@ class Job(NamedTuple):
     @property
     def directory(self) -> Path:
         """Return the result directory of its run."""
-        return self.param.result_directory
+        return self.settings.result_directory
 
     @property
     def log_path(self) -> Path:
@@ -69,8 +69,8 @@ class Job(NamedTuple):
 
     def for_worker(self) -> Job:
         """Return the job with absolute paths and plain values only."""
-        directories = {key: getattr(self.param, key).absolute() for key in DIRECTORIES}
-        return self._replace(param=self.param.with_values(directories), local_arguments=())
+        directories = {key: getattr(self.settings, key).absolute() for key in DIRECTORIES}
+        return self._replace(settings=self.settings.with_values(directories), local_arguments=())
 
 
 class JobResult(NamedTuple):
@@ -127,7 +127,7 @@ def run_jobs(
         logger.info("[%d/%d] %s", number, len(jobs), job.name)
         before = len(problems.messages)
         with problems:
-            job.function(job.param, *job.arguments, *job.local_arguments)
+            job.function(job.settings, *job.arguments, *job.local_arguments)
         failed += [job] * (len(problems.messages) - before)
     return failed
 
@@ -188,7 +188,7 @@ def run_job(job: Job, env: Mapping[str, str | None]) -> JobResult:
             logger.info("%s on %s %s", job.title, socket.gethostname(), _node())
             messages.clear()
             try:
-                job.function(job.param, *job.arguments)
+                job.function(job.settings, *job.arguments)
             except BadInput as error:
                 problem, final = str(error), True
                 logger.error("%s", error)

@@ -104,7 +104,7 @@ def with_truth(
 
 
 def save(
-    param: SystemSettings,
+    run: SystemSettings,
     machine_type: str,
     clips: Sequence[Clip],
     scores: np.ndarray,
@@ -114,7 +114,7 @@ def save(
 
     Parameters
     ----------
-    param : the settings; the files go to `result_directory`
+    run : the settings; the files go to `result_directory`
     clips : the test clips, in the official order
     scores : (n_clips,) their anomaly scores
     thresholds : section → its threshold, as `fit_thresholds` returns them; without one for a
@@ -128,14 +128,14 @@ def save(
     for section, scored in _by_section(clips, scores):
         fitted = thresholds.get(section) or thresholds.get(ALL_SECTIONS)
         decisions = fitted.decide([score for _, score in scored]) if fitted else None
-        _write(param.result_directory, machine_type, scored, decisions)
+        _write(run.result_directory, machine_type, scored, decisions)
         if all(clip.label for clip, _ in scored):
-            evaluated.append(_evaluate(machine_type, section, scored, decisions, param.max_fpr))
+            evaluated.append(_evaluate(machine_type, section, scored, decisions, run.max_fpr))
     return evaluated
 
 
 def save_summary(
-    param: SystemSettings,
+    run: SystemSettings,
     sections: Sequence[SectionResult],
     thresholds: Mapping[str, Mapping[str, Threshold]],
     truth: bool = False,
@@ -144,7 +144,7 @@ def save_summary(
 
     truth : also write and log what the published evaluator gives, see `evaluation.evaluator_2022`
     """
-    directory = param.result_directory
+    directory = run.result_directory
     save_csv(
         directory / "thresholds.csv",
         [("machine_type", "section", *Threshold._fields)]
@@ -157,9 +157,9 @@ def save_summary(
     if sections:
         for warning in undefined_warnings(sections):
             logger.warning("%s", warning)
-        more = evaluator_2022.rows(sections, param.max_fpr) if truth else ()
-        write_result_csv(directory / param.result_file, sections, more)
-        if truth and (means := evaluator_2022.text(sections, param.max_fpr)):
+        more = evaluator_2022.rows(sections, run.max_fpr) if truth else ()
+        write_result_csv(directory / run.result_file, sections, more)
+        if truth and (means := evaluator_2022.text(sections, run.max_fpr)):
             logger.info("\n%s", means)
         logger.info("\n%s\n", format_table(sections))
     logger.info("results -> %s", directory)
@@ -207,7 +207,7 @@ def comparison(runs: Mapping[str, Sequence[SectionResult]]) -> str:
     return plain_table([["", *columns], *lines])
 
 
-def save_all_scores(param: SystemSettings, scored: Sequence[Scores]) -> None:
+def save_all_scores(run: SystemSettings, scored: Sequence[Scores]) -> None:
     """Write every score of a system that has several: `all_scores.csv`, `all_scores_hmean.csv`.
 
     The second has, for each machine type whose test clips all have labels, what each score
@@ -217,10 +217,10 @@ def save_all_scores(param: SystemSettings, scored: Sequence[Scores]) -> None:
 
     Parameters
     ----------
-    param : the settings; the files go to `result_directory`
+    run : the settings; the files go to `result_directory`
     scored : of each machine type
     """
-    directory = param.result_directory
+    directory = run.result_directory
     columns = list(dict.fromkeys(name for scores in scored for name in scores.extra))
     if not columns:
         return
@@ -233,7 +233,7 @@ def save_all_scores(param: SystemSettings, scored: Sequence[Scores]) -> None:
         ]
         if not all(clip.label for clip in clips):
             continue
-        means = {name: _mean_metric(clips, scores[name], param.max_fpr) for name in columns}
+        means = {name: _mean_metric(clips, scores[name], run.max_fpr) for name in columns}
         best = max(means, key=lambda name: np.nan_to_num(means[name], nan=-1))
         for name, mean in means.items():
             note = "chosen on test labels, as published" if name == best else ""

@@ -201,7 +201,7 @@ def score_in_workers(
     if executor is None:
         return set()
     todo = [job for _, tasks in planned for task in tasks for job in slice_jobs(task, command)]
-    return {job.param.result_directory for job in run_jobs(todo, executor, problems)}
+    return {job.settings.result_directory for job in run_jobs(todo, executor, problems)}
 
 
 def slice_jobs(task: TestTask, command: Command) -> list[Job]:

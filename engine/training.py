@@ -132,7 +132,7 @@ def in_float32(system: System) -> System:
     """Return the same system, computing in float32, as scores are made, however it was trained."""
     if system.compute_dtype == "float32":
         return system
-    exact = keras_model.get_model(system.param, system.section_names)
+    exact = keras_model.get_model(system.settings, system.section_names)
     exact.set_weights(system.get_weights())
     exact.set_extra_state(system.get_extra_state())
     return exact

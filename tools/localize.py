@@ -95,9 +95,9 @@ def draw_clips(system: System, machine_type: str, training: Frames, frames: Fram
 
     Raises BadInput for a system that does not rebuild windows.
     """
-    param = system.param
+    run = system.settings
     normal = anomaly_map.training_mean(training, int(frames.count.max()))
-    seconds, hertz = anomaly_map.axes_of(param.feature, len(normal.mean))
+    seconds, hertz = anomaly_map.axes_of(run.feature, len(normal.mean))
     with progress_bar(len(frames.clips), f"{machine_type} maps", "clip") as bar:
         for clip, first, count in zip(frames.clips, frames.first, frames.count, strict=True):
             levels = np.asarray(frames.array[first : first + count])
@@ -105,7 +105,7 @@ def draw_clips(system: System, machine_type: str, training: Frames, frames: Fram
                 made = anomaly_map.compute(system, levels, normal)
             except NotImplementedError:
                 raise BadInput(
-                    f"--system {param.system}: it does not rebuild windows, so there is no map"
+                    f"--system {run.system}: it does not rebuild windows, so there is no map"
                 ) from None
             panels = {
                 "reconstruction": made.reconstruction.T,  # (n_mels, n_frames)
@@ -114,7 +114,7 @@ def draw_clips(system: System, machine_type: str, training: Frames, frames: Fram
                 "seconds": seconds[:count],
                 "hertz": hertz,
             }
-            stem = param.result_directory / f"anomaly_map_{machine_type}_{clip.path.stem}"
+            stem = run.result_directory / f"anomaly_map_{machine_type}_{clip.path.stem}"
             with atomic_write(Path(f"{stem}.npz")) as temporary, temporary.open("wb") as stream:
                 np.savez(stream, **panels)
             with atomic_write(Path(f"{stem}.png")) as temporary:

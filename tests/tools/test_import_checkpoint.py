@@ -197,7 +197,7 @@ def test_from_wavs_to_csv_with_an_imported_model(system, few, tmp_path) -> None:
 
 
 def scores_of(made: Any, system: str, data: Path, out: Path) -> dict[str, float]:
-    param = made.param.with_values(
+    param = made.settings.with_values(
         {
             "dev_directory": data / "dev_data",
             "eval_directory": data / "eval_data",
