@@ -403,7 +403,7 @@ def test_configs_from_strangers(tmp_path, text, said):
         (OSError(errno.EACCES, "Permission denied", "model"), "that can be read and written"),
         (
             OSError(errno.ENOENT, "No such file or directory", "data"),
-            "data: No such .*; it has gone",
+            "data: No such .*; it does not exist",
         ),
         (OSError(errno.EIO, "Input/output error"), "error: Input/output error; see to it"),
         (
@@ -493,7 +493,7 @@ def test_a_signal_that_goes_unheeded_is_raised_again(terminal_signals, lost, num
 
 
 def test_a_signal_on_its_way_out_does_not_disturb_the_clean_up(terminal_signals, monkeypatch):
-    monkeypatch.setattr("core.script.SECONDS_TO_HEED", 0.05)
+    monkeypatch.setattr("core.script.SECONDS_TO_REACT", 0.05)
     cleaned = []
 
     @contextlib.contextmanager

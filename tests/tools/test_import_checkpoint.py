@@ -197,7 +197,7 @@ def test_from_wavs_to_csv_with_an_imported_model(system, few, tmp_path) -> None:
 
 
 def scores_of(made: Any, system: str, data: Path, out: Path) -> dict[str, float]:
-    param = made.param.with_values(
+    param = made.settings.with_values(
         {
             "dev_directory": data / "dev_data",
             "eval_directory": data / "eval_data",
@@ -340,14 +340,14 @@ def test_class_names_that_do_not_fit_are_named(few, tmp_path) -> None:
     put = {"data": few, "assigned": UNREAD["mobilenet_v2"]}
     run = import_("mobilenet_v2", files, tmp_path, **put)
     assert run.returncode == 1
-    assert "tells 3 sections apart, but 2 are named: section_00, section_01" in run.stderr
+    assert "has 3 sections, but 2 are named: section_00, section_01" in run.stderr
     shutil.copytree(few / "dev_data", tmp_path / "data" / "dev_data")
     for path in (tmp_path / "data" / "dev_data" / "fan" / "train").glob("section_02*"):
         path.unlink()
     put["data"] = tmp_path / "data"
     run = import_("mobilenet_v2", files[:1], tmp_path, **put)
     assert run.returncode == 1
-    assert "tells 3 sections apart, but the training clips have 2: section_00," in run.stderr
+    assert "has 3 sections, but the training clips have 2: section_00," in run.stderr
     assert nothing_written(tmp_path)
 
 
@@ -370,7 +370,7 @@ def test_classes_of_stgram_mfn_are_in_the_order_of_its_release(tmp_path) -> None
     names = import_checkpoint.class_names(args, param, 3, None)
     assert names == ["fan id_00", "ToyCar id_01", "fan id_01"]
     assert import_checkpoint.class_names(args, param, 2, None) == names[:2]
-    with pytest.raises(BadInput, match=r"tells 4 sections apart, but .* have 3: fan"):
+    with pytest.raises(BadInput, match=r"has 4 sections, but .* have 3: fan"):
         import_checkpoint.class_names(args, param, 4, None)
     tensors = {
         "arcface.weight": np.arange(6.0)[:, None],  # two centres a class
