@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,7 +71,9 @@ def parse_command_line(
     -------
     The command; and all parsed values by name, for what `add_arguments` added.
     """
-    parser = argparse.ArgumentParser(description=description, allow_abbrev=False)
+    parser = argparse.ArgumentParser(
+        prog=program_name(), description=description, allow_abbrev=False
+    )
     mode = parser.add_mutually_exclusive_group(required=True)
     for letter, name, dataset in (("d", "dev", "development"), ("e", "eval", "evaluation")):
         mode.add_argument(
@@ -108,6 +111,14 @@ def parse_command_line(
         print_config=args.print_config,
     )
     return command, args
+
+
+def program_name() -> str:
+    """Return how the program was started: "00_train.py", or "python -m tools.localize"."""
+    module = getattr(sys.modules["__main__"], "__spec__", None)
+    if module is None:
+        return Path(sys.argv[0]).name
+    return f"python -m {module.name.removesuffix('.__main__')}"
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:

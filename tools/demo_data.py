@@ -22,6 +22,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from core.command_line import program_name
 from core.errors import BadInput
 from core.files import atomic_write, remove_stale_files, save_csv, save_json
 from core.script import run_script
@@ -114,6 +115,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
+        prog=program_name(),
         description="Make machine-like sounds in the layout of a DCASE Task 2 dataset.",
         allow_abbrev=False,
     )

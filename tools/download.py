@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 
 from tqdm import tqdm
 
+from core.command_line import program_name
 from core.errors import BadInput, ProblemCollector, nearest
 from core.files import lock_directories, save_json
 from core.log import progress_bar
@@ -89,6 +90,7 @@ def _download(args: argparse.Namespace, client: ZenodoClient) -> int:
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
+        prog=program_name(),
         description="Download the data of a DCASE Challenge Task 2 and unpack it.",
         epilog="Without --dev, --additional and --eval all three are downloaded.",
         allow_abbrev=False,

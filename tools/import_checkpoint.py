@@ -27,7 +27,7 @@ from checkpoints.files import read
 from checkpoints.inferred_settings import InferredSettings, Tensors
 from checkpoints.tensors import gather, in_order, matching_layout, settle
 from core import settings
-from core.command_line import add_settings
+from core.command_line import add_settings, program_name
 from core.errors import BadInput, ProblemCollector, nearest
 from core.log import logger, setup_log
 from core.run_settings import SystemSettings
@@ -365,6 +365,7 @@ def remarks(
 def command_line(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Return the parsed command line; on misuse exit with 2 and the usage."""
     parser = argparse.ArgumentParser(
+        prog=program_name(),
         description=__doc__,
         allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,
