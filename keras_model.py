@@ -1,4 +1,4 @@
-"""The systems by name: made, saved and loaded. `models.saved` says what the files are."""
+"""The systems by name: built, saved and loaded. `models.saved` describes the files."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def get_model(run: SystemSettings, sections: Sequence[str], precision: str = "fl
     ----------
     run : the settings of the system
     sections : the names of the sections it is to be trained on
-    precision : of what it computes; its weights are float32 in any case
+    precision : of its computations; its weights are float32 in any case
     """
     keras, kind = import_keras(), system_class(run.system)
     keras.utils.set_random_seed(run.seed)
@@ -65,7 +65,7 @@ def get_model(run: SystemSettings, sections: Sequence[str], precision: str = "fl
 
 
 def clear_session() -> None:
-    """Free what earlier models left in Keras's global state."""
+    """Remove what earlier models left in Keras's global state."""
     import_keras().backend.clear_session()
 
 
@@ -82,7 +82,7 @@ def save_model(
 
     Parameters
     ----------
-    stem : the place, as `models.saved.model_stem` gives it
+    stem : the path without its ending, from `models.saved.model_stem`
     clips, scores : its training clips, and their anomaly scores
     thresholds : machine type → section → its `evaluation.thresholds.Threshold`
     imported : of a published checkpoint, as `models.saved.SavedModel` has it
@@ -98,10 +98,10 @@ def save_model(
         **{f"weight_{number:04}": value for number, value in enumerate(system.get_weights())},
         **system.get_extra_state(),
     }
-    with atomic_write(file_of(stem, ".npz")) as beside:
-        with beside.open("wb") as stream:
+    with atomic_write(file_of(stem, ".npz")) as temporary:
+        with temporary.open("wb") as stream:
             np.savez(stream, **arrays)
-        # From here on an earlier model is gone; should the disk be full, it is kept.
+        # Where the disk is full, an earlier model stays; from here on it is gone.
         file_of(stem, ".json").unlink(missing_ok=True)
     description = {
         "sections": system.section_names,
@@ -135,7 +135,7 @@ def load_model(
     Parameters
     ----------
     model : what `models.saved.usable_model` returned; an official one with its training clips,
-        where they are at hand: they are scored
+        where these are present: they are scored
     run : the settings of the system
     machine_type : whose training scores are wanted, of a joint model; None: all
 

@@ -1,1 +1,1 @@
-"""How fast and how large: this project beside the originals, and on many workers."""
+"""Speed and memory: this project compared with the originals, and on many workers."""

@@ -1,4 +1,4 @@
-"""This project, as one part of a benchmark: python -m benchmarks.here JOB ... prints JSON."""
+"""This project, as one side of a benchmark: python -m benchmarks.here JOB ... prints JSON."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from models import base
 
 
 def main() -> None:
+    """Run one job, and print its seconds."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("job", choices=("features", "step", "score"))
-    parser.add_argument("folder", type=Path, help="holds train/*.wav and test/*.wav")
+    parser.add_argument("folder", type=Path, help="has train/*.wav and test/*.wav")
     parser.add_argument("cache", type=Path, help="an empty folder")
     parser.add_argument("--epochs", type=int, default=1)
     args = parser.parse_args()
@@ -29,11 +30,11 @@ def main() -> None:
         ("fit.epochs", args.epochs),
         ("fit.verbose", 0),
     ]
-    param = settings.read_config(None, assignments).for_system("ae")
+    run = settings.read_config(None, assignments).for_system("ae")
 
     def frames(folder: str, cache: str = "cache") -> Frames:
-        held = param.with_values({"cache_directory": args.cache / cache})
-        return read_clips(held, "dev", machine, (folder,))[0]
+        own = run.with_values({"cache_directory": args.cache / cache})
+        return read_clips(own, "dev", machine, (folder,))[0]
 
     if args.job == "features":
         frames("test", "warm-up")  # librosa compiles on its first call
@@ -45,15 +46,15 @@ def main() -> None:
         print(json.dumps({"cold": seconds[0], "warm": seconds[1]}))
     elif args.job == "step":
         base.FEWEST_STEPS_FOR_XLA = 0  # as a training of the published length
-        system, epochs = keras_model.get_model(param, ["section_00"]), timer()
+        system, epochs = keras_model.get_model(run, ["section_00"]), timer()
         system.callbacks = lambda: [epochs]
         clips = frames("train")
         system.train(clips)
         windows = len(system.windows(clips, 1)[0])
-        steps = -(-int(windows * (1 - param.fit.validation_split)) // 512)
+        steps = -(-int(windows * (1 - run.fit.validation_split)) // 512)
         print(json.dumps({"seconds": [epoch / steps for epoch in epochs.seconds]}))
     else:
-        system = keras_model.get_model(param, ["section_00"])
+        system = keras_model.get_model(run, ["section_00"])
         system.score(frames("train", "warm-up"))
         seconds = {}
         for kind in ("cold", "warm"):

@@ -1,7 +1,7 @@
 """A full evaluation with the jackknife interval, here and by recomputation: prints JSON.
 
-By recomputation means: the section of every clip is evaluated anew without the clip, and the other
-sections' metrics are kept; to evaluate all sections anew would take as many times as long.
+Recomputation evaluates the section of every clip again without the clip, and reuses the metrics of
+the other sections. To evaluate all sections each time would take as many times as long.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MACHINES = ("bearing", "fan", "gearbox", "slider", "ToyCar", "ToyTrain", "valve"
 
 
 def made_up(machine: str, section: str, clips: int) -> ScoredSection:
-    """Clips of both labels and domains in equal parts."""
+    """Return random scores of clips of both labels and domains in equal parts."""
     random = np.random.default_rng([len(machine), int(section)])
     labels = np.arange(clips) % 2
     return ScoredSection(
@@ -34,21 +34,22 @@ def made_up(machine: str, section: str, clips: int) -> ScoredSection:
 
 
 def recomputed(run: list[ScoredSection]) -> np.ndarray:
-    """The official score without each clip: (clips,), section after section."""
-    results, found = [section.evaluate() for section in run], []
+    """Return the official score without each clip: (clips,), section after section."""
+    results, scores = [section.evaluate() for section in run], []
     for index, section in enumerate(run):
         for clip in range(len(section.names)):
-            kept = np.arange(len(section.names)) != clip
+            others = np.arange(len(section.names)) != clip
             arrays = {
-                name: getattr(section, name)[kept]
+                name: getattr(section, name)[others]
                 for name in ("names", "scores", "labels", "domains", "decisions")
             }
             without = replace(section, **arrays).evaluate()
-            found.append(official_score([*results[:index], without, *results[index + 1 :]]))
-    return np.array(found)
+            scores.append(official_score([*results[:index], without, *results[index + 1 :]]))
+    return np.array(scores)
 
 
 def main() -> None:
+    """Measure both ways, and print their seconds and the largest difference of their scores."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clips", type=int, default=200, help="of a section; there are 21")
     clips = parser.parse_args().clips

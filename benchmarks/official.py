@@ -1,8 +1,8 @@
-"""The official DCASE2022 recipe, as a part of a benchmark: python benchmarks/official.py JOB ...
+"""The official DCASE2022 recipe, as one side of a benchmark: python benchmarks/official.py JOB ...
 
-Frame-stacked float64 vectors of all clips, Keras `fit` on arrays, `predict` once a clip. It stands
-alone, so that with --checkout DIR an interpreter of its own runs the functions of an original
-checkout (Keras 2.8) for the same jobs. Prints one line of JSON.
+Frame-stacked float64 vectors of all clips, Keras `fit` on arrays, `predict` once per clip. It
+imports nothing of this project, so that with --checkout DIR another interpreter can run the
+functions of an original checkout (Keras 2.8) for the same jobs. Prints one line of JSON.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ FEATURE = {"n_mels": 128, "n_frames": 5, "n_fft": 1024, "hop_length": 512, "powe
 
 
 def file_to_vectors(path, n_mels, n_frames, n_fft, hop_length, power):
-    """Frame-stacked log-mel of a clip: (n_vectors, n_mels * n_frames) float64."""
+    """Return the frame-stacked log-mel of a clip: (n_vectors, n_mels * n_frames) float64."""
     import librosa
     import numpy as np
 
@@ -38,7 +38,7 @@ def file_to_vectors(path, n_mels, n_frames, n_fft, hop_length, power):
 
 
 def file_list_to_data(paths, **feature):
-    """The vectors of clips of one length, stacked: (clips * n_vectors, n_mels * n_frames)."""
+    """Return the vectors of clips of one length: (clips * n_vectors, n_mels * n_frames)."""
     import numpy as np
 
     data = None
@@ -51,7 +51,7 @@ def file_list_to_data(paths, **feature):
 
 
 def get_model(input_dim, lr):
-    """The dense autoencoder 128-128-128-128-8-128-128-128-128, compiled as Keras does by itself."""
+    """Return the dense autoencoder 128-128-128-128-8-128-128-128-128, compiled by default."""
     import keras
 
     x = h = keras.layers.Input(shape=(input_dim,))
@@ -65,11 +65,11 @@ def get_model(input_dim, lr):
 
 
 def recipe(checkout):
-    """The three functions above, or those of a checkout of the original."""
+    """Return the three functions above, or those of a checkout of the original."""
     if checkout is None:
         return file_to_vectors, file_list_to_data, get_model
     sys.path.insert(0, checkout)
-    os.chdir(checkout)  # it reads its settings from where it stands
+    os.chdir(checkout)  # it reads its settings from the current directory
     spec = importlib.util.spec_from_file_location("train", os.path.join(checkout, "00_train.py"))
     train = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(train)
@@ -77,10 +77,12 @@ def recipe(checkout):
 
 
 def timer():
-    """A Keras callback that keeps the seconds of every epoch's training steps."""
+    """Return a Keras callback that measures the seconds of every epoch's training steps."""
     import keras
 
     class Timer(keras.callbacks.Callback):
+        """Measures the seconds of the training steps, without the validation."""
+
         def on_train_begin(self, logs=None):
             self.seconds = []
 
@@ -97,9 +99,10 @@ def timer():
 
 
 def main():
+    """Run one job, and print its seconds."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("job", choices=("features", "step", "score", "train"))
-    parser.add_argument("folder", help="holds train/*.wav and test/*.wav")
+    parser.add_argument("folder", help="has train/*.wav and test/*.wav")
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--checkout", metavar="DIR")
     args = parser.parse_args()

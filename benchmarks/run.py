@@ -1,7 +1,7 @@
-"""Measure this project beside the official recipe, in turns: python -m benchmarks.run
+"""Measure this project and the official recipe in turns: python -m benchmarks.run
 
-Every figure is the median over rounds; a ratio is the median of the rounds' own ratios, so that
-what else the machine does in a round falls on both. The table goes to benchmarks/results.md.
+Every figure is the median over rounds; a ratio is the median of the rounds' ratios, so that other
+work of the machine in a round slows both. The table goes to benchmarks/results.md.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import soundfile
 
+from core.files import save_text
 from core.system_settings import system_classes
 
 HERE = Path(__file__).resolve().parent
@@ -33,7 +34,7 @@ MACHINE = "fan"
 
 
 class Size(NamedTuple):
-    """How much of everything is measured."""
+    """How much is measured."""
 
     rounds: int
     clips: int  # of the feature, step and scoring rows
@@ -50,7 +51,7 @@ QUICK = Size(rounds=1, clips=4, memory_clips=4, scale_clips=2, section_clips=8, 
 
 
 class Row(NamedTuple):
-    """One line of the table: what, the figures of each round, and their unit."""
+    """One line of the table: what, the figures of each round, and the unit, such as "ms"."""
 
     what: str
     theirs: list[float]
@@ -58,13 +59,14 @@ class Row(NamedTuple):
     unit: str
 
     def cells(self) -> list[str]:
+        """Return the line's cells: what, both medians, and the median of the ratios."""
         ratio = statistics.median(a / b for a, b in zip(self.theirs, self.ours, strict=True))
-        of_all = [statistics.median(values) for values in (self.theirs, self.ours)]
-        return [self.what, *(f"{value:.4g} {self.unit}" for value in of_all), f"{ratio:.2f}"]
+        medians = [statistics.median(values) for values in (self.theirs, self.ours)]
+        return [self.what, *(f"{value:.4g} {self.unit}" for value in medians), f"{ratio:.2f}"]
 
 
 class Child(NamedTuple):
-    """What a child process printed (its last line, JSON), and what it took."""
+    """What a child process printed (its last line, JSON), its seconds and its peak memory."""
 
     printed: Any
     seconds: float
@@ -72,8 +74,9 @@ class Child(NamedTuple):
 
 
 def main() -> int:
+    """Measure the parts, and write their table."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    parser.add_argument("--quick", action="store_true", help="a few clips: does it run at all?")
+    parser.add_argument("--quick", action="store_true", help="a few clips, to see that it runs")
     parser.add_argument(
         "--reference",
         nargs=2,
@@ -92,117 +95,119 @@ def main() -> int:
         official = [python, str(HERE / "official.py"), "--checkout", checkout]
     with tempfile.TemporaryDirectory(prefix="benchmark-") as work:
         rows = [row for part in args.only for row in PARTS[part](size, Path(work), official)]
-    args.to.write_text(report(rows, size, args.reference), encoding="utf-8")
+    save_text(args.to, report(rows, size, args.reference))
     print(f"-> {args.to}")
     return 0
 
 
-def shown(row: Row) -> Row:
+def print_row(row: Row) -> Row:
+    """Print a row, and return it."""
     print(" | ".join(row.cells()), flush=True)
     return row
 
 
-def of_features(size: Size, work: Path, official: list[str]) -> Iterator[Row]:
-    """Extraction, cold and from the cache."""
+def measure_features(size: Size, work: Path, official: list[str]) -> Iterator[Row]:
+    """Measure the extraction of features, cold and from the cache."""
     data, cold, warm, theirs = make_clips(work, size.clips, size.seconds), [], [], []
     for cache in caches(work, size.rounds):
         theirs.append(child([*official, "features", data]).printed["seconds"])
         ours = child([sys.executable, "-m", "benchmarks.here", "features", data, cache]).printed
         cold.append(ours["cold"])
         warm.append(ours["warm"])
-    of = f"features of {size.clips} clips"
-    yield shown(Row(f"{of}, cold", theirs, cold, "s"))
-    yield shown(Row(f"{of}, from the cache", theirs, warm, "s"))
+    what = f"features of {size.clips} clips"
+    yield print_row(Row(f"{what}, cold", theirs, cold, "s"))
+    yield print_row(Row(f"{what}, from the cache", theirs, warm, "s"))
 
 
-def of_scoring(size: Size, work: Path, official: list[str]) -> Iterator[Row]:
-    """Scores after start-up, from wavs and from cached features."""
+def measure_scoring(size: Size, work: Path, official: list[str]) -> Iterator[Row]:
+    """Measure scores after start-up, from wavs and from cached features."""
     data, cold, warm, theirs = make_clips(work, size.clips, size.seconds), [], [], []
     for cache in caches(work, size.rounds):
         theirs.append(1e3 * child([*official, "score", data]).printed["seconds"])
         ours = child([sys.executable, "-m", "benchmarks.here", "score", data, cache]).printed
         cold.append(1e3 * ours["cold"])
         warm.append(1e3 * ours["warm"])
-    yield shown(Row("score a clip, dense AE, cold features", theirs, cold, "ms"))
-    yield shown(Row("score a clip, dense AE, cached features", theirs, warm, "ms"))
+    yield print_row(Row("score a clip, dense AE, cold features", theirs, cold, "ms"))
+    yield print_row(Row("score a clip, dense AE, cached features", theirs, warm, "ms"))
 
 
-def of_step(size: Size, work: Path, official: list[str]) -> Iterator[Row]:
-    """A training step of the dense AE; the first epoch, which compiles, is left out."""
+def measure_step(size: Size, work: Path, official: list[str]) -> Iterator[Row]:
+    """Measure a training step of the dense AE, without the first epoch, which compiles."""
     data, ours, theirs = make_clips(work, size.clips, size.seconds), [], []
     for cache in caches(work, size.rounds):
         more = ["--epochs", "8"]
-        found = child([*official, "step", data, *more]).printed["seconds"]
-        theirs.append(1e3 * statistics.median(found[1:]))
-        found = child([sys.executable, "-m", "benchmarks.here", "step", data, cache, *more]).printed
-        ours.append(1e3 * statistics.median(found["seconds"][1:]))
-    yield shown(Row("training step, dense AE, batch 512", theirs, ours, "ms"))
+        here = [sys.executable, "-m", "benchmarks.here", "step", data, cache]
+        for seconds, command in ((theirs, [*official, "step", data]), (ours, here)):
+            epochs = child([*command, *more]).printed["seconds"]
+            seconds.append(1e3 * statistics.median(epochs[1:]))
+    yield print_row(Row("training step, dense AE, batch 512", theirs, ours, "ms"))
 
 
-def of_systems(size: Size, work: Path, official: list[str]) -> Iterator[Row]:
-    """A training step of every system against the same networks written plainly in Keras."""
+def measure_systems(size: Size, work: Path, official: list[str]) -> Iterator[Row]:
+    """Measure a training step of every system and of the same networks in plain Keras."""
     for system in system_classes():
         command = [sys.executable, "-m", "benchmarks.steps", system, "--rounds", str(size.rounds)]
-        found = child([*command, "--seconds", "5"]).printed
-        theirs, ours = ([1e3 * value for value in found[name]] for name in ("plain", "here"))
-        what = f"training step, {system}, batch {found['batch']}, against plain Keras"
-        yield shown(Row(what, theirs, ours, "ms"))
+        steps = child([*command, "--seconds", "5"]).printed
+        theirs, ours = ([1e3 * value for value in steps[name]] for name in ("plain", "here"))
+        what = f"training step, {system}, batch {steps['batch']}, against plain Keras"
+        yield print_row(Row(what, theirs, ours, "ms"))
 
 
-def of_process(size: Size, work: Path, official: list[str]) -> Iterator[Row]:
-    """A whole training of one epoch: wall time and peak memory of the process."""
+def measure_process(size: Size, work: Path, official: list[str]) -> Iterator[Row]:
+    """Measure a whole training of one epoch: wall time and peak memory of the process."""
     data, ours, theirs = make_clips(work, size.memory_clips, size.seconds), [], []
     for cache in caches(work, max(1, size.rounds // 2)):
         theirs.append(child([*official, "train", data]))
-        ours.append(child(command_of_training(data, cache)))
+        ours.append(child(training_command(data, cache)))
     what = f"training on {size.memory_clips} clips of {size.seconds:g} s"
-    yield shown(
+    yield print_row(
         Row(f"{what}, wall time", [run.seconds for run in theirs], [r.seconds for r in ours], "s")
     )
     peaks = [[run.mebibytes for run in runs] for runs in (theirs, ours)]
-    yield shown(Row(f"{what}, peak memory", *peaks, "MiB"))
+    yield print_row(Row(f"{what}, peak memory", *peaks, "MiB"))
 
 
-def of_scale(size: Size, work: Path, official: list[str]) -> Iterator[Row]:
-    """Wall time and memory of training here as clips grow fourfold; "ratio" is the growth."""
+def measure_scale(size: Size, work: Path, official: list[str]) -> Iterator[Row]:
+    """Measure wall time and memory of training here with more clips; "ratio" is the growth."""
     runs = []
     for times in (1, 4, 16):
         data = make_clips(work, times * size.scale_clips, size.seconds)
         for cache in caches(work, 1):
-            runs.append((times, child(command_of_training(data, cache))))
+            runs.append((times, child(training_command(data, cache))))
     (_, least), *more = runs
     for times, run in more:
         what = f"here, {times} x {size.scale_clips} clips against {size.scale_clips}"
-        yield shown(Row(f"{what}, wall time", [run.seconds], [least.seconds], "s"))
-        yield shown(Row(f"{what}, peak memory", [run.mebibytes], [least.mebibytes], "MiB"))
+        yield print_row(Row(f"{what}, wall time", [run.seconds], [least.seconds], "s"))
+        yield print_row(Row(f"{what}, peak memory", [run.mebibytes], [least.mebibytes], "MiB"))
 
 
-def of_evaluation(size: Size, work: Path, official: list[str]) -> Iterator[Row]:
-    """Metrics and jackknife of 21 sections, against evaluating a section anew without each clip."""
+def measure_evaluation(size: Size, work: Path, official: list[str]) -> Iterator[Row]:
+    """Measure metrics and jackknife of 21 sections, and their recomputation without each clip."""
     theirs, ours = [], []
     for _ in range(size.rounds):
         command = [sys.executable, "-m", "benchmarks.jackknife", "--clips", str(size.section_clips)]
-        found = child(command).printed
-        if found["difference"] > 1e-9:
-            sys.exit(f"error: the jackknife is off recomputation by {found['difference']}")
-        theirs.append(found["recomputed"])
-        ours.append(found["here"])
+        measured = child(command).printed
+        if measured["difference"] > 1e-9:
+            sys.exit(f"error: jackknife and recomputation differ by {measured['difference']}")
+        theirs.append(measured["recomputed"])
+        ours.append(measured["here"])
     what = f"evaluation with jackknife, {21 * size.section_clips} clips, against leaving out each"
-    yield shown(Row(what, theirs, ours, "s"))
+    yield print_row(Row(what, theirs, ours, "s"))
 
 
 PARTS: dict[str, Callable[[Size, Path, list[str]], Iterator[Row]]] = {
-    "features": of_features,
-    "scoring": of_scoring,
-    "step": of_step,
-    "systems": of_systems,
-    "process": of_process,
-    "scale": of_scale,
-    "evaluation": of_evaluation,
+    "features": measure_features,
+    "scoring": measure_scoring,
+    "step": measure_step,
+    "systems": measure_systems,
+    "process": measure_process,
+    "scale": measure_scale,
+    "evaluation": measure_evaluation,
 }
 
 
-def command_of_training(data: Path, cache: Path) -> list[str | Path]:
+def training_command(data: Path, cache: Path) -> list[str | Path]:
+    """Return the command that trains the dense AE for one epoch."""
     assignments = {
         "dev_directory": data.parent,
         "cache_directory": cache / "cache",
@@ -216,7 +221,7 @@ def command_of_training(data: Path, cache: Path) -> list[str | Path]:
 
 
 def make_clips(work: Path, count: int, seconds: float) -> Path:
-    """A machine type whose training and test clips hold noise; made once."""
+    """Return the folder of a machine type with clips of noise; it is made once."""
     folder = work / f"{count}" / MACHINE
     if folder.is_dir():
         return folder
@@ -231,7 +236,7 @@ def make_clips(work: Path, count: int, seconds: float) -> Path:
 
 
 def caches(work: Path, count: int) -> Iterator[Path]:
-    """Empty folders, one after another."""
+    """Yield empty folders, one after another."""
     for _ in range(count):
         folder = Path(tempfile.mkdtemp(dir=work))
         yield folder
@@ -239,7 +244,10 @@ def caches(work: Path, count: int) -> Iterator[Path]:
 
 
 def child(command: list[str | Path]) -> Child:
-    """Run a command; its peak memory is that of its largest process. Exits with what it says."""
+    """Run a command; end with its error output where it fails.
+
+    Its peak memory is that of its largest process.
+    """
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as notes:
         begun = time.perf_counter()
         words = [str(word) for word in command]
@@ -260,7 +268,7 @@ def child(command: list[str | Path]) -> Child:
 
 
 def report(rows: list[Row], size: Size, reference: list[str] | None) -> str:
-    """The table, and the machine that it was measured on."""
+    """Return the table, and the machine that it was measured on, as Markdown."""
     import tensorflow as tf
 
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
@@ -284,6 +292,7 @@ def report(rows: list[Row], size: Size, reference: list[str] | None) -> str:
 
 
 def processor() -> str:
+    """Return the name of the processor."""
     about = Path("/proc/cpuinfo")
     if about.is_file():
         for line in about.read_text(encoding="utf-8").splitlines():

@@ -44,9 +44,9 @@ FEW = 20
 VARIANTS = ("here", "single", "plain")
 
 
-def made_up(param: SystemSettings, n_clips: int, seconds: float) -> Frames:
+def made_up(run: SystemSettings, n_clips: int, seconds: float) -> Frames:
     """Return frames, or samples, of clips of noise."""
-    feature, waveform = param.feature, param.feature.input == "waveform"
+    feature, waveform = run.feature, run.feature.input == "waveform"
     rows = round(seconds * feature.sample_rate)
     rows = rows if waveform else 1 + rows // feature.hop_length
     width = 1 if waveform else feature.n_mels
@@ -61,9 +61,9 @@ def made_up(param: SystemSettings, n_clips: int, seconds: float) -> Frames:
 
 def stacked(system: Any, frames: Frames) -> tuple[np.ndarray, np.ndarray]:
     """Return all training windows as one array, and the class of each."""
-    starts, owner = system.windows(frames, system.param.feature.n_hop_frames)
+    starts, owner = system.windows(frames, system.settings.feature.n_hop_frames)
     windows = frames.array[starts[:, None] + np.arange(system.n_frames)]
-    if system.param.feature.input == "waveform":
+    if system.settings.feature.input == "waveform":
         windows = windows[..., 0]
     return windows, system.section_index(frames)[owner]
 
@@ -89,17 +89,17 @@ def main() -> None:
         ("fit.validation_split", 0.0),
         *(assignment(text) for text in args.set),
     ]
-    param = settings.read_config(settings.HOME / file, assignments).for_system(args.system)
-    frames = made_up(param, args.clips or CLIPS.get(args.system, FEW), args.seconds)
-    classes = [param.class_name(clip) for clip in frames.clips]
+    run = settings.read_config(settings.HOME / file, assignments).for_system(args.system)
+    frames = made_up(run, args.clips or CLIPS.get(args.system, FEW), args.seconds)
+    classes = [run.class_name(clip) for clip in frames.clips]
     base.FEWEST_STEPS_FOR_XLA = 0  # as a training of the published length
-    systems = {name: keras_model.get_model(param, classes) for name in VARIANTS}
+    systems = {name: keras_model.get_model(run, classes) for name in VARIANTS}
     clocks = {name: timer() for name in VARIANTS}
     for name, system in systems.items():
         system.callbacks = lambda usual=system.callbacks, clock=clocks[name]: [*usual(), clock]
     systems["single"].steps_per_execution = 1
     windows, section = stacked(systems["plain"], frames)
-    batch = min(param.fit.batch_size, len(windows))
+    batch = min(run.fit.batch_size, len(windows))
     whole = len(windows) // batch * batch
     steps = dict.fromkeys(VARIANTS, (whole if systems["here"].drop_last else len(windows)) / batch)
     steps["plain"] = whole / batch

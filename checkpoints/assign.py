@@ -1,4 +1,4 @@
-"""Published weights given to a network, matched by name."""
+"""The assignment of published weights to a network, by name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Variables = dict[str, tuple[Any, tuple[int, ...] | None]]
 
 
 def assign_variables(variables: Variables, tensors: dict[str, np.ndarray]) -> None:
-    """Give the variables of a network the values of published tensors.
+    """Assign the values of published tensors to the variables of a network.
 
     Parameters
     ----------

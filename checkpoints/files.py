@@ -278,11 +278,13 @@ class NumbersOnly(pickle._Unpickler):
         self.stream = stream
 
     def find_class(self, module: str, name: str) -> Callable[..., Any]:
+        """Return what stands in for a name; raise UnpicklingError for one not in ADMITTED."""
         if (module, name) not in ADMITTED:
             raise pickle.UnpicklingError(f"it asks for {module}.{name}")
         return ADMITTED[module, name]
 
     def load_build(self) -> None:
+        """Set the state of an array, and read the bytes that joblib wrote after it."""
         value = self.stack[-2]
         if not isinstance(value, (_Array, _Dtype)):
             raise pickle.UnpicklingError("it sets what is no array")

@@ -26,14 +26,14 @@ SPARE_WEIGHTS = 2**24  # that a network may have beyond four times the checkpoin
 
 @dataclass
 class InferredSettings:
-    """What the tensors of a published checkpoint tell, beside their values.
+    """The settings that the tensors of a published checkpoint show.
 
     tensors : those to assign, by the names of one of `System.checkpoint_layouts`
     values : dotted key of a setting → the value that the tensors show. Those that no tensor shows
         are left out: None, the empty list, and a list with None in it
     implied : dotted key of a setting → the value that belongs to the release, though no tensor
         shows it
-    classes : number of sections that a classifier tells apart; 0 for other systems
+    classes : number of classes of a classifier, its sections; 0 for other systems
     """
 
     tensors: Tensors
@@ -103,7 +103,7 @@ def weights_between(widths: Iterable[int | None]) -> int:
     return sum(a * b for a, b in pairwise(width or 1 for width in widths))
 
 
-def window_settings(n_values: int | None, param: SystemSettings) -> dict[str, int]:
+def window_settings(n_values: int | None, run: SystemSettings) -> dict[str, int]:
     """Return the n_frames or the n_mels that makes a window of n_values; {} where it has so many.
 
     One of both follows from the other where the person set only the other.
@@ -111,10 +111,10 @@ def window_settings(n_values: int | None, param: SystemSettings) -> dict[str, in
     Raises ValueError where neither follows.
     """
     keys = ("feature.n_frames", "feature.n_mels")
-    sizes = [param.value(key) for key in keys]
+    sizes = [run.value(key) for key in keys]
     if n_values is None or math.prod(sizes) == n_values:
         return {}
-    given = [param.is_given(key) for key in keys]
+    given = [run.is_given(key) for key in keys]
     if given == [True, False] and n_values % sizes[0] == 0:
         return {keys[1]: n_values // sizes[0]}
     if given == [False, True] and n_values % sizes[1] == 0:

@@ -19,7 +19,7 @@ class SystemClass(Protocol):
 
     @classmethod
     def recognises(cls, tensors: Tensors) -> bool:
-        """Say whether tensors are of a checkpoint of this system."""
+        """Return whether tensors are of a checkpoint of this system."""
 
     @classmethod
     def gather_checkpoint(cls, files: Sequence[tuple[Path, Tensors]], system: str) -> Tensors:
@@ -111,7 +111,7 @@ def _tensors(path: Path, content: dict[str, Any]) -> Tensors:
     return {name: value for name, value in content.items() if name not in counters}
 
 
-def settle(param: SystemSettings, inferred: InferredSettings) -> SystemSettings:
+def settle(run: SystemSettings, inferred: InferredSettings) -> SystemSettings:
     """Return the settings with those of a checkpoint in them.
 
     Values that only belong to the release give way to the person's.
@@ -120,18 +120,18 @@ def settle(param: SystemSettings, inferred: InferredSettings) -> SystemSettings:
     """
     problems = []
     for key, value in inferred.values.items():
-        if param.is_given(key) and param.value(key) != value:
+        if run.is_given(key) and run.value(key) != value:
             problems.append(
-                f"{key} is {param.value(key)} in the settings, but the checkpoint's tensors say "
+                f"{key} is {run.value(key)} in the settings, but the checkpoint's tensors say "
                 f"{value}; leave it out, or import another checkpoint"
             )
-        param = param.with_values({key: value})
+        run = run.with_values({key: value})
     for key, value in inferred.implied.items():
-        if not param.is_given(key):
-            param = param.with_values({key: value})
+        if not run.is_given(key):
+            run = run.with_values({key: value})
     if problems:
         raise BadInput("\n".join(problems))
-    return param
+    return run
 
 
 def in_order(tensors: Tensors, class_axes: Mapping[str, int], names: Sequence[str]) -> Tensors:

@@ -1,5 +1,6 @@
-"""Arrays and descriptions on disk, from whoever they come: nothing in them runs, and no small file
-fills the memory.
+"""Arrays and JSON from files of any origin.
+
+No code in them runs, and no small file fills the memory.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 
 LARGEST_ARRAYS = 2**32  # bytes of a file of arrays
-LARGEST_JSON = 2**26  # bytes of a description
+LARGEST_JSON = 2**26  # bytes of a JSON file
 
 _HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
@@ -28,24 +29,29 @@ _DAMAGED = (
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """The arrays that `numpy.savez` wrote, by name.
+    """Return the arrays that `numpy.savez` wrote, by name.
+
+    No more is read than the file has bytes, whatever it declares.
 
     Raises
     ------
     OSError : for a file that is missing or cannot be read.
-    ValueError : for one that is damaged, compressed, larger than LARGEST_ARRAYS, or holds Python
-        objects. Whatever it declares, no more is read than it has bytes.
+    ValueError : for one that is damaged, compressed, larger than LARGEST_ARRAYS, or has Python
+        objects in it.
     """
     return dict(_arrays(path, np.lib.format.read_array))
 
 
 def array_shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """Their shapes, without reading them; raises as `read_arrays`."""
+    """Return the shapes of the arrays, which are not read, by name; raises as `read_arrays`."""
     return dict(_arrays(path, None))
 
 
 def check_members(file: zipfile.ZipFile, size: int) -> None:
-    """Raise ValueError where members of a zip of so many bytes are not stored as they are."""
+    """Raise ValueError where members of a zip are compressed, or larger than the zip.
+
+    size : of the zip, in bytes
+    """
     for member in file.infolist():
         if member.compress_type != zipfile.ZIP_STORED or member.file_size > size:
             raise ValueError(
@@ -53,16 +59,16 @@ def check_members(file: zipfile.ZipFile, size: int) -> None:
                 "bytes; what wrote it does not compress"
             )
     if sum(member.file_size for member in file.infolist()) > size:
-        raise ValueError("its members together are larger than the file")
+        raise ValueError("its members add up to more bytes than the file has")
 
 
 def read_json(path: Path, largest: int = LARGEST_JSON) -> Any:
-    """The tree of a JSON file.
+    """Return the content of a JSON file.
 
     Raises
     ------
     OSError : for a file that is missing or cannot be read.
-    ValueError : for one that is no JSON, nested without end, or larger than so many bytes.
+    ValueError : for one that is no JSON, nested too deep, or larger than `largest` bytes.
     """
     with path.open("rb") as stream:
         data = stream.read(largest + 1)
@@ -93,8 +99,8 @@ def _arrays(path: Path, read: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _shape(file: zipfile.ZipFile, member: zipfile.ZipInfo) -> tuple[int, ...]:
-    # NumPy sets aside whatever memory a header asks for, before it finds that the values are not
-    # there.
+    # NumPy allocates the memory that a header asks for before it reads the values, which may be
+    # missing.
     with file.open(member) as stream:
         shape, _, kind = _HEADERS[np.lib.format.read_magic(stream)](stream)
         if kind.hasobject:
@@ -102,5 +108,5 @@ def _shape(file: zipfile.ZipFile, member: zipfile.ZipInfo) -> tuple[int, ...]:
         if kind.kind not in "biufU" or not kind.itemsize:
             raise ValueError(f"{member.filename} holds neither numbers nor texts, but {kind}")
         if stream.tell() + kind.itemsize * int(np.prod(shape, dtype=object)) != member.file_size:
-            raise ValueError(f"{member.filename} has not the values that it says")
+            raise ValueError(f"{member.filename} has fewer or more values than it declares")
     return shape

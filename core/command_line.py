@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,10 +23,10 @@ AddArguments = Callable[[argparse.ArgumentParser], None]
 
 @dataclass(frozen=True)
 class Command:
-    """What `00_train.py` and `01_test.py` were asked to do.
+    """The parsed command line of `00_train.py` or `01_test.py`.
 
     mode : "dev" or "eval"
-    systems, machines, seeds : what to work on; no machines: all; no seeds: that of the settings
+    systems, machines, seeds : what to work on; no machines: all; no seeds: the one of the settings
     config, assignments : the file of --config, or None; every --set
     jobs, cluster, gpus_per_job : where jobs run, see `engine.executors`
     force : train or score again what exists already
@@ -68,9 +69,11 @@ def parse_command_line(
 
     Returns
     -------
-    What every such script is asked; and all values by name, for what `add_arguments` added.
+    The command; and all parsed values by name, for what `add_arguments` added.
     """
-    parser = argparse.ArgumentParser(description=description, allow_abbrev=False)
+    parser = argparse.ArgumentParser(
+        prog=program_name(), description=description, allow_abbrev=False
+    )
     mode = parser.add_mutually_exclusive_group(required=True)
     for letter, name, dataset in (("d", "dev", "development"), ("e", "eval", "evaluation")):
         mode.add_argument(
@@ -83,7 +86,7 @@ def parse_command_line(
         )
     add_settings(parser)
     _add_scope(parser)
-    _add_places(parser)
+    _add_execution(parser)
     if add_arguments:
         add_arguments(parser)
     args = parser.parse_args(argv)
@@ -110,6 +113,14 @@ def parse_command_line(
     return command, args
 
 
+def program_name() -> str:
+    """Return how the program was started: "00_train.py", or "python -m tools.localize"."""
+    module = getattr(sys.modules["__main__"], "__spec__", None)
+    if module is None:
+        return Path(sys.argv[0]).name
+    return f"python -m {module.name.removesuffix('.__main__')}"
+
+
 def add_settings(parser: argparse.ArgumentParser) -> None:
     """Add what every script takes: --version, --config and --set."""
     parser.add_argument("-v", "--version", action="version", version=__version__)
@@ -131,7 +142,7 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
 
 
 def select_systems(names: Sequence[str]) -> list[str]:
-    """Return the systems that were asked for: each once; "all" for all; the first for none."""
+    """Return the systems of --system: each once; every one for "all"; the first one for none."""
     known = list(system_classes())
     return known if "all" in names else list(dict.fromkeys(names)) or known[:1]
 
@@ -148,7 +159,7 @@ def assignment(text: str) -> Assignment:
 
 
 def cluster_address(text: str) -> str:
-    """Check what --cluster is given; raises argparse.ArgumentTypeError."""
+    """Return the address of --cluster, checked; raises argparse.ArgumentTypeError."""
     if text == "auto" or re.fullmatch(r"ray://[^/:]+:\d+|local:[1-9]\d*", text):
         return text
     raise argparse.ArgumentTypeError(
@@ -196,7 +207,7 @@ def _add_scope(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_places(parser: argparse.ArgumentParser) -> None:
+def _add_execution(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--jobs",
         type=int,

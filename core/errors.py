@@ -1,4 +1,4 @@
-"""What the person can mend: one kind of error, collected so that all is told at once."""
+"""The error for what the person can correct, and a collector that reports several at once."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ import logging
 
 
 class BadInput(Exception):
-    """Something the person can mend; the message says what is wrong, where, and what to do."""
+    """An error that the person can correct; the message says what is wrong, where, what to do."""
 
 
 class ProblemCollector:
-    """Collects the BadInput of several steps, so that a person is told everything at once.
+    """Collects the BadInput of several steps, so that the person sees all of them at once.
 
-    `with problems: step()` goes on after a BadInput; `problems.stop()` raises them as one. With
-    log, each is logged as a warning at once too, for steps that take long.
+    `with problems: step()` goes on after a BadInput; `problems.stop()` raises all of them as one.
+
+    log : also log each one as a warning when it occurs, for steps that take long
     """
 
     def __init__(self, log: bool = False) -> None:
@@ -33,7 +34,7 @@ class ProblemCollector:
         return True
 
     def stop(self, steps: int | None = None) -> None:
-        """Raise BadInput where anything was collected; steps: their number, where it is known."""
+        """Raise BadInput where anything was collected; steps : their number."""
         if self.messages:
             summary = f"{len(self.messages)} of {steps} failed, the others are done:"
             lines = [summary, *self.messages] if steps else self.messages

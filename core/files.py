@@ -1,4 +1,4 @@
-"""Files that appear whole, directories that one run holds, CSV and JSON."""
+"""Atomic writes of text, CSV and JSON files, and locks on directories."""
 
 from __future__ import annotations
 
@@ -17,39 +17,40 @@ from core.errors import BadInput
 
 @contextlib.contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Write a file beside its place and rename it there: it appears whole or not at all.
+    """Yield a temporary path in the same directory, and rename it to the path afterwards.
 
-    Raises OSError naming its place, where the disk is full or read-only.
+    So the file appears whole or not at all. Raises OSError naming the path, where the disk is full
+    or read-only.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{os.getpid()}.{path.name}")
+    temporary = path.with_name(f".{os.getpid()}.{path.name}")
     try:
-        yield beside
-        os.replace(beside, path)
+        yield temporary
+        os.replace(temporary, path)
     except OSError as error:
-        if error.errno and error.filename in (None, beside, str(beside)):
+        if error.errno and error.filename in (None, temporary, str(temporary)):
             raise OSError(error.errno, error.strerror, str(path)) from None
         raise
     finally:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def remove_stale_files(directory: Path, seconds: float = 0) -> None:
-    """Remove what runs that ended amid `atomic_write` left in a directory.
+    """Remove the temporary files that ended processes left in a directory, see `atomic_write`.
 
-    That is what bears the number of a process that is not there, and was not written to for so
-    many seconds: another machine may be at work in a directory that it shares.
+    seconds : for so long a file must not have been written to. Where machines share a directory,
+        its process may be running on another one.
     """
     for path in directory.glob(".*.*"):
         number = path.name.split(".")[1]
-        if not re.fullmatch("[0-9]{1,7}", number) or _is_there(int(number)):
+        if not re.fullmatch("[0-9]{1,7}", number) or _is_running(int(number)):
             continue
-        with contextlib.suppress(FileNotFoundError):  # another run sweeps too
+        with contextlib.suppress(FileNotFoundError):  # another run removes them too
             if path.is_file() and time.time() - path.stat().st_mtime >= seconds:
                 path.unlink()
 
 
-def _is_there(process: int) -> bool:
+def _is_running(process: int) -> bool:
     if os.name != "posix":  # elsewhere asking would end it
         return True
     try:
@@ -63,7 +64,10 @@ def _is_there(process: int) -> bool:
 
 def save_csv(path: Path, rows: Sequence[Sequence[Any]]) -> None:
     """Write rows in the official form: commas, no header of its own, lines ending in "\\n"."""
-    with atomic_write(path) as beside, beside.open("w", newline="", encoding="utf-8") as stream:
+    with (
+        atomic_write(path) as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as stream,
+    ):
         plain = csv.writer(stream, lineterminator="\n")
         quoted = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_ALL)
         for row in rows:
@@ -73,29 +77,34 @@ def save_csv(path: Path, rows: Sequence[Sequence[Any]]) -> None:
 
 def save_json(path: Path, tree: Any) -> None:
     """Write a tree of plain values as JSON that a person can read."""
-    with atomic_write(path) as beside:
-        beside.write_text(json.dumps(tree, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    save_text(path, json.dumps(tree, indent=1, ensure_ascii=False) + "\n")
+
+
+def save_text(path: Path, text: str) -> None:
+    """Write a text in UTF-8."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 @contextlib.contextmanager
 def lock_directories(*directories: Path) -> Iterator[None]:
-    """Hold directories for this run, however it ends, and remove what dead runs left there.
+    """Lock directories for this run, and remove the temporary files that ended runs left there.
 
-    Raises BadInput where another run holds one of them.
+    Raises BadInput where another run has locked one of them.
     """
-    with contextlib.ExitStack() as held:
+    with contextlib.ExitStack() as locks:
         for directory in directories:
             directory.mkdir(parents=True, exist_ok=True)
-            held.enter_context(locked(directory / ".lock", directory))
+            locks.enter_context(locked(directory / ".lock", directory))
             remove_stale_files(directory)
         yield
 
 
 @contextlib.contextmanager
 def locked(lock: Path, directory: Path) -> Iterator[None]:
-    """Hold a lock, which the end of the process gives back too.
+    """Lock a directory with a lock file; it is unlocked afterwards, or as the process ends.
 
-    Raises BadInput where another run holds it, and is thus at work in the directory.
+    Raises BadInput where another run has locked it, and is thus at work in the directory.
     """
     from filelock import FileLock, Timeout
 

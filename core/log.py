@@ -1,4 +1,4 @@
-"""What a run says: messages on the screen and in the log, and progress bars."""
+"""Messages on the screen and in the log, and progress bars."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ from pathlib import Path
 from tqdm import tqdm
 
 logger = logging.getLogger("baseline")
-_told_to: contextvars.ContextVar[Path | None] = contextvars.ContextVar("told_to", default=None)
+# Where progress bars write how far they are; None: they are shown on the screen.
+_progress_file: contextvars.ContextVar[Path | None] = contextvars.ContextVar(
+    "progress_file", default=None
+)
 
 
-class _Telling(logging.Handler):
-    """Fails as every other file does; logging itself prints a traceback and goes on."""
+class _RaisingHandler(logging.Handler):
+    """Raises what fails, as for every other file; logging itself prints a traceback and goes on."""
 
     def handleError(self, record: logging.LogRecord) -> None:
         error = sys.exc_info()[1]
@@ -26,11 +29,11 @@ class _Telling(logging.Handler):
         super().handleError(record)
 
 
-class _LogFile(_Telling, logging.FileHandler):
-    pass
+class _LogFile(_RaisingHandler, logging.FileHandler):
+    """Writes messages to a file."""
 
 
-class _Screen(_Telling):
+class _Screen(_RaisingHandler):
     """Prints messages, above the progress bar where one is watched."""
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -44,51 +47,51 @@ class _Screen(_Telling):
             self.handleError(record)
 
 
-class _Kept(logging.Handler):
-    """Keeps (level, message) in a list."""
+class _MessageList(logging.Handler):
+    """Appends (level, message) to a list."""
 
-    def __init__(self, said: list[tuple[int, str]]):
+    def __init__(self, messages: list[tuple[int, str]]):
         super().__init__()
-        self.said = said
+        self.messages = messages
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.said.append((record.levelno, record.getMessage()))
+        self.messages.append((record.levelno, record.getMessage()))
 
 
 def setup_log(directory: Path) -> None:
-    """Send messages to the screen and, with times, to `baseline.log` in a directory."""
+    """Log to the screen and, with times, to `baseline.log` in a directory."""
     screen = _Screen()
     screen.setFormatter(logging.Formatter("%(message)s"))
-    # Errors reach the screen as the last word of the run, from `settings.run_script`.
+    # Errors reach the screen as the last line of the run, from `core.script.run_script`.
     screen.addFilter(lambda record: record.levelno < logging.ERROR)
     _log_to(directory / "baseline.log", screen)
 
 
-def _log_to(path: Path, beside: logging.Handler) -> None:
+def _log_to(path: Path, other: logging.Handler) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     file = _LogFile(path, encoding="utf-8")
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     _end_log()
-    logger.addHandler(beside)
+    logger.addHandler(other)
     logger.addHandler(file)
     logger.setLevel(logging.INFO)
     logger.propagate = False
 
 
 @contextlib.contextmanager
-def into_file(log: Path, now: Path, said: list[tuple[int, str]]) -> Iterator[None]:
-    """Send all that a worker says to a file, C++ libraries included.
+def output_to_file(log: Path, progress: Path, messages: list[tuple[int, str]]) -> Iterator[None]:
+    """Redirect all output of a worker to a file, that of C++ libraries included.
 
     Parameters
     ----------
-    log : the file; it is added to
-    now : where progress bars say how far they are; there until the end
-    said : gets (level, message) of what is logged
+    log : the file; the output is appended
+    progress : the file in which progress bars write how far they are; removed at the end
+    messages : gets (level, message) of what is logged
     """
-    _log_to(log, _Kept(said))
-    now.write_text("", encoding="utf-8")
-    kept = [os.dup(1), os.dup(2)]
-    token = _told_to.set(now)
+    _log_to(log, _MessageList(messages))
+    progress.write_text("", encoding="utf-8")
+    originals = [os.dup(1), os.dup(2)]
+    token = _progress_file.set(progress)
     try:
         with (
             log.open("a", encoding="utf-8") as stream,
@@ -99,12 +102,12 @@ def into_file(log: Path, now: Path, said: list[tuple[int, str]]) -> Iterator[Non
                 os.dup2(stream.fileno(), number)
             yield
     finally:
-        _told_to.reset(token)
-        for number, before in zip((1, 2), kept, strict=True):
-            os.dup2(before, number)
-            os.close(before)
+        _progress_file.reset(token)
+        for number, original in zip((1, 2), originals, strict=True):
+            os.dup2(original, number)
+            os.close(original)
         _end_log()
-        now.unlink(missing_ok=True)
+        progress.unlink(missing_ok=True)
 
 
 def _end_log() -> None:
@@ -113,17 +116,25 @@ def _end_log() -> None:
         handler.close()
 
 
-class _Told(tqdm):
-    """A bar that somebody else shows: it only writes down how far it is."""
+class _ProgressFile(tqdm):
+    """A progress bar that only writes how far it is to a file, for another process to show."""
 
     def display(self, msg: str | None = None, pos: int | None = None) -> None:
         with contextlib.suppress(OSError):  # a display is not worth a training
-            _told_to.get().write_text(f"{self.n}/{self.total} {self.unit}s", encoding="utf-8")
+            _progress_file.get().write_text(f"{self.n}/{self.total} {self.unit}s", encoding="utf-8")
 
 
 def progress_bar(total: int, title: str, unit: str, done: int = 0) -> tqdm:
-    """A progress bar with the time left; rarely redrawn where nobody watches it."""
-    if _told_to.get():
-        return _Told(total=total, desc=title, unit=unit, initial=done, mininterval=1)
+    """Return a progress bar that shows the time left.
+
+    It is rarely redrawn where the screen is no terminal.
+
+    Parameters
+    ----------
+    total, done : how many there are, and how many of them are done already
+    unit : what is counted, in the singular
+    """
+    if _progress_file.get():
+        return _ProgressFile(total=total, desc=title, unit=unit, initial=done, mininterval=1)
     often = 0.1 if sys.stderr.isatty() else 10
     return tqdm(total=total, desc=title, unit=unit, initial=done, mininterval=often)

@@ -1,4 +1,4 @@
-"""The settings of a run, whichever system it is of: the shared ones, and what every system has."""
+"""The settings that all systems share, and the base class of those of each system."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ Values = dict[tuple[str, ...], Any]  # ("fit", "epochs") → its value
 
 
 class Resolver(Protocol):
-    """What settings were resolved from: `core.settings.Config`."""
+    """What settings are resolved from: `core.settings.Config`."""
 
     def resolve(self, system: str, machine_type: str | None, over: Values) -> SystemSettings:
         """Return the settings of a system, or of one machine type; `over` wins."""
 
 
 class Sectioned(Protocol):
-    """What has a section, such as `data.clips.Clip`."""
+    """Anything with a section, such as `data.clips.Clip`."""
 
     section: str
     machine_section: str
@@ -76,7 +76,7 @@ class Fit(Block):
 
 
 class Description(Block):
-    """What a challenge package says of a system, where it cannot be counted or read."""
+    """What a challenge package says about a system, as far as it cannot be computed."""
 
     input_sampling_rate: OptionalText = None
     data_augmentation: OptionalText = None
@@ -93,14 +93,14 @@ class Description(Block):
 
 
 class NamedDescription(Description):
-    """The same of one system or ensemble, with its name."""
+    """The description of one system or ensemble, with its name."""
 
     name: OptionalText = None
     abbreviation: OptionalText = None
 
 
 class SharedSettings(Block):
-    """What every run has, whichever system it is of."""
+    """The settings of every run, whatever its system."""
 
     dev_directory: Directory = "../dev_data"
     eval_directory: Directory = "../eval_data"
@@ -117,15 +117,15 @@ class SharedSettings(Block):
 
 
 class SystemSettings(SharedSettings):
-    """What the settings of every system have; a subclass per system adds its own.
+    """The base class of the settings of a system; each system has a subclass.
 
     Class attributes
     ----------------
-    joint : one network for all machine types, which tells their sections apart
+    joint : one network for all machine types, whose classes are all their sections
     official : the official baseline's own `.hdf5` is a trained model of this system
     releases : name of a release → the values that it has in place of the defaults, among them
             `machines`, machine type → values; `release` names the one that counts
-    description : what a challenge package says of the system
+    description : what a challenge package says about the system
     """
 
     joint: ClassVar[bool] = False
@@ -148,7 +148,7 @@ class SystemSettings(SharedSettings):
         over: Values,
         given: Values,
     ) -> Self:
-        """Return these settings, which know what they were resolved from."""
+        """Return these settings after recording what they were resolved from."""
         self._config, self._machine_type = config, machine_type
         self._over, self._given = over, given
         return self
@@ -170,7 +170,7 @@ class SystemSettings(SharedSettings):
         return value
 
     def is_given(self, key: str) -> bool:
-        """Say whether a dotted key has its value from the person, in a file or by --set."""
+        """Return whether the person gave the value of a dotted key, in a file or by --set."""
         path = tuple(key.split("."))
         return path in self._given and path not in self._over
 
@@ -183,16 +183,16 @@ class SystemSettings(SharedSettings):
         return clip.machine_section if self.joint else clip.section
 
     def trains_on_both_datasets(self) -> bool:
-        """Say whether the training clips of development and evaluation count together."""
+        """Return whether a system is trained on the development and the evaluation dataset."""
         return False
 
     def reports_equal_error_rate(self) -> bool:
-        """Say whether testing writes the metrics at the equal error threshold too."""
+        """Return whether testing also writes the metrics at the equal error threshold."""
         return False
 
 
 class Submission(Block):
-    """What a challenge package says of its makers and its systems."""
+    """What a challenge package says about its makers and its systems."""
 
     author: OptionalText = None
     institute: OptionalText = None

@@ -1,4 +1,4 @@
-"""The kinds of values that settings have, and how a person's settings are checked against them."""
+"""The types of settings, and the check of a person's settings against them."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from core.errors import nearest
 
 
 class Block(BaseModel):
-    """One block of settings: every key has a type and a shipped value; it does not change."""
+    """One block of settings: every key has a type and a shipped value. It is immutable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
 
 def _number(value: Any) -> Any:
-    """Let a number pass, and a text that is one: YAML 1.1 reads 1e-3 as text."""
+    """Return a number, also for a text that is one: YAML 1.1 reads 1e-3 as text."""
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         raise ValueError("no number")
     return float(value) if isinstance(value, str) else value
@@ -116,10 +116,10 @@ def check_tree(
         key = f"{at}.{name}" if at else str(name)
         if name not in known:
             problems.append(f"{where}: unknown key {key}{nearest(str(name), [*known, *also])}")
-        elif block := _block_of(known[name].annotation):
+        elif block := _block_class(known[name].annotation):
             converted[name], more = check_tree(value, block, where, key)
             problems += more
-        elif block := _named_blocks_of(known[name].annotation):
+        elif block := _named_block_class(known[name].annotation):
             converted[name], more = check_named(value, block, where, key)
             problems += more
         else:
@@ -135,7 +135,7 @@ def check_tree(
 def check_named(
     tree: Any, model: type[BaseModel], where: str, at: str, leave_out: Collection[str] = ()
 ) -> tuple[dict[str, Any], list[str]]:
-    """Check blocks under names of the person's own, such as machine types, as `check_tree`."""
+    """Check blocks under names that the person chose, such as machine types, as `check_tree`."""
     if tree is None:
         return {}, []
     if not isinstance(tree, dict):
@@ -150,7 +150,7 @@ def check_named(
 
 
 def expected(model: type[BaseModel], name: str) -> str:
-    """Say what a value of a key must be, in words."""
+    """Return in words what a value of a key must be."""
     field = model.model_fields[name]
     if field.description:
         return field.description
@@ -165,13 +165,13 @@ def _adapter(model: type[BaseModel], name: str) -> TypeAdapter:
     return TypeAdapter(Annotated[(field.annotation, *field.metadata, Field())])
 
 
-def _block_of(annotation: Any) -> type[BaseModel] | None:
+def _block_class(annotation: Any) -> type[BaseModel] | None:
     return (
         annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
     )
 
 
-def _named_blocks_of(annotation: Any) -> type[BaseModel] | None:
+def _named_block_class(annotation: Any) -> type[BaseModel] | None:
     if isinstance(annotation, types.GenericAlias) and annotation.__origin__ is dict:
-        return _block_of(annotation.__args__[1])
+        return _block_class(annotation.__args__[1])
     return None

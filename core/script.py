@@ -12,11 +12,11 @@ from typing import Any
 
 from core.errors import BadInput
 
-SECONDS_TO_HEED = 0.5  # a signal
+SECONDS_TO_REACT = 0.5  # to a signal
 
 
 def run_script(main: Callable[[], int]) -> int:
-    """Run a script's main, and say what went wrong in one message, without a traceback.
+    """Run a script's main, and report what went wrong in one message, without a traceback.
 
     Exit status: 1 for BadInput, and where a file, a disk or the memory fails; 130 for Ctrl-C; 143
     for SIGTERM.
@@ -36,8 +36,8 @@ def run_script(main: Callable[[], int]) -> int:
         # TensorFlow has a class of its own, and is not imported here.
         if not isinstance(error, MemoryError) and type(error).__name__ != "ResourceExhaustedError":
             raise
-        said = str(error).partition("\n")[0]
-        return _failed(f"out of memory ({said}); lower fit.batch_size, or train on fewer clips")
+        reason = str(error).partition("\n")[0]
+        return _failed(f"out of memory ({reason}); lower fit.batch_size, or train on fewer clips")
     except KeyboardInterrupt:
         print("\ninterrupted; the same command goes on from here", file=sys.stderr)
         return 130
@@ -49,18 +49,18 @@ def run_script(main: Callable[[], int]) -> int:
 
 @contextlib.contextmanager
 def _signals_raised() -> Iterator[None]:
-    """SIGINT and SIGTERM raise KeyboardInterrupt and SystemExit, again until they are heeded.
+    """Raise KeyboardInterrupt at SIGINT and SystemExit at SIGTERM, until one ends the script.
 
-    Python drops what is raised in a destructor or a callback, and libraries swallow it as they are
-    imported. So every half second it is raised anew, unless it is on its way out already.
+    Python drops what is raised in a destructor or a callback, and some libraries suppress it while
+    they are imported. So it is raised every half second, unless it is being handled already.
     """
     sent: list[int] = []
 
     def raised(number: int, frame: object) -> None:
         sent.append(number)
         if hasattr(signal, "setitimer"):
-            signal.setitimer(signal.ITIMER_REAL, SECONDS_TO_HEED, SECONDS_TO_HEED)
-        raise _of_signal(number)
+            signal.setitimer(signal.ITIMER_REAL, SECONDS_TO_REACT, SECONDS_TO_REACT)
+        raise _signal_error(number)
 
     def again(number: int, frame: object) -> None:
         error = sys.exc_info()[1]  # what is handled now, such as by the clean-up of a `with`
@@ -68,19 +68,19 @@ def _signals_raised() -> Iterator[None]:
             if isinstance(error, (KeyboardInterrupt, SystemExit)):
                 return
             error = error.__context__
-        raise _of_signal(sent[-1])
+        raise _signal_error(sent[-1])
 
-    def notice(held: Any) -> None:
-        if not isinstance(held.exc_value, (KeyboardInterrupt, SystemExit)):
-            hook(held)
+    def report_unraisable(unraisable: Any) -> None:
+        if not isinstance(unraisable.exc_value, (KeyboardInterrupt, SystemExit)):
+            hook(unraisable)
 
-    wanted = {signal.SIGTERM: raised}
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else nobody is to hear it
-        wanted[signal.SIGINT] = raised
+    handlers = {signal.SIGTERM: raised}
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is ignored
+        handlers[signal.SIGINT] = raised
     if hasattr(signal, "setitimer"):
-        wanted[signal.SIGALRM] = again
-    hook, sys.unraisablehook = sys.unraisablehook, notice
-    before = {number: signal.signal(number, handler) for number, handler in wanted.items()}
+        handlers[signal.SIGALRM] = again
+    hook, sys.unraisablehook = sys.unraisablehook, report_unraisable
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield
     finally:
@@ -91,20 +91,20 @@ def _signals_raised() -> Iterator[None]:
         sys.unraisablehook = hook
 
 
-def _of_signal(number: int) -> BaseException:
+def _signal_error(number: int) -> BaseException:
     return KeyboardInterrupt() if number == signal.SIGINT else SystemExit(128 + number)
 
 
 _ADVICE = {
-    errno.ENOSPC: "free some space and run the same command again: what is done is kept",
-    errno.EDQUOT: "free some space and run the same command again: what is done is kept",
+    errno.ENOSPC: "free some space and run the same command again: what is done is saved",
+    errno.EDQUOT: "free some space and run the same command again: what is done is saved",
     errno.EROFS: "give directories in the config that can be written",
     errno.EACCES: "give directories in the config that can be read and written",
-    errno.EEXIST: "a directory is to be there: remove it, or give another one in the config",
-    errno.ENOTDIR: "a directory is to be there: remove it, or give another one in the config",
+    errno.EEXIST: "expected a directory: remove what is there, or give another one in the config",
+    errno.ENOTDIR: "expected a directory: remove what is there, or give another one in the config",
     errno.ENAMETOOLONG: "give it a shorter name, or a directory nearer to the root",
     errno.EPIPE: "what read the output has ended; the same command goes on from here",
-    errno.ENOENT: "it has gone, or never was; run the same command again when it is there",
+    errno.ENOENT: "it does not exist, or no longer; run the same command again when it does",
 }
 
 

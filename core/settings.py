@@ -1,4 +1,4 @@
-"""What a run was asked to do: the shipped values, the person's files, and `--set`.
+"""The settings of a command: the shipped values, the person's files, and `--set`.
 
 One rule of precedence, from weak to strong: the shipped values (the defaults of the settings
 classes); `baseline.yaml`, as it is, edited or replaced; `--config`; `--set`. Within each of them
@@ -25,7 +25,7 @@ __version__ = "0.2.0.dev0"
 
 HOME = Path(__file__).resolve().parents[1]  # of the scripts and `baseline.yaml`
 BASELINE = HOME / "baseline.yaml"
-# What a system's block may not hold, for it counts for the whole run.
+# What a system's block may not have, because it counts for the whole run.
 NOT_IN_BLOCKS = {
     *SharedSettings.model_fields.keys() - {"feature", "fit", "decision_threshold"},
     "system",
@@ -41,7 +41,7 @@ class Layer:
     name : "baseline.yaml", "--config my.yaml", "--set"
     shared : settings of no system
     blocks : system → its settings, with `machines`, and `releases` that may have machines too
-    submission : what a challenge package says
+    submission : what a challenge package says about its makers and systems
     """
 
     name: str
@@ -52,28 +52,28 @@ class Layer:
     def parts(
         self, system: str, release: str | None, machine_type: str | None
     ) -> Iterator[dict[str, Any]]:
-        """Yield what it says of a system and a machine type, the more specific later."""
+        """Yield the settings that apply to a system and a machine type, the more specific later."""
         block = self.blocks.get(system, {})
-        of_release = block.get("releases", {}).get(release, {})
+        release_block = block.get("releases", {}).get(release, {})
         yield self.shared
         yield {key: value for key, value in block.items() if key not in ("releases", "machines")}
-        yield {key: value for key, value in of_release.items() if key != "machines"}
-        yield of_release.get("machines", {}).get(machine_type, {})
+        yield {key: value for key, value in release_block.items() if key != "machines"}
+        yield release_block.get("machines", {}).get(machine_type, {})
         yield block.get("machines", {}).get(machine_type, {})
 
     def machine_types(self, system: str, release: str | None) -> set[str]:
-        """Return the machine types that it says something of."""
+        """Return the machine types that have settings of their own here."""
         block = self.blocks.get(system, {})
-        of_release = block.get("releases", {}).get(release, {})
-        return {*of_release.get("machines", {}), *block.get("machines", {})}
+        release_block = block.get("releases", {}).get(release, {})
+        return {*release_block.get("machines", {}), *block.get("machines", {})}
 
 
 @dataclass(frozen=True)
 class Config:
-    """All that was said about settings, from which those of a run are resolved.
+    """All layers of settings, from which those of a run are resolved.
 
     layers : the person's, from weak to strong; the shipped values lie below them
-    contradictions : a line per --set that a later one of the same key takes back
+    contradictions : one line per --set that a later one of the same key overrides
     """
 
     layers: tuple[Layer, ...]
@@ -87,7 +87,7 @@ class Config:
         return SharedSettings.model_validate(_nested(values))
 
     def submission(self) -> Submission:
-        """Return what a challenge package says of its makers and its systems."""
+        """Return what a challenge package says about its makers and its systems."""
         shipped = {name: kind.description.model_dump() for name, kind in system_classes().items()}
         values = _flat({**Submission().model_dump(), "systems": shipped})
         for layer in self.layers:
@@ -161,14 +161,14 @@ class Config:
             values |= _flat(part)
         shipped = dict(values)
         for layer in self.layers:
-            said = Values()
+            in_layer = Values()
             for part in layer.parts(system, release, machine_type):
-                said |= _flat(part)
-            for key, value in said.items():
+                in_layer |= _flat(part)
+            for key, value in in_layer.items():
                 # baseline.yaml shows every shipped value: only what was changed there is given.
                 if layer.name != BASELINE.name or shipped.get(key) != value:
                     given[key] = layer.name
-            values |= said
+            values |= in_layer
         return values, given
 
     def _shipped(self, system: str) -> Layer:
@@ -192,7 +192,7 @@ def read_config(path: Path | None = None, assignments: Sequence[Assignment] = ()
 
     Parameters
     ----------
-    path : a config of the person's; None takes `baseline.yaml` alone
+    path : the person's config; None takes `baseline.yaml` only
     assignments : dotted key and value of every --set, in their order
 
     Raises
@@ -216,7 +216,7 @@ def read_config(path: Path | None = None, assignments: Sequence[Assignment] = ()
 
 
 def check_value(system: str, key: str, value: Any, where: str) -> None:
-    """Raise BadInput where a system's block may not hold this value for a dotted key."""
+    """Raise BadInput where a system's block does not accept this value of a dotted key."""
     _, problems = _check_block(system, _nested({tuple(key.split(".")): value}), where)
     if problems:
         raise BadInput("\n".join(problems))
@@ -235,8 +235,8 @@ def _assigned(assignments: Sequence[Assignment]) -> tuple[dict[str, Any], list[s
         *blocks, name = key.split(".")
         inner = tree
         for block in blocks:
-            held = inner.get(block)
-            inner[block] = inner = dict(held) if isinstance(held, dict) else {}
+            existing = inner.get(block)
+            inner[block] = inner = dict(existing) if isinstance(existing, dict) else {}
         inner[name] = value
     return tree, contradictions
 

@@ -1,8 +1,7 @@
 """One class of settings per system, with its published values.
 
 Its fields are the keys of the system's block in `baseline.yaml`, its defaults the shipped values.
-What else has to be known of a system without loading it, such as whether it is joint, stands here
-too.
+It also has what must be known of a system before it is loaded, such as whether it is joint.
 """
 
 from __future__ import annotations
@@ -187,6 +186,7 @@ class AEGANADSettings(SystemSettings):
     release: Literal["dcase2022", "dcase2020"] = "dcase2022"
 
     def trains_on_both_datasets(self) -> bool:
+        """Return whether `fit.deval` adds the training clips of the other dataset."""
         return self.fit.deval
 
 
@@ -225,6 +225,7 @@ class GRLNetSettings(SystemSettings):
     equal_error: Boolean = True
 
     def reports_equal_error_rate(self) -> bool:
+        """Return whether `equal_error` asks for the metrics at the equal error threshold."""
         return self.equal_error
 
 
@@ -255,7 +256,7 @@ class STgramMFNSettings(SystemSettings):
         abbreviation="STgram-MFN",
         acoustic_features="log-mel energies, raw waveform",
         machine_learning_method="CNN",
-        aggregation_method="none",  # it hears the whole clip at once
+        aggregation_method="none",  # its input is the whole clip
     )
 
     system: Text = "stgram_mfn"

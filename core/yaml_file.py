@@ -1,4 +1,4 @@
-"""A YAML file from whoever it comes, read without filling the memory.
+"""YAML files of any origin, read without filling the memory.
 
 YAML lets a value be repeated by an alias, and aliases of aliases: a few lines that stand for
 billions of values. So values are counted as often as they are repeated, before any is made.
@@ -20,7 +20,7 @@ MOST_VALUES = 10_000
 def read_yaml(path: Path) -> dict[Any, Any]:
     """Return the keys and values of a YAML file.
 
-    Raises BadInput for a file that cannot be read, is no YAML, holds no keys, or too many values.
+    Raises BadInput for a file that cannot be read, is no YAML, has no keys, or too many values.
     """
     try:
         with path.open("rb") as stream:

@@ -17,11 +17,11 @@ from data.csv_signals import read_signal
 if TYPE_CHECKING:
     import soundfile
 
-# What a recording may claim: the samples of all channels, by the size of its file; any small file
-# MOST_SAMPLES. Beside silence the best codecs reach some 20 a byte.
+# A recording may declare so many samples, of all channels, per byte of its file, and in any case
+# MOST_SAMPLES. Except for silence the best codecs reach some 20 samples per byte.
 SAMPLES_PER_BYTE = 64
 MOST_SAMPLES = 2**22
-LARGEST_SAMPLE = 1e10  # its energies are still numbers, in float32
+LARGEST_SAMPLE = 1e10  # its energies are still finite in float32
 
 
 def file_load(path: str | Path, channel: str = "first") -> tuple[np.ndarray, int]:
@@ -42,7 +42,7 @@ def read_samples(path: str | Path) -> tuple[np.ndarray, int]:
     Returns
     -------
     samples : (n_samples, n_channels) float32, within [-1, 1] for PCM
-    sample_rate : in hertz; 0 of a CSV signal, which does not say
+    sample_rate : in hertz; 0 for a CSV signal, which has none
 
     Raises
     ------
@@ -58,17 +58,17 @@ def read_samples(path: str | Path) -> tuple[np.ndarray, int]:
         if not len(samples):
             raise ValueError("is empty")
     if not np.isfinite(samples).all():
-        raise ValueError("holds samples that are not finite")
+        raise ValueError("has samples that are not finite")
     if np.abs(samples).max() > LARGEST_SAMPLE:
         raise ValueError(
-            f"holds a sample of {np.abs(samples).max():.3g}; those of audio lie within 1, and "
+            f"has a sample of {np.abs(samples).max():.3g}; those of audio lie within 1, and "
             f"beyond {LARGEST_SAMPLE:g} energies overflow"
         )
     return samples, sample_rate
 
 
 def file_header(path: Path, sample_rate: int) -> tuple[int, int]:
-    """How many samples a clip says it has, and how many channels.
+    """Return how many samples a clip has by its header, and how many channels.
 
     Raises ValueError for one that cannot be read, is empty, or has another sampling rate.
     """
@@ -76,12 +76,12 @@ def file_header(path: Path, sample_rate: int) -> tuple[int, int]:
         _check_file(path)
         return len(read_signal(path)), 1
     with _audio(path) as file:
-        frames, channels, found = file.frames, file.channels, file.samplerate
+        frames, channels, actual_rate = file.frames, file.channels, file.samplerate
     if frames < 1:
         raise ValueError("is empty")
-    if found != sample_rate:
+    if actual_rate != sample_rate:
         raise ValueError(
-            f"is sampled at {found} Hz, not at the {sample_rate} Hz of feature.sample_rate"
+            f"is sampled at {actual_rate} Hz, not at the {sample_rate} Hz of feature.sample_rate"
         )
     return frames, channels
 
@@ -103,7 +103,7 @@ def _audio(path: Path) -> Iterator[soundfile.SoundFile]:
                 raise ValueError(f"no file of its size holds the {file.frames} samples it claims")
             yield file
     except (soundfile.SoundFileError, OSError, ValueError) as error:
-        raise ValueError(f"cannot be read as audio ({_brief(error)})") from None
+        raise ValueError(f"cannot be read as audio ({_last_part(error)})") from None
 
 
 def _check_file(path: Path) -> None:
@@ -112,12 +112,12 @@ def _check_file(path: Path) -> None:
         raise ValueError("is no file: a folder, a link to nowhere, or something else")
 
 
-def _brief(error: Exception) -> str:
+def _last_part(error: Exception) -> str:
     return str(error).split(": ")[-1].strip(" .")
 
 
 def log_mel(y: np.ndarray, feature: Feature) -> np.ndarray:
-    """The log-mel energies of a clip, in decibels, by librosa.
+    """Return the log-mel energies of a clip, in decibels, by librosa.
 
     With the shared settings these are the official ones (DCASE2022 baseline release): Slaney's mel
     scale and area normalisation, frames centred and zero-padded, and
@@ -135,7 +135,7 @@ def log_mel(y: np.ndarray, feature: Feature) -> np.ndarray:
     import librosa
 
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "n_fft=.* is too large")  # such clips are told otherwise
+        warnings.filterwarnings("ignore", "n_fft=.* is too large")  # load_frames names such clips
         mel = librosa.feature.melspectrogram(
             y=y,
             sr=feature.sample_rate,

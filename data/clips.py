@@ -1,4 +1,4 @@
-"""The clips of a dataset: listed from the folders, told apart by their names, for every DCASE year.
+"""The clips of a dataset of any DCASE year: listed from its folders, parsed from their names.
 
 2020        normal_id_00_00000000.wav, anomaly_id_00_00000000.wav, id_01_00000000.wav
 2021        section_00_source_train_normal_0000_<attributes>.wav; folders source_test, target_test
@@ -34,12 +34,12 @@ _NAMES = (
 
 @dataclass(frozen=True)
 class Clip:
-    """One recording, as its name and place tell it.
+    """One recording, as its name and its folder describe it.
 
     section : "section_00", or the id of 2020, "id_00"
     folder : "train", "test", "source_test" or "target_test"
-    domain : "source", "target", or "" where the name does not say
-    label : "normal", "anomaly", or "" where the name does not say
+    domain : "source", "target", or "" where the name has none
+    label : "normal", "anomaly", or "" where the name has none
     attributes : (name, value) pairs, such as ("m-n", "W"), from `attributes_<NN>.csv` where it
         lists the clip, else from the name
     """
@@ -54,17 +54,17 @@ class Clip:
 
     @property
     def name(self) -> str:
-        """The file name, as the result files list it."""
+        """Return the file name, as the result files list it."""
         return self.path.name
 
     @property
     def machine_section(self) -> str:
-        """The section and its machine type, as in "fan section_00"."""
+        """Return the machine type and the section, as in "fan section_00"."""
         return f"{self.machine_type} {self.section}"
 
 
 def parse_clip(path: Path, machine_type: str, folder: str) -> Clip:
-    """Read what the name of a clip says.
+    """Return the clip of a path, with what its name says.
 
     Raises ValueError for a name of no known form, or one that puts an anomaly among the
     training clips.
@@ -74,18 +74,18 @@ def parse_clip(path: Path, machine_type: str, folder: str) -> Clip:
     for pattern in _NAMES:
         match = pattern.fullmatch(path.name)
         if match:
-            said = {key: value or "" for key, value in match.groupdict().items()}
-            said["attributes"] = _attributes(said.get("attributes", ""))
-            if folder == "train" and said.get("label") != "normal":
+            parts = {key: value or "" for key, value in match.groupdict().items()}
+            parts["attributes"] = _attributes(parts.get("attributes", ""))
+            if folder == "train" and parts.get("label") != "normal":
                 raise ValueError("not named as a normal clip, but lies in train")
-            return Clip(path, machine_type, folder=folder, **said)
+            return Clip(path, machine_type, folder=folder, **parts)
     raise ValueError(
         "not a clip name of any DCASE year, such as section_00_source_train_normal_0000_a_1.wav"
     )
 
 
 def shown(path: Path) -> str:
-    """A path on one line, whatever is in it: "a\\nb.wav"."""
+    """Return a path on one line, whatever is in it: "a\\nb.wav"."""
     return "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode()
         for character in str(path)
@@ -93,29 +93,29 @@ def shown(path: Path) -> str:
 
 
 def _is_text(name: str) -> bool:
-    # The bytes of a file name that are no text stand in it as surrogates, which no file takes.
+    # Python decodes bytes that are not UTF-8 to surrogates, which no UTF-8 file can have in it.
     return not re.search("[\ud800-\udfff]", name)
 
 
-def dataset_directory(param: SystemSettings, mode: str) -> Path:
-    """The dataset of a mode: dev_directory or eval_directory."""
-    return getattr(param, f"{mode}_directory")
+def dataset_directory(run: SystemSettings, mode: str) -> Path:
+    """Return the folder of a dataset: dev_directory or eval_directory."""
+    return getattr(run, f"{mode}_directory")
 
 
-def select_machines(param: SystemSettings, mode: str, wanted: list[str]) -> list[str]:
-    """The machine types of a dataset: its folders, in the order of their names.
+def select_machines(run: SystemSettings, mode: str, wanted: list[str]) -> list[str]:
+    """Return the machine types of a dataset: its folders, in the order of their names.
 
     Parameters
     ----------
-    param : the settings
+    run : the settings
     mode : "dev" or "eval"
-    wanted : machine types to keep; empty keeps all
+    wanted : machine types to select; empty selects all
 
     Raises
     ------
-    BadInput : for a missing or empty directory and for wanted machine types that it lacks.
+    BadInput : for a missing or empty directory and for wanted machine types that are not in it.
     """
-    directory = dataset_directory(param, mode)
+    directory = dataset_directory(run, mode)
     if not directory.is_dir():
         raise BadInput(f"{mode}_directory: there is no directory {directory} (from {Path.cwd()})")
     machines = sorted(
@@ -125,7 +125,7 @@ def select_machines(param: SystemSettings, mode: str, wanted: list[str]) -> list
     )
     if not machines:
         raise BadInput(
-            f"{mode}_directory: {directory} holds no machine type; "
+            f"{mode}_directory: {directory} has no machine type in it; "
             "expected <machine type>/train/*.wav in it"
         )
     for name in machines:
@@ -159,18 +159,18 @@ def list_wavs(home: Path, folders: tuple[str, ...]) -> tuple[list[Clip], list[tu
     ------
     BadInput : where none of the folders exists, or no wav lies in them.
     """
-    held = [folder for folder in folders if (home / folder).is_dir()]
-    if not held:
+    existing = [folder for folder in folders if (home / folder).is_dir()]
+    if not existing:
         wanted = " or ".join(f"{folder}/" for folder in folders)
         raise BadInput(f"{home}: this machine type has no folder {wanted} with its clips")
     paths = [
         (folder, path)
-        for folder in held
+        for folder in existing
         for path in (home / folder).iterdir()
         if path.suffix.lower() == ".wav"
     ]
     if not paths:
-        raise BadInput(f"{home}: no wav in {', '.join(f'{folder}/' for folder in held)}")
+        raise BadInput(f"{home}: no wav in {', '.join(f'{folder}/' for folder in existing)}")
     listed = _listed_attributes(home)
     clips: list[Clip] = []
     bad: list[tuple[Path, str]] = []
@@ -197,7 +197,7 @@ def _attributes(text: str) -> tuple[tuple[str, str], ...]:
 
 
 def _listed_attributes(home: Path) -> dict[str, tuple[tuple[str, str], ...]]:
-    """What `attributes_<NN>.csv` say: "train/<clip name>" → (name, value) pairs."""
+    """Return the content of `attributes_<NN>.csv`: "train/<clip name>" → (name, value) pairs."""
     listed = {}
     for path in sorted(home.glob("attributes_*.csv")):
         try:

@@ -1,6 +1,6 @@
 """GRLNet's form of a dataset: a machine type's signals as one-column CSV files.
 
-<machine type>/train/<index>.csv, <machine type>/test/<index>.csv: one number a line, no header.
+<machine type>/train/<index>.csv, <machine type>/test/<index>.csv: one number per line, no header.
 The labels of a folder lie in <folder>/label.csv, <machine type>/<folder>_label.csv or
 <machine type>/Label/<folder>_label.csv, with a column `label`: row i, from 0, is the label of the
 signal i; 0 is normal, 1, 2, ... are anomalies. The training signals may do without, being normal.
@@ -21,8 +21,8 @@ from data.clips import Clip
 SECTION = "section_00"
 
 
-def holds_signals(home: Path, folders: tuple[str, ...]) -> bool:
-    """Whether a machine type's folders hold CSV signals, and no wav."""
+def has_signals(home: Path, folders: tuple[str, ...]) -> bool:
+    """Return whether the folders of a machine type contain CSV signals, and no wav."""
     paths = [path for folder in folders for path in (home / folder).glob("*")]
     kinds = {path.suffix.lower() for path in paths}
     return ".csv" in kinds and ".wav" not in kinds
@@ -60,14 +60,14 @@ def list_signals(
                 f"label in {' or '.join(str(place) for place in places)}"
             )
         labels = read_labels(place) if place else None
-        lacking = []
+        unlabelled = []
         for path in sorted(paths):
             if not (path.stem.isascii() and path.stem.isdigit()):
                 bad.append((path, "not named <index>.csv, as signals are"))
                 continue
             index = int(path.stem)
             if labels is not None and index >= len(labels):
-                lacking.append(path.name)
+                unlabelled.append(path.name)
                 continue
             label = "normal" if folder == "train" else ""
             if labels is not None:
@@ -76,9 +76,9 @@ def list_signals(
                 bad.append((path, f"an anomaly by {place}, but lies in train"))
                 continue
             clips.append(Clip(path, home.name, SECTION, folder, label=label))
-        if lacking:
+        if unlabelled:
             raise BadInput(
-                f"{place}: holds {len(labels)} labels, and none for {', '.join(lacking)} of "
+                f"{place}: has {len(labels)} labels, and none for {', '.join(unlabelled)} of "
                 f"{home / folder}"
             )
     clips.sort(key=lambda clip: (clip.label == "anomaly", int(clip.path.stem)))
@@ -86,9 +86,9 @@ def list_signals(
 
 
 def read_labels(path: Path) -> list[int]:
-    """The column `label` of a CSV: 0 for normal, 1, 2, ... for kinds of anomalies.
+    """Return the column `label` of a CSV: 0 for normal, 1, 2, ... for kinds of anomalies.
 
-    Raises BadInput without that column, and naming the lines with anything else in it.
+    Raises BadInput where there is no such column, and naming the lines with anything else in it.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream:
@@ -100,14 +100,14 @@ def read_labels(path: Path) -> list[int]:
         raise BadInput(f"{path}: cannot be read as a CSV file ({error})") from None
     wrong = [f"{text!r} in line {line}" for line, text in rows if text not in set("0123456789")]
     if wrong:
-        raise BadInput(f"{path}: expected 0, 1, ... as labels, found {', '.join(wrong)}")
+        raise BadInput(f"{path}: expected 0, 1, ... as labels, got {', '.join(wrong)}")
     return [int(text) for _, text in rows]
 
 
 def read_signal(path: Path) -> np.ndarray:
-    """The samples of a signal: (n_samples,) float32.
+    """Return the samples of a signal: (n_samples,) float32.
 
-    Raises ValueError naming the first line that is blank, holds several columns, or is not a
+    Raises ValueError naming the first line that is blank, has several columns, or is not a
     finite number; and for a file that is empty or no text.
     """
     try:

@@ -1,4 +1,4 @@
-"""The clips of a machine type with their frames: the one door to a dataset."""
+"""The clips of a dataset with their frames, as all other packages read them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from core.files import save_csv
 from core.log import logger
 from core.run_settings import SystemSettings
 from data.clips import Clip, dataset_directory, list_wavs, shown
-from data.csv_signals import holds_signals, list_signals
+from data.csv_signals import has_signals, list_signals
 from data.frame_cache import RemoteWorkers, load_frames
 from data.frames import Frames
 
@@ -63,16 +63,16 @@ def list_clips(
     BadInput : where none of the folders exists, or no clip lies in them.
     """
     home = dataset_directory(run, mode) / machine_type
-    if holds_signals(home, folders):
+    if has_signals(home, folders):
         return list_signals(home, folders, labelled=mode == "dev")
     clips, bad = list_wavs(home, folders)
     if folders == ("train",) and run.trains_on_both_datasets():
-        others, problems = _other_clips(run, mode, machine_type)
+        others, problems = _other_dataset_clips(run, mode, machine_type)
         return clips + others, bad + problems
     return clips, bad
 
 
-def _other_clips(
+def _other_dataset_clips(
     run: SystemSettings, mode: str, machine_type: str
 ) -> tuple[list[Clip], list[tuple[Path, str]]]:
     other = "eval" if mode == "dev" else "dev"
@@ -90,20 +90,17 @@ def _other_clips(
 
 
 def report_bad_clips(bad: list[tuple[Path, str]], directory: Path, skip: bool) -> None:
-    """Stop on unusable clips, all named; or, with skip, list them in `bad_clips.csv` and go on.
-
-    Raises BadInput where there are any and skip is off.
-    """
+    """Raise BadInput naming all unusable clips; with skip, list them in `bad_clips.csv` instead."""
     if not bad:
         (directory / "bad_clips.csv").unlink(missing_ok=True)
         return
-    bad = list(dict.fromkeys(bad))  # several systems may have met the same ones
+    bad = list(dict.fromkeys(bad))  # several systems may report the same clips
     lines = [f"{shown(path)}: {problem}" for path, problem in bad]
     if not skip:
         raise BadInput(
             f"{len(bad)} clips cannot be used:\n"
             + "\n".join(lines)
-            + "\nmend or remove them, or go on without them with --skip-bad"
+            + "\ncorrect or remove them, or go on without them with --skip-bad"
         )
     rows = [(shown(path), problem) for path, problem in bad]
     save_csv(directory / "bad_clips.csv", [("clip", "problem"), *rows])

@@ -1,4 +1,4 @@
-"""The frames of clips, from the cache where it holds them, else extracted in parallel."""
+"""The frames of clips: read from the cache, or extracted in parallel and cached."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import signal
 import tokenize
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -25,17 +25,15 @@ from data.clips import Clip
 from data.frames import Frames
 
 CACHE_VERSION = 1  # raise when the same settings would give other frames
-CACHE_LEFTOVERS = 3600  # seconds after which what a dead run left half-written is removed
+STALE_SECONDS = 3600  # after which the temporary files of ended runs are removed
 CLIPS_PER_TASK = 16
 Task = list[tuple[int, Path, int, int]]  # of some clips: index, path, first row, number of rows
 TaskResult = tuple[int, list[tuple[int, str]]]  # number of its clips; (index, problem) of bad ones
 CLIPS_PER_PROCESS = 200  # extracting fewer takes less time than starting another process
-WINDOW_KEYS = (
-    "n_frames",
-    "n_hop_frames",
-)  # cut windows out of frames; frames do not depend on them
+WINDOW_KEYS = ("n_frames", "n_hop_frames")  # frames do not depend on them, only windows do
 SAMPLE_KEYS = ("input", "sample_rate", "channel")  # what samples depend on
-_BROKEN = (OSError, ValueError, EOFError, SyntaxError, tokenize.TokenError)  # of an array
+# What reading a damaged array raises.
+_DAMAGED = (OSError, ValueError, EOFError, SyntaxError, tokenize.TokenError)
 
 
 class RemoteWorkers(Protocol):
@@ -51,20 +49,33 @@ class RemoteWorkers(Protocol):
     ) -> Iterator[Any]:
         """Yield function(*values) of each tuple of values, in any order.
 
-        at_once : so many calls are sent before their results are back
+        at_once : the number of calls that wait for their results at any time
 
         Raises BadInput where a call fails.
         """
 
 
+class CachedFrames(NamedTuple):
+    """What the cache has of some clips.
+
+    array : (total_frames, n_mels) float32, memory-mapped
+    count : (n_clips,) int64, the frames of each clip
+    problems : index of a clip → what is wrong with it
+    """
+
+    array: np.ndarray
+    count: np.ndarray
+    problems: dict[int, str]
+
+
 def load_frames(
     clips: Sequence[Clip],
-    param: SystemSettings,
+    run: SystemSettings,
     jobs: int | None = None,
     title: str = "",
     remote: RemoteWorkers | None = None,
 ) -> tuple[Frames, list[tuple[Path, str]]]:
-    """The frames of clips, from the cache where it holds them, else extracted in parallel.
+    """Return the frames of clips: read from the cache, or extracted in parallel and cached.
 
     The cache key is each clip's path, size and time of change, and the settings that make the
     frames; anything else in the settings may change without a clip being read again.
@@ -72,7 +83,7 @@ def load_frames(
     Parameters
     ----------
     clips : what to read, each once
-    param : the settings: their `feature` block, and `cache_directory`, where the arrays lie;
+    run : the settings: their `feature` block, and `cache_directory`, where the arrays lie;
         it may be deleted at any time
     jobs : processes of this machine; None takes one per core
     title : of the progress bar
@@ -83,47 +94,14 @@ def load_frames(
     The frames of the clips that can be used, and (path, problem) of the others: unreadable,
     empty, not finite, of another sampling rate, or shorter than one window.
     """
-    from filelock import FileLock
-
-    feature, cache = param.feature, param.cache_directory
-    waveform = feature.input == "waveform"
-    makes = {
-        key: value
-        for key, value in feature.model_dump().items()
-        if (key in SAMPLE_KEYS if waveform else key not in WINDOW_KEYS)
-    }
-    key = cache_key([CACHE_VERSION, makes], [clip.path for clip in clips])
-    place, about = cache / f"{key}.npy", cache / f"{key}.json"
-    found = _cached(place, about, len(clips), makes)
-    if found is None:
-        cache.mkdir(parents=True, exist_ok=True)
-        remove_stale_files(cache, CACHE_LEFTOVERS)
-        with FileLock(cache / f".{key}.lock"):
-            # Another run may have extracted them meanwhile.
-            found = _cached(place, about, len(clips), makes)
-            if found is None:
-                save_json(about, _extract(clips, makes, place, jobs, title, remote))
-                found = _cached(place, about, len(clips), makes)
-    if found is None:
-        raise BadInput(f"{place}: vanished as soon as it was written; is the disk in order?")
-    kept, array = found
-    count = np.array(kept["count"], np.int64)
-    problems = dict(kept["problems"])
-    short = np.flatnonzero(count < feature.n_frames).tolist()
-    if waveform and clips and len(short) == len(clips) > len(problems):
-        longest = int(np.argmax(count))
-        raise BadInput(
-            f"{title}: a segment of feature.n_frames ({feature.n_frames} samples) is longer "
-            f"than every clip; the longest, {clips[longest].path}, has {count[longest]}"
-        )
-    # A waveform is filled up with zeros.
-    for index in [] if waveform else short:
-        at_least = (feature.n_frames - 1) * feature.hop_length / feature.sample_rate
-        problems.setdefault(
-            index,
-            f"is too short: {count[index]} frames, and one window takes "
-            f"{feature.n_frames} (at least {at_least:.3g} s)",
-        )
+    recipe = _recipe(run.feature)
+    key = cache_key([CACHE_VERSION, recipe], [clip.path for clip in clips])
+    path = run.cache_directory / f"{key}.npy"
+    cached = _read_cache(path, len(clips), recipe)
+    if cached is None:
+        cached = _fill_cache(clips, recipe, path, jobs, title, remote)
+    array, count, problems = cached
+    problems = _too_short(clips, cached, run.feature, title) | problems
     frames = Frames(array, tuple(clips), np.cumsum(count) - count, count)
     usable = [index not in problems for index in range(len(clips))]
     return frames.select(usable), [
@@ -131,45 +109,106 @@ def load_frames(
     ]
 
 
-def cache_key(makes: Any, files: Iterable[Path]) -> str:
-    """A name for what is made so from files: 24 hex digits, others as soon as a file changes.
+def _recipe(feature: Feature) -> dict[str, Any]:
+    """Return the settings that frames depend on."""
+    waveform = feature.input == "waveform"
+    return {
+        key: value
+        for key, value in feature.model_dump().items()
+        if (key in SAMPLE_KEYS if waveform else key not in WINDOW_KEYS)
+    }
 
-    makes : plain values
+
+def _too_short(
+    clips: Sequence[Clip], cached: CachedFrames, feature: Feature, title: str
+) -> dict[int, str]:
+    """Return index → problem of the clips that are shorter than one window.
+
+    None of a waveform is: it is filled up with zeros. Raises BadInput where that would be so for
+    every clip.
     """
-    identity = [makes]
+    count = cached.count
+    short = np.flatnonzero(count < feature.n_frames).tolist()
+    if feature.input != "waveform":
+        at_least = (feature.n_frames - 1) * feature.hop_length / feature.sample_rate
+        return {
+            index: f"is too short: {count[index]} frames, and one window takes "
+            f"{feature.n_frames} (at least {at_least:.3g} s)"
+            for index in short
+        }
+    if clips and len(short) == len(clips) > len(cached.problems):
+        longest = int(np.argmax(count))
+        raise BadInput(
+            f"{title}: a segment of feature.n_frames ({feature.n_frames} samples) is longer "
+            f"than every clip; the longest, {clips[longest].path}, has {count[longest]}"
+        )
+    return {}
+
+
+def cache_key(recipe: Any, files: Iterable[Path]) -> str:
+    """Return a name for what a recipe makes of files: 24 hex digits, others once a file changes.
+
+    recipe : plain values
+    """
+    identity = [recipe]
     for path in files:
         try:
             stat = path.stat()
             identity.append([str(path.resolve()), stat.st_size, stat.st_mtime_ns])
-        except OSError:  # a link to nowhere: reading it will tell
+        except OSError:  # a link to nowhere, which fails when it is read
             identity.append(str(path))
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:24]
 
 
-def _cached(
-    place: Path, about: Path, n_clips: int, makes: dict[str, Any]
-) -> tuple[dict[str, Any], np.ndarray] | None:
-    """What the cache holds, or None where it holds nothing, or something broken."""
+def _read_cache(path: Path, n_clips: int, recipe: dict[str, Any]) -> CachedFrames | None:
+    """Return what the cache has at a path; None for nothing, or something damaged."""
     try:
-        kept = read_json(about, LARGEST_JSON + 1000 * n_clips)
-        array = np.lib.format.open_memmap(place, "r")
-        count, problems = kept["count"], kept["problems"]
-        shape = (sum(count), makes.get("n_mels", 1))
-        well = len(count) == n_clips and all(0 <= index < n_clips for index, _ in problems)
-    except (KeyError, TypeError, *_BROKEN):
+        index = read_json(path.with_suffix(".json"), LARGEST_JSON + 1000 * n_clips)
+        array = np.lib.format.open_memmap(path, "r")
+        count, problems = index["count"], index["problems"]
+        shape = (sum(count), recipe.get("n_mels", 1))
+        valid = len(count) == n_clips and all(0 <= number < n_clips for number, _ in problems)
+    except (KeyError, TypeError, *_DAMAGED):
         return None
-    return (kept, array) if well and array.shape == shape and array.dtype == np.float32 else None
+    if not valid or array.shape != shape or array.dtype != np.float32:
+        return None
+    return CachedFrames(array, np.array(count, np.int64), dict(problems))
+
+
+def _fill_cache(
+    clips: Sequence[Clip],
+    recipe: dict[str, Any],
+    path: Path,
+    jobs: int | None,
+    title: str,
+    remote: RemoteWorkers | None,
+) -> CachedFrames:
+    """Extract the frames of clips, and return what the cache has then."""
+    from filelock import FileLock
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    remove_stale_files(path.parent, STALE_SECONDS)
+    with FileLock(path.with_name(f".{path.stem}.lock")):
+        # Another run may have extracted them meanwhile.
+        cached = _read_cache(path, len(clips), recipe)
+        if cached is None:
+            index = _extract(clips, recipe, path, jobs, title, remote)
+            save_json(path.with_suffix(".json"), index)
+            cached = _read_cache(path, len(clips), recipe)
+    if cached is None:
+        raise BadInput(f"{path}: vanished as soon as it was written; is the disk in order?")
+    return cached
 
 
 def _extract(
     clips: Sequence[Clip],
-    makes: dict[str, Any],
-    place: Path,
+    recipe: dict[str, Any],
+    path: Path,
     jobs: int | None,
     title: str,
     remote: RemoteWorkers | None,
 ) -> dict[str, Any]:
-    """Extract the frames of clips into an array at `place`.
+    """Extract the frames of clips into an array at `path`.
 
     Returns
     -------
@@ -179,24 +218,24 @@ def _extract(
     from joblib import cpu_count
     from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-    count, problems = _read_headers(clips, makes)
+    count, problems = _read_headers(clips, recipe)
     # Both survive an interruption; `done` marks the clips whose frames are in the array.
-    unfinished, done = place.with_suffix(".unfinished.npy"), place.with_suffix(".done.npy")
+    unfinished, done = path.with_suffix(".unfinished.npy"), path.with_suffix(".done.npy")
     begun = [
-        _unfinished(unfinished, (int(count.sum()), makes.get("n_mels", 1)), np.float32),
+        _unfinished(unfinished, (int(count.sum()), recipe.get("n_mels", 1)), np.float32),
         _unfinished(done, (len(clips),), np.uint8),
     ]
     if not all(begun):
         np.lib.format.open_memmap(done, "r+")[:] = 0
     missing = np.flatnonzero((count > 0) & (np.load(done) == 0)).tolist()
     tasks = _tasks(clips, count, missing)
-    worth = -(-len(missing) // CLIPS_PER_PROCESS)
-    n_remote = min(worth, remote.number) if remote else 0
+    most_workers = -(-len(missing) // CLIPS_PER_PROCESS)
+    n_remote = min(most_workers, remote.number) if remote else 0
     if n_remote > 1:
-        results = _extract_remotely(remote, n_remote, tasks, makes, unfinished, done)
+        results = _extract_remotely(remote, n_remote, tasks, recipe, unfinished, done)
     else:
-        n_jobs = max(1, min(jobs or cpu_count(), worth))
-        results = _extract_in_processes(n_jobs, tasks, makes, unfinished, done)
+        n_jobs = max(1, min(jobs or cpu_count(), most_workers))
+        results = _extract_in_processes(n_jobs, tasks, recipe, unfinished, done)
     readable = int((count > 0).sum())
     bar = progress_bar(readable, f"{title} features", "clip", readable - len(missing))
     try:
@@ -207,9 +246,9 @@ def _extract(
     except TerminatedWorkerError:
         raise BadInput(
             f"{title}: a process that extracts features was killed, most likely for want of "
-            "memory; run the same command again with a smaller --jobs: what is done is kept"
+            "memory; run the same command again with a smaller --jobs: what is done is saved"
         ) from None
-    os.replace(unfinished, place)
+    os.replace(unfinished, path)
     done.unlink(missing_ok=True)
     return {"count": count.tolist(), "problems": sorted(problems)}
 
@@ -233,16 +272,16 @@ def _extract_remotely(
     remote: RemoteWorkers,
     workers: int,
     tasks: list[Task],
-    makes: dict[str, Any],
+    recipe: dict[str, Any],
     unfinished: Path,
     done: Path,
 ) -> Iterator[TaskResult]:
-    """Write the frames that remote workers send, and yield what became of each task.
+    """Write the frames that remote workers send, and yield the result of each task.
 
     They do not write themselves: machines that share a file system must not write into one page of
     a file.
     """
-    arguments = [(task, makes) for task in tasks]
+    arguments = [(task, recipe) for task in tasks]
     # Twice as many tasks as workers, so that none waits for this process.
     for task, frames in remote.starmap(_send_frames, arguments, 2 * workers):
         yield _write(task, frames, unfinished, done)
@@ -251,14 +290,14 @@ def _extract_remotely(
 
 
 def _extract_in_processes(
-    n_jobs: int, tasks: list[Task], makes: dict[str, Any], unfinished: Path, done: Path
+    n_jobs: int, tasks: list[Task], recipe: dict[str, Any], unfinished: Path, done: Path
 ) -> Iterator[TaskResult]:
-    """Have processes of this machine write frames, and yield what became of each task."""
+    """Let processes of this machine write frames, and yield the result of each task."""
     from joblib import Parallel, delayed
 
     parallel = Parallel(n_jobs=n_jobs, backend="loky", return_as="generator_unordered")
     with _without_ctrl_c():
-        results = parallel(delayed(_write_frames)(task, makes, unfinished, done) for task in tasks)
+        results = parallel(delayed(_write_frames)(task, recipe, unfinished, done) for task in tasks)
     yield from results
 
 
@@ -287,20 +326,20 @@ def _unfinished(path: Path, shape: tuple[int, ...], kind: type) -> bool:
         array = np.lib.format.open_memmap(path, "r")
         if (array.shape, array.dtype) == (shape, kind):
             return True
-    except _BROKEN:
+    except _DAMAGED:
         pass
-    with atomic_write(path) as beside:
-        array = np.lib.format.open_memmap(beside, "w+", kind, shape)
+    with atomic_write(path) as temporary:
+        array = np.lib.format.open_memmap(temporary, "w+", kind, shape)
         array.flush()
         # Without its space, a memory map on a full disk ends the process without a message.
         if hasattr(os, "posix_fallocate"):
-            with beside.open("r+b") as stream:
-                os.posix_fallocate(stream.fileno(), 0, beside.stat().st_size)
+            with temporary.open("r+b") as stream:
+                os.posix_fallocate(stream.fileno(), 0, temporary.stat().st_size)
     return False
 
 
 def _read_headers(
-    clips: Sequence[Clip], makes: dict[str, Any]
+    clips: Sequence[Clip], recipe: dict[str, Any]
 ) -> tuple[np.ndarray, list[tuple[int, str]]]:
     """Return (n_clips,) the frames of each clip, and (index, problem) of clips with 0 frames."""
     count = np.zeros(len(clips), np.int64)
@@ -308,8 +347,8 @@ def _read_headers(
     problems = []
     for index, clip in enumerate(clips):
         try:
-            n_samples, channels[index] = file_header(clip.path, makes["sample_rate"])
-            count[index] = _n_frames(n_samples, makes)
+            n_samples, channels[index] = file_header(clip.path, recipe["sample_rate"])
+            count[index] = _n_frames(n_samples, recipe)
         except ValueError as problem:
             problems.append((index, str(problem)))
     usual = max(
@@ -322,12 +361,12 @@ def _read_headers(
     return count, problems
 
 
-def _write_frames(task: Task, makes: dict[str, Any], unfinished: Path, done: Path) -> TaskResult:
-    return _write(task, _frames(task, makes), unfinished, done)
+def _write_frames(task: Task, recipe: dict[str, Any], unfinished: Path, done: Path) -> TaskResult:
+    return _write(task, _frames(task, recipe), unfinished, done)
 
 
-def _send_frames(task: Task, makes: dict[str, Any]) -> tuple[Task, list[np.ndarray | str]]:
-    return task, list(_frames(task, makes))
+def _send_frames(task: Task, recipe: dict[str, Any]) -> tuple[Task, list[np.ndarray | str]]:
+    return task, list(_frames(task, recipe))
 
 
 def _write(
@@ -345,16 +384,16 @@ def _write(
     return len(task), problems
 
 
-def _frames(task: Task, makes: dict[str, Any]) -> Iterator[np.ndarray | str]:
+def _frames(task: Task, recipe: dict[str, Any]) -> Iterator[np.ndarray | str]:
     """Yield the frames of each clip, or what is wrong with it."""
     for _, path, _, count in task:
         try:
-            y, _ = file_load(path, makes["channel"])
-            frames = y[:, None] if makes["input"] == "waveform" else log_mel(y, Feature(**makes))
+            y, _ = file_load(path, recipe["channel"])
+            frames = y[:, None] if recipe["input"] == "waveform" else log_mel(y, Feature(**recipe))
             yield frames if len(frames) == count else "ends before its header says"
         except ValueError as problem:
             yield str(problem)
 
 
-def _n_frames(n_samples: int, makes: dict[str, Any]) -> int:
-    return n_samples if makes["input"] == "waveform" else 1 + n_samples // makes["hop_length"]
+def _n_frames(n_samples: int, recipe: dict[str, Any]) -> int:
+    return n_samples if recipe["input"] == "waveform" else 1 + n_samples // recipe["hop_length"]

@@ -31,9 +31,13 @@ class Frames:
     def windows(
         self, n_frames: int, hop: int = 1, at_least: int = 0
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Where the windows of n_frames lie that start every hop frames of each clip.
+        """Return where the windows of the clips start, and whose they are.
 
-        Every clip has at_least so many, though it may end before they do.
+        Parameters
+        ----------
+        n_frames : of a window
+        hop : frames from the start of one window of a clip to the start of the next
+        at_least : windows of every clip, even where the clip ends before they do
 
         Returns
         -------
@@ -45,39 +49,42 @@ class Frames:
         within = np.arange(len(owner)) - np.repeat(np.cumsum(per_clip) - per_clip, per_clip)
         return self.first[owner] + hop * within, owner
 
-    def select(self, keep: Sequence[bool] | np.ndarray) -> Frames:
-        """The same array with only some of its clips; keep : (n_clips,) bool."""
-        keep = np.asarray(keep, dtype=bool)
-        clips = tuple(clip for clip, kept in zip(self.clips, keep, strict=True) if kept)
-        return Frames(self.array, clips, self.first[keep], self.count[keep])
+    def select(self, chosen: Sequence[bool] | np.ndarray) -> Frames:
+        """Return the same array with only some of its clips.
+
+        chosen : (n_clips,) bool
+        """
+        chosen = np.asarray(chosen, dtype=bool)
+        clips = tuple(clip for clip, inside in zip(self.clips, chosen, strict=True) if inside)
+        return Frames(self.array, clips, self.first[chosen], self.count[chosen])
 
     def split(self, n_clips: int) -> list[Frames]:
-        """The same array again and again, each time with at most so many of its clips."""
+        """Return the array several times, each time with the next n_clips of its clips at most."""
         cuts = [slice(at, at + n_clips) for at in range(0, len(self.clips), n_clips)]
         return [
             Frames(self.array, self.clips[cut], self.first[cut], self.count[cut]) for cut in cuts
         ]
 
     def trim(self) -> Frames:
-        """The same clips, with only the rows of the array that lie from the first to the last."""
+        """Return the same clips with only the rows of the array that they span."""
         begin, end = self.first[0], self.first[-1] + self.count[-1]
         return Frames(self.array[begin:end], self.clips, self.first - begin, self.count)
 
 
 class FramesRef(NamedTuple):
-    """Frames as another process gets them: where their array lies, and their clips in it."""
+    """Frames as another process gets them: the path of their array, and their clips in it."""
 
-    place: Path
+    path: Path
     clips: tuple[Clip, ...]
     first: np.ndarray
     count: np.ndarray
 
     @classmethod
     def to(cls, frames: Frames) -> FramesRef:
-        """Of frames that were loaded from the cache."""
+        """Return a reference to frames that were loaded from the cache."""
         return cls(Path(frames.array.filename), frames.clips, frames.first, frames.count)
 
     def load(self) -> Frames:
-        """The frames."""
-        array = np.lib.format.open_memmap(self.place, "r")
+        """Return the frames, memory-mapped."""
+        array = np.lib.format.open_memmap(self.path, "r")
         return Frames(array, self.clips, self.first, self.count)

@@ -1,4 +1,4 @@
-"""Whether a system can work with its settings, clips and sections, asked before the long work."""
+"""Checks that a system can work with its settings, clips and sections, before the long work."""
 
 from __future__ import annotations
 

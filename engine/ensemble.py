@@ -1,4 +1,4 @@
-"""Several systems as one: their scores normalised on training scores, weighted, added up.
+"""Ensembles of systems: their scores normalised on training scores, weighted, added up.
 
 A section's test scores are normalised by the scores that the same system gave the section's
 training clips, never by other test scores: a clip's combined score does not depend on which clips
@@ -32,13 +32,13 @@ RECORD = "ensemble.json"
 
 
 def normalise(scores: np.ndarray, reference: np.ndarray, norm: str) -> np.ndarray:
-    """Bring scores onto a scale that systems share.
+    """Return scores on a scale that all systems share.
 
-    rank: the share of reference scores below, between two of them interpolated. Beyond them all it
-    goes on, a unit for each of their standard deviations, so that clips that are stranger than
-    every training clip keep their order. z: distance from the mean in standard deviations.
+    rank: the share of reference scores below, interpolated between two of them. Beyond them all it
+    rises by 1 per standard deviation, so that clips that are more anomalous than every training
+    clip stay in order. z: distance from the mean in standard deviations.
     minmax: 0 at the lowest reference score, 1 at the highest, not clipped. Reference scores that
-    are all the same give a scale of 1.
+    are all equal count as a spread of 1.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ def normalise(scores: np.ndarray, reference: np.ndarray, norm: str) -> np.ndarra
 
     Returns
     -------
-    (n_clips,) float64, never falling where the scores rise
+    (n_clips,) float64, in the order of the scores
     """
     scores, reference = np.asarray(scores, np.float64), np.asarray(reference, np.float64)
     low, high, spread = reference.min(), reference.max(), reference.std() or 1.0
@@ -64,7 +64,7 @@ def normalise(scores: np.ndarray, reference: np.ndarray, norm: str) -> np.ndarra
 def combine(members: Mapping[str, Scores], weights: Mapping[str, float], norm: str) -> Scores:
     """Return the weighted sum of the members' normalised scores, section by section.
 
-    Clips are matched by section and name; those that not every member has are left out. A section
+    Clips are matched by section and name; those that not all members have are left out. A section
     without training clips, which `threshold_scope: machine_type` allows, is normalised by those of
     all sections.
 
@@ -116,12 +116,12 @@ def save(
     mode: str,
     members: Mapping[str, Mapping[str, Scores]],
 ) -> list[SectionResult]:
-    """Write an ensemble's results, as those of a system, and what it is made of: `ensemble.json`.
+    """Write the results of an ensemble, as those of a system, and its record: `ensemble.json`.
 
     Parameters
     ----------
     run : settings resolved for the ensemble's name
-    mode : "dev" or "eval"; the record tells them apart
+    mode : "dev" or "eval"; the record has an entry for each
     members : system → machine type → its scores
     """
     directory = run.result_directory
@@ -131,14 +131,14 @@ def save(
     for machine_type in sorted(set.intersection(*(set(scores) for scores in members.values()))):
         parts = {name: scores[machine_type] for name, scores in members.items()}
         combined = combine(parts, ensemble.weights, options.norm)
-        _warn_of_gaps(ensemble.name, machine_type, parts, combined)
+        _warn_about_gaps(ensemble.name, machine_type, parts, combined)
         thresholds[machine_type] = fit_thresholds(combined.training, run, machine_type)
         sections += results.save(
             run, machine_type, combined.clips, combined.scores, thresholds[machine_type]
         )
     if not thresholds:
         return []
-    results.conclude(run, sections, thresholds, options.ground_truth is not None)
+    results.save_summary(run, sections, thresholds, options.ground_truth is not None)
     made = {"weights": ensemble.weights, "norm": options.norm, "seed": run.seed}
     save_json(directory / RECORD, {**read_record(directory), mode: made})
     return sections
@@ -176,7 +176,7 @@ def test(
 
 
 def read_record(directory: Path) -> dict[str, Any]:
-    """What `ensemble.json` of a result directory holds: mode → weights, norm, seed; or nothing."""
+    """Return `ensemble.json` of a result directory: mode → weights, norm, seed; {} without one."""
     path = directory / RECORD
     try:
         record = read_json(path)
@@ -194,10 +194,10 @@ def _in_all(groups: Iterable[Mapping[Hashable, int]]) -> list[Any]:
     return [key for key in first if all(key in group for group in others)]
 
 
-def _warn_of_gaps(
+def _warn_about_gaps(
     name: str, machine_type: str, parts: Mapping[str, Scores], combined: Scores
 ) -> None:
-    for what, most, kept in (
+    for what, most, n_combined in (
         ("test", max(len(part.clips) for part in parts.values()), len(combined.clips)),
         (
             "training",
@@ -205,8 +205,8 @@ def _warn_of_gaps(
             len(combined.training.names),
         ),
     ):
-        if kept < most:
+        if n_combined < most:
             logger.warning(
                 "%s %s: %d of %d %s clips are left out: not every system of the ensemble has them",
-                *(name, machine_type, most - kept, most, what),
+                *(name, machine_type, most - n_combined, most, what),
             )

@@ -1,4 +1,4 @@
-"""Make the executor of a command: processes of this machine, or a cluster."""
+"""The executor of a command: processes of this machine, or a cluster."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def make_executor(command: Command, runs: Sequence[SystemSettings]) -> Iterator[
     Parameters
     ----------
     command : `cluster` "auto", "ray://host:port" or "local:N"; `jobs`, the number of jobs at once,
-        None: one, or on a cluster as many as there is room for; `gpus_per_job` of the cluster
+        None: one, or on a cluster as many as fit; `gpus_per_job` of the cluster
     runs : their directories must be seen by every node of a cluster
 
     Raises BadInput where the cluster cannot be used.
@@ -60,7 +60,7 @@ def _directories(runs: Sequence[SystemSettings], *keys: str) -> list[str]:
 def _without_gpus() -> Iterator[dict[str, str | None]]:
     """Hide the GPUs from this process, because its workers need them.
 
-    Yields the environment variables that show them to the workers again.
+    Yields the environment variables with which the workers see them.
     """
     name = "CUDA_VISIBLE_DEVICES"
     before = os.environ.get(name)

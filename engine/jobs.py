@@ -1,4 +1,4 @@
-"""Run jobs, such as one training each: in this process, or by an executor in workers.
+"""Jobs, such as one training each, and how they run: in this process, or in workers.
 
 A job is a function of a module and plain settings. In this process it is simply called. A worker
 writes all messages of a job to that job's own log, and this process shows the progress of all jobs.
@@ -22,7 +22,7 @@ from typing import Any, NamedTuple, Protocol
 from tqdm import tqdm
 
 from core.errors import BadInput, ProblemCollector
-from core.log import into_file, logger, progress_bar, setup_log
+from core.log import logger, output_to_file, progress_bar, setup_log
 from core.run_settings import SystemSettings
 from data.frame_cache import RemoteWorkers
 
@@ -38,8 +38,8 @@ class Job(NamedTuple):
     name : its name in messages of this process, "fan: 990 clips"
     title : its name among all jobs of the command, "ae seed 0 fan"
     log : the name of its log, in logs/ of the result directory
-    param : the settings of its system, resolved
-    function : a function of a module, called with param, arguments and local_arguments
+    settings : of its run
+    function : a function of a module, called with settings, arguments and local_arguments
     arguments : plain values
     local_arguments : what the function gets in this process; in a worker it loads them itself
     """
@@ -47,28 +47,30 @@ class Job(NamedTuple):
     name: str
     title: str
     log: str
-    param: SystemSettings
+    settings: SystemSettings
     function: Callable[..., None]
     arguments: tuple[Any, ...]
     local_arguments: tuple[Any, ...] = ()
 
     @property
     def directory(self) -> Path:
-        return self.param.result_directory
+        """Return the result directory of its run."""
+        return self.settings.result_directory
 
     @property
     def log_path(self) -> Path:
+        """Return the file to which a worker writes all output of the job."""
         return self.directory / "logs" / f"{self.log}.log"
 
     @property
     def progress_path(self) -> Path:
-        """The file in which a worker writes its progress; it exists while the job runs."""
+        """Return the file to which a worker writes its progress; it exists while the job runs."""
         return self.directory / "logs" / f".{self.log}.progress"
 
     def for_worker(self) -> Job:
         """Return the job with absolute paths and plain values only."""
-        places = {key: getattr(self.param, key).absolute() for key in DIRECTORIES}
-        return self._replace(param=self.param.with_values(places), local_arguments=())
+        directories = {key: getattr(self.settings, key).absolute() for key in DIRECTORIES}
+        return self._replace(settings=self.settings.with_values(directories), local_arguments=())
 
 
 class JobResult(NamedTuple):
@@ -125,7 +127,7 @@ def run_jobs(
         logger.info("[%d/%d] %s", number, len(jobs), job.name)
         before = len(problems.messages)
         with problems:
-            job.function(job.param, *job.arguments, *job.local_arguments)
+            job.function(job.settings, *job.arguments, *job.local_arguments)
         failed += [job] * (len(problems.messages) - before)
     return failed
 
@@ -174,7 +176,7 @@ def run_job(job: Job, env: Mapping[str, str | None]) -> JobResult:
         the same for all jobs, because a worker that ran a job before has started TensorFlow
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the driver, who ends the workers
-    # tqdm's own lock has a semaphore, which would be left behind when the worker is killed.
+    # tqdm's own lock has a semaphore, which would remain when the worker is killed.
     tqdm.set_lock(threading.RLock())
     for name, value in env.items():
         os.environ.pop(name, None)
@@ -182,11 +184,11 @@ def run_job(job: Job, env: Mapping[str, str | None]) -> JobResult:
             os.environ[name] = value
     start, problem, final, messages = time.monotonic(), "", False, []
     try:
-        with into_file(job.log_path, job.progress_path, messages):
+        with output_to_file(job.log_path, job.progress_path, messages):
             logger.info("%s on %s %s", job.title, socket.gethostname(), _node())
             messages.clear()
             try:
-                job.function(job.param, *job.arguments)
+                job.function(job.settings, *job.arguments)
             except BadInput as error:
                 problem, final = str(error), True
                 logger.error("%s", error)
@@ -242,6 +244,7 @@ class _Display:
             job.progress_path.unlink(missing_ok=True)
 
     def step(self) -> None:
+        """Count one more job as done."""
         self.bar.update()
 
     def _watch(self) -> None:

@@ -1,4 +1,4 @@
-"""What only a test is asked: the ground truth, and ensembles of the systems tested."""
+"""The options of `01_test.py` only: the ground truth, and ensembles of the systems tested."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ NORMS = ("rank", "z", "minmax")
 
 
 class Ensemble(NamedTuple):
-    """A name like a system's, and system → weight; the weights add up to 1."""
+    """An ensemble: its name, like that of a system, and system → weight; the weights sum to 1."""
 
     name: str
     weights: dict[str, float]
 
 
 class TestOptions(NamedTuple):
-    """What only `01_test.py` takes.
+    """The options that only `01_test.py` takes.
 
     ground_truth : the folder with the published truth of the evaluation data, or None
     ensembles : of the systems tested
@@ -53,7 +53,7 @@ def parse_test_command(
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what only `01_test.py` takes."""
+    """Add the options that only `01_test.py` takes."""
     parser.add_argument(
         "--ground-truth",
         type=Path,
@@ -101,13 +101,13 @@ def parse_ensemble(text: str) -> Ensemble:
                 f"{name}: the weight of {system} is '{weight}'; expected a number above 0"
             )
     if len(weights) < 2:
-        raise argparse.ArgumentTypeError(f"{name}: an ensemble is of two systems or more")
+        raise argparse.ArgumentTypeError(f"{name}: an ensemble needs two systems or more")
     total = sum(weights.values())
     return Ensemble(name, {system: weight / total for system, weight in weights.items()})
 
 
 def check_names(ensembles: Sequence[Ensemble]) -> None:
-    """Raise BadInput where two ensembles of a run bear one name."""
+    """Raise BadInput where two ensembles of a run have the same name."""
     names = [ensemble.name.lower() for ensemble in ensembles]
     for name in sorted({name for name in names if names.count(name) > 1}):
-        raise BadInput(f"--ensemble {name}: asked for twice; give each a name of its own")
+        raise BadInput(f"--ensemble {name}: asked for twice; give each its own name")

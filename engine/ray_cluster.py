@@ -1,8 +1,8 @@
-"""Run jobs, and extract features, on the nodes of a Ray cluster.
+"""Jobs, and the extraction of features, on the nodes of a Ray cluster.
 
-Each job is a task of Ray's own: it goes where there is room, and to another node when its node is
-lost. The pools of `ray.util` (joblib, multiprocessing, ActorPool) have a fixed set of actors, which
-are gone with their node.
+Each job is one Ray task: it runs where it fits, and on another node when its node is lost. The
+pools of `ray.util` (joblib, multiprocessing, ActorPool) have a fixed set of actors, which end with
+their node.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
 SECONDS_TO_ANSWER = 5  # for a connection
 SECONDS_TO_JOIN = 10  # for Ray, once something answers
 SECONDS_TO_CHECK = 30  # for every node, which starts a Python for it
-LOST_NODES = 3  # so many times a task goes on elsewhere when its node is lost
+LOST_NODES = 3  # how often a task starts again on another node because its node is lost
 LOCAL_OBJECTS = 2**28  # bytes for the objects of a local cluster; the default is 1/3 of memory
 
 
 class RayExecutor:
     """Runs jobs on a cluster that has been checked.
 
-    jobs : the number of jobs at once; None: as many as there is room for
+    jobs : the number of jobs at once; None: as many as fit
     cores : for each job
     threads : of each job
     gpus : for each job, or a fraction of one
@@ -101,7 +101,7 @@ class RayWorkers(NamedTuple):
                 last = str(result).strip().splitlines()[-1]
                 raise BadInput(
                     f"extracting features failed on the cluster ({last}); run the same command "
-                    "again: what is done is kept"
+                    "again: what is done is saved"
                 )
             yield result
 
@@ -114,7 +114,7 @@ def _call(
     Parameters
     ----------
     calls : number → arguments
-    at_once : so many calls are with Ray at any time; None: all
+    at_once : the number of calls that Ray has at any time; None: all
     threads : of each call
     options : of the tasks, as for `ray.remote`
     """
@@ -147,9 +147,9 @@ def connected(
     Parameters
     ----------
     address : "auto", "ray://host:port" or "local:N"
-    jobs : the number of jobs at once; None: as many as there is room for
+    jobs : the number of jobs at once; None: as many as fit
     gpus : for each job
-    read, written : directories as absolute paths, which every node must be able to read, and to
+    read, written : absolute paths of directories that every node must be able to read, and to
         write into
 
     Raises
@@ -194,8 +194,8 @@ def _join(address: str) -> None:
     thread.join(SECONDS_TO_JOIN)
     if thread.is_alive():
         raise BadInput(
-            f"--cluster {address}: no Ray lets us in within {SECONDS_TO_JOIN} s; is it running, "
-            "and is this its token? (RAY_AUTH_TOKEN, ~/.ray/auth_token)"
+            f"--cluster {address}: no Ray accepts the connection within {SECONDS_TO_JOIN} s; is it "
+            "running, and is this its token? (RAY_AUTH_TOKEN, ~/.ray/auth_token)"
         )
     if not problem:
         return
@@ -233,7 +233,7 @@ def _alive() -> list[dict[str, Any]]:
 
 
 def _executor(jobs: int | None, gpus: float | None, local: bool) -> RayExecutor:
-    """Share the cores of the cluster among the jobs.
+    """Return an executor that shares the cores of the cluster among the jobs.
 
     Raises BadInput where no node has the GPUs of one job.
     """
@@ -243,7 +243,7 @@ def _executor(jobs: int | None, gpus: float | None, local: bool) -> RayExecutor:
         total_gpus = sum(node.get("GPU", 0) for node in nodes)
         raise BadInput(
             f"--gpus-per-job {gpus:g}: no node of the cluster has so many; the largest has "
-            f"{most_gpus:g}, all together {total_gpus:g}"
+            f"{most_gpus:g}, all nodes in total {total_gpus:g}"
         )
     total = int(sum(node.get("CPU", 0) for node in nodes))
     slots = sum(int(node.get("GPU", 0) / gpus) for node in nodes) if gpus else total

@@ -1,4 +1,4 @@
-"""What a node of a cluster sees of the directories of a run.
+"""Checks of a node of a cluster: that it sees the directories of a run.
 
 Nodes get the text of these functions, because they may not see this project: the functions import
 only Python's own modules.
@@ -43,7 +43,7 @@ def check_node(read: dict[str, str], tokens: list[str]) -> list[str]:
     for directory, expected in read.items():
         try:
             if digest(directory) != expected:
-                problems.append(f"{directory} holds something else there")
+                problems.append(f"{directory} has other content there")
         except OSError:
             problems.append(f"does not see {directory}")
     for token in tokens:

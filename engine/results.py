@@ -1,4 +1,4 @@
-"""What a test run leaves behind: the official CSV files, result.csv and the thresholds used."""
+"""The results of a test run: the official CSV files, result.csv and the thresholds used."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from core.errors import BadInput
 from core.files import save_csv
 from core.log import logger
 from core.run_settings import SystemSettings
-from data.clip_names import Clip as NamedClip
-from data.clip_names import clip_key
+from data.clip_names import ClipName, clip_key
 from data.clips import Clip
 from engine.scoring import Scores
 from evaluation import evaluator_2022
@@ -34,15 +33,16 @@ from evaluation.metrics import (
     undefined_warnings,
 )
 from evaluation.result_csv import format_table, write_result_csv
+from evaluation.text_tables import format_values, plain_table
 from evaluation.thresholds import ALL_SECTIONS, Threshold
 
 
 class TestedRun(NamedTuple):
-    """What testing one run gave.
+    """The results of testing one run.
 
     settings : of the run, or of an ensemble
     sections : the metrics of its sections
-    scores : machine type → its scores; empty of an ensemble
+    scores : machine type → its scores; empty for an ensemble
     """
 
     settings: SystemSettings
@@ -51,15 +51,19 @@ class TestedRun(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The system and the seed."""
+        """Return the system and the seed."""
         return f"{self.settings.system} seed {self.settings.seed}"
 
 
-Truth = Mapping[SectionKey, Mapping[str, NamedClip]]
+ScoredClip = tuple[Clip, float]
+Truth = Mapping[SectionKey, Mapping[str, ClipName]]
 
 
 def read_truth(directory: Path) -> Truth:
-    """The published ground truth of a folder; raises BadInput as `evaluation.read_ground_truth`."""
+    """Return the published ground truth of a folder.
+
+    Raises BadInput where `evaluation.csv_files.read_ground_truth` raises EvaluationError.
+    """
     try:
         return read_ground_truth(directory)
     except EvaluationError as error:
@@ -72,34 +76,35 @@ def with_truth(
     truth: Truth,
     unusable: Sequence[tuple[Path, str]] = (),
 ) -> list[Clip]:
-    """Test clips with the labels and domains of the ground truth, matched by name.
+    """Return test clips with the labels and domains of the ground truth, matched by name.
 
-    A section that the truth does not cover stays as it is, with a warning. Test clips that are
-    there but unusable may be in the truth.
+    A section that the truth does not cover stays as it is, with a warning. Unusable test clips may
+    be in the truth.
 
     Raises BadInput where a section's clips and those of the truth are not the same.
     """
     named = [(SectionKey(machine_type, clip.section), clip) for clip in clips]
-    problems, there = [], {clip_key(path.name) for path, _ in unusable}
+    problems, unusable_keys = [], {clip_key(path.name) for path, _ in unusable}
     for key in sorted({key for key, _ in named}):
         if key not in truth:
             logger.warning("%s: not in the ground truth, so not evaluated", key)
             continue
-        here = (there & set(truth[key])) | {clip_key(clip.name) for of, clip in named if of == key}
-        problems += compare_clips(key, "the test clips", here, "the ground truth", truth[key])
+        tested = {clip_key(clip.name) for other, clip in named if other == key}
+        tested |= unusable_keys & set(truth[key])
+        problems += compare_clips(key, "the test clips", tested, "the ground truth", truth[key])
     if problems:
         raise BadInput("\n".join(problems))
     known = [truth.get(key, {}).get(clip_key(clip.name)) for key, clip in named]
     return [
-        replace(clip, label=("normal", "anomaly")[said.label], domain=said.domain or "")
-        if said
+        replace(clip, label=("normal", "anomaly")[true.label], domain=true.domain or "")
+        if true
         else clip
-        for clip, said in zip(clips, known, strict=True)
+        for clip, true in zip(clips, known, strict=True)
     ]
 
 
 def save(
-    param: SystemSettings,
+    run: SystemSettings,
     machine_type: str,
     clips: Sequence[Clip],
     scores: np.ndarray,
@@ -109,7 +114,7 @@ def save(
 
     Parameters
     ----------
-    param : the settings; the files go to `result_directory`
+    run : the settings; the files go to `result_directory`
     clips : the test clips, in the official order
     scores : (n_clips,) their anomaly scores
     thresholds : section → its threshold, as `fit_thresholds` returns them; without one for a
@@ -119,46 +124,44 @@ def save(
     -------
     The metrics of the sections whose clips all have labels.
     """
-    rows = [(clip, float(score)) for clip, score in zip(clips, scores, strict=True)]
-    judged = []
-    for section, of_section in groupby(sorted(rows, key=_section), key=_section):
-        held = list(of_section)
+    evaluated = []
+    for section, scored in _by_section(clips, scores):
         fitted = thresholds.get(section) or thresholds.get(ALL_SECTIONS)
-        decided = fitted.decide([score for _, score in held]) if fitted else None
-        _write(param.result_directory, machine_type, held, decided)
-        if all(clip.label for clip, _ in held):
-            judged.append(_evaluate(machine_type, section, held, decided, param.max_fpr))
-    return judged
+        decisions = fitted.decide([score for _, score in scored]) if fitted else None
+        _write(run.result_directory, machine_type, scored, decisions)
+        if all(clip.label for clip, _ in scored):
+            evaluated.append(_evaluate(machine_type, section, scored, decisions, run.max_fpr))
+    return evaluated
 
 
-def conclude(
-    param: SystemSettings,
-    judged: Sequence[SectionResult],
+def save_summary(
+    run: SystemSettings,
+    sections: Sequence[SectionResult],
     thresholds: Mapping[str, Mapping[str, Threshold]],
     truth: bool = False,
 ) -> None:
-    """Write `thresholds.csv` and, where anything could be evaluated, `result_file`; print it.
+    """Write `thresholds.csv` and, where there are evaluated sections, `result_file`; log it.
 
-    With truth, what the published evaluators give beside: see `evaluator_table`.
+    truth : also write and log what the published evaluator gives, see `evaluation.evaluator_2022`
     """
-    directory = param.result_directory
+    directory = run.result_directory
     save_csv(
         directory / "thresholds.csv",
         [("machine_type", "section", *Threshold._fields)]
         + [
             (machine_type, section, *fitted)
-            for machine_type, sections in thresholds.items()
-            for section, fitted in sections.items()
+            for machine_type, by_section in thresholds.items()
+            for section, fitted in by_section.items()
         ],
     )
-    if judged:
-        for warning in undefined_warnings(judged):
+    if sections:
+        for warning in undefined_warnings(sections):
             logger.warning("%s", warning)
-        more = evaluator_2022.rows(judged, param.max_fpr) if truth else ()
-        write_result_csv(directory / param.result_file, judged, more)
-        if truth and (means := evaluator_2022.text(judged, param.max_fpr)):
+        more = evaluator_2022.rows(sections, run.max_fpr) if truth else ()
+        write_result_csv(directory / run.result_file, sections, more)
+        if truth and (means := evaluator_2022.text(sections, run.max_fpr)):
             logger.info("\n%s", means)
-        logger.info("\n%s\n", format_table(judged))
+        logger.info("\n%s\n", format_table(sections))
     logger.info("results -> %s", directory)
 
 
@@ -168,22 +171,22 @@ def compare(tested: Sequence[TestedRun]) -> None:
         logger.info("%s\n", comparison({run.name: run.sections for run in tested}))
 
 
-def comparison(judged: Mapping[str, Sequence[SectionResult]]) -> str:
-    """A table with a row a run, three decimals: its means over all machine types and sections.
+def comparison(runs: Mapping[str, Sequence[SectionResult]]) -> str:
+    """Return a table with one row per run: its means over all machine types and sections.
 
     The means are those of result.csv: with domains the harmonic means of the AUCs and the pAUC,
     and the official score; without, the arithmetic means. Runs without labelled clips are left
-    out; an undefined value is empty, and so is one that a run has no column for.
+    out; an undefined value is empty, and so is one that a run has no column for. Three decimals.
 
     Parameters
     ----------
-    judged : name of a run → the metrics of its sections
+    runs : name of a run → the metrics of its sections
     """
     rows: dict[str, dict[str, float]] = {}
-    for name, sections in judged.items():
+    for name, sections in runs.items():
         means = {}
         for column in (*OFFICIAL_SCORE_COLUMNS, *PLAIN_COLUMNS):
-            values = [[held.metrics[column]] for held in sections if column in held.metrics]
+            values = [[one.metrics[column]] for one in sections if column in one.metrics]
             with_domains = sections and tuple(sections[0].metrics) == DOMAIN_COLUMNS
             mean = harmonic_mean if with_domains else arithmetic_mean
             if values:
@@ -195,29 +198,29 @@ def comparison(judged: Mapping[str, Sequence[SectionResult]]) -> str:
         for column in (*OFFICIAL_SCORE_COLUMNS[:2], "AUC", "pAUC", "official score")
         if any(np.isfinite(row.get(column, np.nan)) for row in rows.values())
     ]
-    wide = max(map(len, rows), default=0)
-    lines = ["".join([" " * wide, *(f"{column:>16}" for column in columns)])]
-    for name, row in rows.items():
-        values = (row.get(column, np.nan) for column in columns)
-        cells = (f"{value:16.3f}" if np.isfinite(value) else " " * 16 for value in values)
-        lines.append("".join([f"{name:<{wide}}", *cells]).rstrip())
-    return "\n".join(lines) if rows else "no labelled clips, so nothing to compare"
+    if not rows:
+        return "no labelled clips, so nothing to compare"
+    lines = [
+        [name, *format_values(row.get(column, np.nan) for column in columns)]
+        for name, row in rows.items()
+    ]
+    return plain_table([["", *columns], *lines])
 
 
-def save_all_scores(param: SystemSettings, scored: Sequence[Scores]) -> None:
+def save_all_scores(run: SystemSettings, scored: Sequence[Scores]) -> None:
     """Write every score of a system that has several: `all_scores.csv`, `all_scores_hmean.csv`.
 
-    The second holds, for each machine type whose test clips all have labels, what each score
+    The second has, for each machine type whose test clips all have labels, what each score
     reaches: the harmonic mean of AUC (source), AUC (target) and pAUC over its sections, or without
     domains the arithmetic mean of AUC and pAUC. Its best row is chosen with the labels of the test
     clips, as papers do that publish the best of many scores, and is marked so.
 
     Parameters
     ----------
-    param : the settings; the files go to `result_directory`
+    run : the settings; the files go to `result_directory`
     scored : of each machine type
     """
-    directory = param.result_directory
+    directory = run.result_directory
     columns = list(dict.fromkeys(name for scores in scored for name in scores.extra))
     if not columns:
         return
@@ -230,7 +233,7 @@ def save_all_scores(param: SystemSettings, scored: Sequence[Scores]) -> None:
         ]
         if not all(clip.label for clip in clips):
             continue
-        means = {name: _mean_metric(clips, scores[name], param.max_fpr) for name in columns}
+        means = {name: _mean_metric(clips, scores[name], run.max_fpr) for name in columns}
         best = max(means, key=lambda name: np.nan_to_num(means[name], nan=-1))
         for name, mean in means.items():
             note = "chosen on test labels, as published" if name == best else ""
@@ -242,35 +245,41 @@ def save_all_scores(param: SystemSettings, scored: Sequence[Scores]) -> None:
 
 
 def _mean_metric(clips: Sequence[Clip], scores: np.ndarray, max_fpr: float) -> float:
-    rows = [(clip, float(score)) for clip, score in zip(clips, scores, strict=True)]
-    judged = [
-        _evaluate(clips[0].machine_type, section, list(held), None, max_fpr)
-        for section, held in groupby(sorted(rows, key=_section), key=_section)
+    evaluated = [
+        _evaluate(clips[0].machine_type, section, scored, None, max_fpr)
+        for section, scored in _by_section(clips, scores)
     ]
-    if any(tuple(result.metrics) == DOMAIN_COLUMNS for result in judged):
-        return official_score(judged)
-    values = [list(result.metrics.values()) for result in judged]
+    if any(tuple(result.metrics) == DOMAIN_COLUMNS for result in evaluated):
+        return official_score(evaluated)
+    values = [list(result.metrics.values()) for result in evaluated]
     return float(np.mean(arithmetic_mean(values)))
 
 
-def _section(row: tuple[Clip, float]) -> str:
-    return row[0].section
+def _by_section(clips: Sequence[Clip], scores: np.ndarray) -> list[tuple[str, list[ScoredClip]]]:
+    """Return (section, its clips and their scores), sorted by section."""
+    pairs = [(clip, float(score)) for clip, score in zip(clips, scores, strict=True)]
+    pairs.sort(key=lambda pair: pair[0].section)
+    groups = groupby(pairs, key=lambda pair: pair[0].section)
+    return [(section, list(group)) for section, group in groups]
 
 
 def file_name(kind: str, machine_type: str, clip: Clip) -> str:
-    """The official name of the CSV that lists a clip; kind: anomaly_score or decision_result."""
-    # The files of 2020 are named by the id alone.
+    """Return the official name of the CSV that lists a clip.
+
+    kind : "anomaly_score" or "decision_result"
+    """
+    # The names of the files of 2020 have the id only.
     ending = clip.section if clip.section.startswith("id") else f"{clip.section}_{clip.folder}"
     return f"{kind}_{machine_type}_{ending}.csv"
 
 
 def _write(
-    directory: Path, machine_type: str, held: list[tuple[Clip, float]], decided: list[int] | None
+    directory: Path, machine_type: str, scored: list[ScoredClip], decisions: list[int] | None
 ) -> None:
-    for folder in sorted({clip.folder for clip, _ in held}):
-        inside = [clip.folder == folder for clip, _ in held]
-        clip = held[inside.index(True)][0]
-        columns = {"anomaly_score": [score for _, score in held], "decision_result": decided}
+    for folder in sorted({clip.folder for clip, _ in scored}):
+        inside = [clip.folder == folder for clip, _ in scored]
+        clip = scored[inside.index(True)][0]
+        columns = {"anomaly_score": [score for _, score in scored], "decision_result": decisions}
         for kind, values in columns.items():
             path = directory / file_name(kind, machine_type, clip)
             if values is None:
@@ -280,7 +289,7 @@ def _write(
                 path,
                 [
                     (clip.name, value)
-                    for (clip, _), value, chosen in zip(held, values, inside, strict=True)
+                    for (clip, _), value, chosen in zip(scored, values, inside, strict=True)
                     if chosen
                 ],
             )
@@ -289,16 +298,16 @@ def _write(
 def _evaluate(
     machine_type: str,
     section: str,
-    held: list[tuple[Clip, float]],
-    decided: list[int] | None,
+    scored: list[ScoredClip],
+    decisions: list[int] | None,
     max_fpr: float,
 ) -> SectionResult:
-    domains = [clip.domain for clip, _ in held]
+    domains = [clip.domain for clip, _ in scored]
     return ScoredSection(
         SectionKey(machine_type, section),
-        np.array([clip.name for clip, _ in held]),
-        np.array([score for _, score in held]),
-        np.array([int(clip.label == "anomaly") for clip, _ in held]),
+        np.array([clip.name for clip, _ in scored]),
+        np.array([score for _, score in scored]),
+        np.array([int(clip.label == "anomaly") for clip, _ in scored]),
         np.array(domains) if all(domains) else None,
-        None if decided is None else np.array(decided),
+        None if decisions is None else np.array(decisions),
     ).evaluate(max_fpr)

@@ -1,4 +1,4 @@
-"""The scores of test clips: made by a model, or kept from a run that made the very same."""
+"""The scores of test clips: computed with a model, or read from the cache."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from engine.checks import check_finite
 from evaluation.thresholds import Threshold, fit_thresholds
 from models.saved import Model, OfficialModel
 
-CLIPS_PER_SLICE = 1024  # scored and kept in one piece: an interruption costs no more
-KEPT_VERSION = 1  # raise when the same model and clips would give other scores
+CLIPS_PER_SLICE = 1024  # scored and cached in one piece: an interruption costs no more
+CACHE_VERSION = 1  # raise when the same model and clips would give other scores
 # What scores do not depend on.
 NOT_IN_SCORE_KEY = {
     *("dev_directory", "eval_directory", "model_directory", "result_directory"),
@@ -48,20 +48,19 @@ class Scores(NamedTuple):
 def score(
     model: Model, run: SystemSettings, machine_type: str, frames: Frames, force: bool = False
 ) -> Scores:
-    """Score the clips of a machine type, or take what an earlier run kept of exactly this.
+    """Score the clips of a machine type, or read the same scores from the cache.
 
     Parameters
     ----------
     model : what `models.saved.usable_model` returned
-    run : the settings; `cache_directory` is where scores are kept
+    run : the settings; scores are cached in `cache_directory`
     frames : of the clips to score
-    force : score whatever is kept
+    force : score even where scores are cached
     """
     parts = frames.split(CLIPS_PER_SLICE)
-    places = [_place(model, run, part) for part in parts]
+    paths = [_cache_path(model, run, part) for part in parts]
     scored = [
-        None if force else _read(place, part.clips)
-        for place, part in zip(places, parts, strict=True)
+        None if force else _read(path, part.clips) for path, part in zip(paths, parts, strict=True)
     ]
     if None not in scored:
         logger.info("%s: scored before, and nothing has changed since", machine_type)
@@ -69,26 +68,26 @@ def score(
     keras_model.clear_session()
     system, training = keras_model.load_model(model, run, machine_type)
     title = f"{run.system} {machine_type}"
-    for number, (place, part) in enumerate(zip(places, parts, strict=True)):
+    for number, (path, part) in enumerate(zip(paths, parts, strict=True)):
         if scored[number] is None:
             frames = part.trim()
             scores = Scores(part.clips, system.score(frames), system.extra_scores(frames), training)
             check_finite(scores.scores, part.clips, title)
-            _save(place, scores)
+            _save(path, scores)
             scored[number] = scores
         if len(parts) > 1:
             logger.info("%s: slice %d of %d scored", title, number + 1, len(parts))
     return _join(scored)
 
 
-def thresholds_of(
+def model_thresholds(
     model: Model, run: SystemSettings, machine_type: str, training: TrainingScores
 ) -> dict[str, Threshold]:
     """Return section → threshold: those saved with a model, or fitted again with other settings."""
-    kept = model.thresholds(run, machine_type)
-    if kept is None:
+    saved = model.thresholds(run, machine_type)
+    if saved is None:
         return fit_thresholds(training, run, machine_type)
-    return {section: Threshold(**values) for section, values in kept.items()}
+    return {section: Threshold(**values) for section, values in saved.items()}
 
 
 def _join(parts: Sequence[Scores]) -> Scores:
@@ -99,7 +98,7 @@ def _join(parts: Sequence[Scores]) -> Scores:
     return Scores(clips, scores, extra, parts[0].training)
 
 
-def _place(model: Model, run: SystemSettings, frames: Frames) -> Path:
+def _cache_path(model: Model, run: SystemSettings, frames: Frames) -> Path:
     settings = run.model_dump(mode="json", exclude=NOT_IN_SCORE_KEY)
     training = model.training if isinstance(model, OfficialModel) else None
     files = [
@@ -107,17 +106,17 @@ def _place(model: Model, run: SystemSettings, frames: Frames) -> Path:
         *(clip.path for clip in frames.clips),
         *(clip.path for clip in (training.clips if training else ())),
     ]
-    key = frame_cache.cache_key([KEPT_VERSION, settings], files)
+    key = frame_cache.cache_key([CACHE_VERSION, settings], files)
     return run.cache_directory / f"scores_{key}.npz"
 
 
-def _save(place: Path, scores: Scores) -> None:
+def _save(path: Path, scores: Scores) -> None:
     training = scores.training
-    with atomic_write(place) as beside, beside.open("wb") as stream:
+    with atomic_write(path) as temporary, temporary.open("wb") as stream:
         np.savez(
             stream,
-            of_clips=scores.scores,
-            of_training=training.scores,
+            scores=scores.scores,
+            training_scores=training.scores,
             training_sections=np.array(training.sections, dtype=str),
             training_names=np.array(training.names, dtype=str),
             distribution=np.array(training.distribution or (), np.float64),
@@ -125,12 +124,12 @@ def _save(place: Path, scores: Scores) -> None:
         )
 
 
-def _read(place: Path, clips: Sequence[Clip]) -> Scores | None:
+def _read(path: Path, clips: Sequence[Clip]) -> Scores | None:
     try:
-        arrays = read_arrays(place)
-        scores = arrays.pop("of_clips")
+        arrays = read_arrays(path)
+        scores = arrays.pop("scores")
         training = TrainingScores(
-            arrays.pop("of_training"),
+            arrays.pop("training_scores"),
             arrays.pop("training_sections").tolist(),
             arrays.pop("training_names").tolist(),
             tuple(arrays.pop("distribution").tolist()) or None,

@@ -1,4 +1,4 @@
-"""What a test command is to score, checked before any work; then scores, decisions and results."""
+"""Testing: models and clips checked before any work, then scores, decisions and results."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from models.saved import Model, OfficialModel, usable_model
 class TestTask(NamedTuple):
     """One machine type to test.
 
-    model : an official one with its training clips, where they are at hand
+    model : an official one with its training clips, where these are present
     frames : of the test clips
     """
 
@@ -59,7 +59,7 @@ def plan(
         test_options.check_names(options.ensembles)
     with problems:
         if options.ground_truth and command.mode == "dev":
-            raise BadInput("--ground-truth is for -e: development clips bear their labels")
+            raise BadInput("--ground-truth is for -e: development clips have labels in their names")
         truth = results.read_truth(options.ground_truth) if options.ground_truth else None
     for run in runs:
         setup_log(run.result_directory)
@@ -112,7 +112,7 @@ def _with_training_clips(
     jobs: int | None,
     remote: RemoteWorkers | None = None,
 ) -> tuple[OfficialModel, list[tuple[Path, str]]]:
-    """Return an official model with its training clips, where they are at hand."""
+    """Return an official model with its training clips, where these are present."""
     if (clips.dataset_directory(run, mode) / machine_type / "train").is_dir():
         training, bad = read_clips(run, mode, machine_type, ("train",), jobs, remote)
         return OfficialModel(model.path, run, training), bad
@@ -124,7 +124,7 @@ def _with_training_clips(
 
 
 def _check_task(task: TestTask) -> None:
-    """Raise BadInput for a section with test clips that its system or threshold cannot take."""
+    """Raise BadInput for test clips of a section that its system or threshold cannot judge."""
     run, known = task.run, task.model.sections
     scored = sorted({run.class_name(clip) for clip in task.frames.clips})
     unknown = sorted(set(scored) - set(known))
@@ -175,11 +175,11 @@ def test_run(
         logger.info("[%d/%d] %s: %d clips", number, len(tasks), machine_type, len(frames.clips))
         with problems:
             scored = scoring.score(model, own, machine_type, frames, force)
-            fitted = scoring.thresholds_of(model, own, machine_type, scored.training)
+            fitted = scoring.model_thresholds(model, own, machine_type, scored.training)
             sections += results.save(run, machine_type, scored.clips, scored.scores, fitted)
             scores[machine_type], thresholds[machine_type] = scored, fitted
     if scores:
-        results.conclude(run, sections, thresholds, has_truth)
+        results.save_summary(run, sections, thresholds, has_truth)
         results.save_all_scores(run, list(scores.values()))
         if run.reports_equal_error_rate():
             equal_error_rate.save(
@@ -192,7 +192,7 @@ def test_run(
 def score_in_workers(
     command: Command, planned: Plan, executor: Executor | None, problems: ProblemCollector
 ) -> set[Path]:
-    """Score what is planned with an executor; the scores are in the cache then.
+    """Score the planned clips with an executor; the scores are in the cache afterwards.
 
     Returns
     -------
@@ -201,7 +201,7 @@ def score_in_workers(
     if executor is None:
         return set()
     todo = [job for _, tasks in planned for task in tasks for job in slice_jobs(task, command)]
-    return {job.param.result_directory for job in run_jobs(todo, executor, problems)}
+    return {job.settings.result_directory for job in run_jobs(todo, executor, problems)}
 
 
 def slice_jobs(task: TestTask, command: Command) -> list[Job]:
@@ -227,7 +227,7 @@ def slice_jobs(task: TestTask, command: Command) -> list[Job]:
 def score_slice(
     run: SystemSettings, mode: str, machine_type: str, part: FramesRef, force: bool
 ) -> None:
-    """Score a slice of test clips in a worker, and keep the scores in the cache."""
+    """Score a slice of test clips in a worker, and cache the scores."""
     model, run = usable_model(run, machine_type, mode)
     if isinstance(model, OfficialModel):
         model, _ = _with_training_clips(model, run, mode, machine_type, 1)

@@ -1,4 +1,4 @@
-"""What a training command is to do, checked before any work; and one training."""
+"""Training: what a command has to do, checked before any work; and one training."""
 
 from __future__ import annotations
 
@@ -36,18 +36,18 @@ def plan(
     runs: Sequence[SystemSettings],
     executor: jobs.Executor | None,
 ) -> list[jobs.Job]:
-    """Return the trainings of what is not trained yet, their clips read.
+    """Return the jobs that train what is not trained yet, their clips read.
 
     Raises BadInput naming every problem, before any work.
     """
     remote = executor.workers if executor else None
     todo, bad, problems = [], [], ProblemCollector()
-    for of_system in runs:
-        setup_log(of_system.result_directory)
+    for settings in runs:
+        setup_log(settings.result_directory)
         config.log_contradictions()
-        machine_types = clips.select_machines(of_system, command.mode, command.machines)
-        for name, members in saved.network_groups(of_system, machine_types):
-            run = of_system.for_machine(name)
+        machine_types = clips.select_machines(settings, command.mode, command.machines)
+        for name, members in saved.network_groups(settings, machine_types):
+            run = settings.for_machine(name)
             with problems:
                 frames, unusable = read_clips(
                     run, command.mode, members, ("train",), command.jobs, remote
@@ -70,7 +70,7 @@ def plan(
 def training_job(
     run: SystemSettings, mode: str, name: str, machine_types: list[str], frames: Frames
 ) -> jobs.Job:
-    """Return the training of one network.
+    """Return the job that trains one network.
 
     name : a machine type, or the name of all of them
     """
@@ -103,7 +103,7 @@ def train(
     system = keras_model.get_model(run, classes, run.fit.precision)
     stem = saved.model_stem(run, name, mode)
     title = f"{run.system} {name}"
-    history = system.train(frames, title, resume_of(stem, run, frames))
+    history = system.train(frames, title, resume_training(stem, run, frames))
     system = in_float32(system)
     scores = system.score(frames)
     check_finite(scores, frames.clips, title)
@@ -132,16 +132,16 @@ def in_float32(system: System) -> System:
     """Return the same system, computing in float32, as scores are made, however it was trained."""
     if system.compute_dtype == "float32":
         return system
-    exact = keras_model.get_model(system.param, system.section_names)
+    exact = keras_model.get_model(system.settings, system.section_names)
     exact.set_weights(system.get_weights())
     exact.set_extra_state(system.get_extra_state())
     return exact
 
 
-def resume_of(stem: Path, run: SystemSettings, frames: Frames) -> Resume:
+def resume_training(stem: Path, run: SystemSettings, frames: Frames) -> Resume:
     """Return what continues an interrupted training of these clips and settings.
 
-    `keras_model.save_model` removes the state that it keeps.
+    `keras_model.save_model` removes the state that it saves.
     """
     from models.callbacks import Resume
 
@@ -167,5 +167,5 @@ def save_history(stem: Path, history: dict[str, list[float]]) -> None:
     for name, values in zip(history, columns, strict=True):
         axes.plot(epochs, values, label=name)
     axes.legend()
-    with atomic_write(stem.with_name(stem.name + ".png")) as beside:
-        FigureCanvasAgg(figure).print_png(beside)
+    with atomic_write(stem.with_name(stem.name + ".png")) as temporary:
+        FigureCanvasAgg(figure).print_png(temporary)

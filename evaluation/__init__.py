@@ -1,1 +1,1 @@
-"""Metrics, thresholds and result files; `python -m evaluation DIR` runs alone on saved CSVs."""
+"""Metrics, thresholds and result files; `python -m evaluation DIR` needs saved CSV files only."""

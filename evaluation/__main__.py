@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from core.command_line import program_name
 from evaluation.csv_files import evaluate_directory
 from evaluation.metrics import MAX_FPR, EvaluationError
 from evaluation.result_csv import format_table, write_result_csv
@@ -23,10 +24,10 @@ def _parse_max_fpr(text: str) -> float:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Evaluate a directory of saved CSV files: print the table, write DIR/result.csv."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("directory", metavar="DIR", type=Path, help="holds anomaly_score_*.csv")
-    truth_help = "holds ground_truth_data/ and ground_truth_domain/, for clips without labels"
+    """Evaluate a directory of saved CSV files: print the table and write DIR/result.csv."""
+    parser = argparse.ArgumentParser(prog=program_name(), description=main.__doc__)
+    parser.add_argument("directory", metavar="DIR", type=Path, help="has anomaly_score_*.csv")
+    truth_help = "has ground_truth_data/ and ground_truth_domain/, for clips without labels"
     parser.add_argument("--ground-truth", metavar="DIR", type=Path, help=truth_help)
     rate_help = f"pAUC is taken up to this false positive rate (default: {MAX_FPR})"
     parser.add_argument("--max-fpr", type=_parse_max_fpr, default=MAX_FPR, help=rate_help)

@@ -1,4 +1,4 @@
-"""Saved scores, decisions and ground truth: read, compared and evaluated."""
+"""Scores, decisions and ground truth in CSV files: read, compared and evaluated."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data.clip_names import Clip, clip_key, parse_clip
+from data.clip_names import ClipName, clip_key, parse_name
 from evaluation.metrics import (
     DOMAINS,
     MAX_FPR,
@@ -17,30 +17,30 @@ from evaluation.metrics import (
     ScoredSection,
     SectionKey,
     SectionResult,
-    _raise_if_any,
+    raise_if_any,
     undefined_warnings,
 )
 
 _RESULT_FILE = re.compile(
     r"(?P<machine_type>.+)_(?P<section>(section|id)_\d+)(_(?P<domain>source|target))?(_test)?\.csv"
 )
-_MISNAMED = "the name lacks <machine type>_section_<NN>_test"
+_MISNAMED = "the name has no <machine type>_section_<NN>_test"
 
 
 def read_scores(path: str | Path) -> dict[str, float]:
-    """Read a headerless CSV of `file,anomaly score`.
+    """Return the scores in a headerless CSV of `file,anomaly score`.
 
-    Returns clip name → anomaly score (finite, higher is more abnormal), in the order of the file.
+    They are clip name → anomaly score (finite, higher is more abnormal), in the order of the file.
     Raises EvaluationError with file and line of every problem: not two columns, not a finite
-    number, a clip twice; and if the file cannot be read or holds no clip.
+    number, a clip twice; and if the file cannot be read or has no clip.
     """
     return _read_values(path, _parse_score)
 
 
 def read_decisions(path: str | Path) -> dict[str, int]:
-    """Read a headerless CSV of `file,0|1`: decisions, true labels or true domains.
+    """Return the decisions, true labels or true domains in a headerless CSV of `file,0|1`.
 
-    Returns clip name → 0 or 1, in the order of the file. Raises as `read_scores`.
+    They are clip name → 0 or 1, in the order of the file. Raises as `read_scores`.
     """
     return _read_values(path, _parse_decision)
 
@@ -69,7 +69,7 @@ def _read_values(path: str | Path, parse: Callable[[str], float]) -> dict:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise EvaluationError(f"{path}: cannot be read as a CSV file in UTF-8: {error}") from error
     values, seen = {}, set()
-    problems = [] if rows else [f"{path}: holds no clip"]
+    problems = [] if rows else [f"{path}: has no clip"]
     for where, row in rows:
         if len(row) != 2 or not row[0]:
             problems.append(f"{where}: expected two columns (file,value), got {','.join(row)!r}")
@@ -82,7 +82,7 @@ def _read_values(path: str | Path, parse: Callable[[str], float]) -> dict:
             values[name] = parse(text)
         except EvaluationError as error:
             problems.append(f"{where}: {error}")
-    _raise_if_any(problems)
+    raise_if_any(problems)
     return values
 
 
@@ -100,7 +100,7 @@ def _read_folder(
         raise EvaluationError(f"{folder}: no such directory")
     sections: dict[SectionKey, dict] = {}
     for path in sorted(folder.glob(f"{prefix}_*.csv")):
-        key = _section_of(path, prefix)
+        key = _section_key(path, prefix)
         if key is None:
             misnamed.append(f"{path}: {_MISNAMED}")
             continue
@@ -113,7 +113,7 @@ def _read_folder(
             problems.append(str(error))
             continue
         for name, value in values.items():
-            if parse_clip(name).section not in (None, key.section):
+            if parse_name(name).section not in (None, key.section):
                 problems.append(f"{path}: {name} is a clip of another section")
             if clip_key(name) in clips:
                 problems.append(f"{path}: {name} is in another {prefix} file too")
@@ -121,13 +121,13 @@ def _read_folder(
     return sections
 
 
-def read_ground_truth(directory: str | Path) -> dict[SectionKey, dict[str, Clip]]:
-    """Read the ground truth of evaluation clips, in the folders of the official evaluators.
+def read_ground_truth(directory: str | Path) -> dict[SectionKey, dict[str, ClipName]]:
+    """Return the ground truth of evaluation clips, in the folders of the official evaluators.
 
-    directory holds ground_truth_data/ground_truth_<machine type>_section_<NN>_test.csv (`file,0|1`)
+    directory has ground_truth_data/ground_truth_<machine type>_section_<NN>_test.csv (`file,0|1`)
     and the same names under ground_truth_domain/ (0 source, 1 target), which ids of 2020, without
-    domains, and clips whose names say the domain can do without. Returns section → `clip_key` →
-    Clip. Raises EvaluationError with every problem.
+    domains, and clips whose names have the domain can do without. Returns section → `clip_key` →
+    ClipName. Raises EvaluationError with every problem.
     """
     label_folder = Path(directory) / "ground_truth_data"
     domain_folder = Path(directory) / "ground_truth_domain"
@@ -136,39 +136,46 @@ def read_ground_truth(directory: str | Path) -> dict[SectionKey, dict[str, Clip]
     domains = {}
     if domain_folder.is_dir():
         domains = _read_folder(domain_folder, "ground_truth", read_decisions, problems, labels)
-    _raise_if_any(problems or ([] if labels else [f"{label_folder}: no ground_truth_*.csv in it"]))
+    raise_if_any(problems or ([] if labels else [f"{label_folder}: no ground_truth_*.csv in it"]))
     truth = {}
     for key, clips in labels.items():
-        said = {name: parse_clip(name).domain for name in clips}
+        named = {name: parse_name(name).domain for name in clips}
         if key in domains:
             problems += compare_clips(key, "the labels", clips, "the domains", domains[key])
-            said = {name: DOMAINS[number] for name, number in domains[key].items()}
-        elif None in said.values() and not key.section.startswith("id_"):
+            named = {name: DOMAINS[number] for name, number in domains[key].items()}
+        elif None in named.values() and not key.section.startswith("id_"):
             problems.append(f"{key}: no file in {domain_folder}")
-        truth[key] = {name: Clip(key.section, said.get(name), clips[name]) for name in clips}
-    _raise_if_any(problems)
+        truth[key] = {name: ClipName(key.section, named.get(name), clips[name]) for name in clips}
+    raise_if_any(problems)
     return truth
 
 
-def compare_clips(key: SectionKey, name: str, clips: Iterable, other: str, others: Iterable):
-    sides = ((other, set(clips) - set(others), name), (name, set(others) - set(clips), other))
+def compare_clips(
+    key: SectionKey, name: str, clips: Iterable[str], other: str, others: Iterable[str]
+) -> list[str]:
+    """Return which clips of a section only one of two sources has, one line per source.
+
+    name, other : of the two sources, for the lines: "the labels", "the domains"
+    """
+    sides = ((name, set(clips) - set(others), other), (other, set(others) - set(clips), name))
     return [
-        f"{key}: {lacking} lack {len(gap)} of {holding}: {', '.join(sorted(gap))}"
-        for lacking, gap, holding in sides
-        if gap
+        f"{key}: {len(missing)} of {complete} missing from {incomplete}: "
+        f"{', '.join(sorted(missing))}"
+        for complete, missing, incomplete in sides
+        if missing
     ]
 
 
 def list_sections(directory: str | Path) -> tuple[list[SectionKey], list[str]]:
-    """Find the sections with anomaly_score_*.csv in a directory.
+    """Return the sections with anomaly_score_*.csv in a directory, and what is wrong there.
 
-    Returns them, and a line for every file that is misnamed or holds decisions without scores.
+    That is one line per file that is misnamed or has decisions without scores.
     """
     problems: list[str] = []
     kinds = {"anomaly_score": set(), "decision_result": set()}
     for prefix, keys in kinds.items():
         for path in sorted(Path(directory).glob(f"{prefix}_*.csv")):
-            key = _section_of(path, prefix)
+            key = _section_key(path, prefix)
             if key is None:
                 problems.append(f"{path}: {_MISNAMED}")
             else:
@@ -178,7 +185,7 @@ def list_sections(directory: str | Path) -> tuple[list[SectionKey], list[str]]:
     return sorted(scored), problems
 
 
-def _section_of(path: Path, prefix: str) -> SectionKey | None:
+def _section_key(path: Path, prefix: str) -> SectionKey | None:
     words = _RESULT_FILE.fullmatch(path.name.removeprefix(f"{prefix}_"))
     return SectionKey(words["machine_type"], words["section"]) if words else None
 
@@ -186,41 +193,41 @@ def _section_of(path: Path, prefix: str) -> SectionKey | None:
 def read_section(
     directory: str | Path, key: SectionKey, truth: Mapping[SectionKey, Mapping] | None = None
 ) -> ScoredSection:
-    """Read the scores and decisions of one section, and its labels as `evaluate_directory` does.
+    """Return the scores, decisions and labels of one section, as `evaluate_directory` takes them.
 
-    truth: what `read_ground_truth` returned; a section that it lacks goes by its clip names.
-    Raises EvaluationError with every problem found, a line each.
+    truth: what `read_ground_truth` returned; for a section that is not in it, clip names count.
+    Raises EvaluationError with one line per problem.
     """
     problems: list[str] = []
     folder, others = Path(directory), []
     scores = _read_folder(folder, "anomaly_score", read_scores, problems, {key}, others)
     decisions = _read_folder(folder, "decision_result", read_decisions, problems, {key}, others)
-    _raise_if_any(problems)
-    known = (truth or {}).get(key) or {name: parse_clip(name) for name in scores[key]}
+    raise_if_any(problems)
+    known = (truth or {}).get(key) or {name: parse_name(name) for name in scores[key]}
     return _scored_section(key, scores[key], decisions.get(key), known)
 
 
 def evaluate_directory(
     directory: str | Path, ground_truth: str | Path | None = None, max_fpr: float = MAX_FPR
 ) -> tuple[list[SectionResult], list[str]]:
-    """Evaluate the anomaly_score_*.csv and decision_result_*.csv of a directory.
+    """Return the results of the anomaly_score_*.csv and decision_result_*.csv of a directory.
 
     The labels come from the clip names or, if given, from the ground truth (`read_ground_truth`),
-    and then only the sections it covers are evaluated. Returns the results in the ASCII order of
-    machine types and sections, and warnings: sections left out, decisions missing, metrics
-    undefined. Raises EvaluationError with every problem found, a line each.
+    and then only the sections it covers are evaluated. The results are in the ASCII order of
+    machine types and sections. Also returns warnings: sections left out, decisions missing, metrics
+    undefined. Raises EvaluationError with one line per problem.
     """
     truth = None if ground_truth is None else read_ground_truth(ground_truth)
     problems: list[str] = []
     scores = _read_folder(Path(directory), "anomaly_score", read_scores, problems, truth)
     decisions = _read_folder(Path(directory), "decision_result", read_decisions, problems, truth)
-    _raise_if_any(problems)
+    raise_if_any(problems)
     decided_only, true_only = (sorted((keys or {}).keys() - scores) for keys in (decisions, truth))
     problems += [f"{key}: decisions without anomaly scores" for key in decided_only]
     warnings = [f"{key}: no anomaly scores, left out" for key in true_only]
     results = []
     for key, clips in sorted(scores.items()):
-        known = truth[key] if truth is not None else {name: parse_clip(name) for name in clips}
+        known = truth[key] if truth is not None else {name: parse_name(name) for name in clips}
         if all(clip.label is None for clip in known.values()):
             warnings.append(f"{key}: no labels in the clip names and no ground truth, left out")
             continue
@@ -229,7 +236,7 @@ def evaluate_directory(
             results.append(section.evaluate(max_fpr))
         except EvaluationError as error:
             problems.append(str(error))
-    _raise_if_any(problems)
+    raise_if_any(problems)
     if not results:
         reason = "\n".join(warnings or ["no anomaly_score_*.csv of a section in it"])
         raise EvaluationError(f"{directory}: nothing to evaluate\n{reason}")
@@ -247,7 +254,7 @@ def _scored_section(
         problems.append(f"{key}: no label in the names of {', '.join(unlabelled)}")
     if len({clip.domain is None for clip in known.values()}) > 1:
         problems.append(f"{key}: some clips have a domain and some have none")
-    _raise_if_any(problems)
+    raise_if_any(problems)
     names = sorted(scores)
     domains = [known[name].domain for name in names]
     return ScoredSection(

@@ -19,7 +19,7 @@ COLUMNS = ("AUC", "equal error rate", "threshold", "F1", "precision", "recall", 
 
 
 def measures(labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
-    """Measures of clips, by the names of COLUMNS.
+    """Return the measures of clips, by the names of COLUMNS.
 
     Parameters
     ----------
@@ -28,15 +28,15 @@ def measures(labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
     """
     from sklearn import metrics
 
-    false_alarms, hits, thresholds = metrics.roc_curve(labels, scores)
-    at = int(np.argmin(np.abs(1 - hits - false_alarms)))
+    fpr, tpr, thresholds = metrics.roc_curve(labels, scores)
+    at = int(np.argmin(np.abs(1 - tpr - fpr)))
     decided = (scores >= thresholds[at]).astype(int)
     precision, recall, f1, _ = metrics.precision_recall_fscore_support(
         labels, decided, pos_label=0, average="binary", zero_division=0
     )
     values = (
-        metrics.auc(false_alarms, hits),
-        false_alarms[at],
+        metrics.auc(fpr, tpr),
+        fpr[at],
         thresholds[at],
         f1,
         precision,
@@ -47,7 +47,7 @@ def measures(labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
 
 
 def save(directory: Path, scored: Sequence[tuple[str, Sequence[Clip], np.ndarray]]) -> None:
-    """Write `equal_error.csv`: a row a section whose clips all have labels, of both kinds.
+    """Write `equal_error.csv`: one row per section whose clips all have labels, of both kinds.
 
     scored : machine type, test clips and their scores, of each machine type
     """
@@ -56,8 +56,8 @@ def save(directory: Path, scored: Sequence[tuple[str, Sequence[Clip], np.ndarray
         sections = np.array([clip.section for clip in clips])
         labels = np.array([clip.label for clip in clips])
         for section in np.unique(sections):
-            of = sections == section
-            if set(labels[of]) == {"normal", "anomaly"}:
-                found = measures((labels[of] == "anomaly").astype(int), scores[of])
-                rows.append((machine_type, section, *found.values()))
+            inside = sections == section
+            if set(labels[inside]) == {"normal", "anomaly"}:
+                values = measures((labels[inside] == "anomaly").astype(int), scores[inside])
+                rows.append((machine_type, section, *values.values()))
     save_csv(directory / "equal_error.csv", rows)

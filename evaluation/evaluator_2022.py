@@ -9,8 +9,6 @@ of three sections and "target harmonic mean" all that is left; here they cover t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import groupby
-from operator import attrgetter
 
 import numpy as np
 
@@ -25,6 +23,7 @@ from evaluation.metrics import (
     harmonic_mean,
     official_score,
 )
+from evaluation.text_tables import format_values, group_by_machine_type, plain_table
 
 POOLED_COLUMNS = ("AUC", "pAUC", "precision", "recall", "F1 score")
 ALL_MACHINE_TYPES = "all machine types"
@@ -34,7 +33,7 @@ _SOURCE, _TARGET = (0, 2, 3, 5, 7), (1, 2, 4, 6, 8)
 
 
 def pooled_means(results: Sequence[SectionResult]) -> dict[str, np.ndarray]:
-    """The four means of the published evaluator: name → (5,), in the order of POOLED_COLUMNS.
+    """Return the four means of the published evaluator: name → (5,), as POOLED_COLUMNS.
 
     results : sections of a dataset with domains, at least one. Undefined values are left out.
     """
@@ -50,16 +49,16 @@ def pooled_means(results: Sequence[SectionResult]) -> dict[str, np.ndarray]:
 
 
 def rows(results: Sequence[SectionResult], max_fpr: float = MAX_FPR) -> list[list[str]]:
-    """The rows that follow the table of result.csv; none for a dataset without domains."""
+    """Return the rows that follow the table of result.csv; none for a dataset without domains."""
     if not results or tuple(results[0].metrics) != DOMAIN_COLUMNS:
         return []
     lines = [["machine type", "section", "AUC (all)"]]
-    lines += [[r.machine_type, r.section, *_cells([r.auc_all], "{!r}")] for r in results]
+    lines += [[r.machine_type, r.section, *format_values([r.auc_all], "{!r}")] for r in results]
     lines += [[], ["machine type", "mean", *POOLED_COLUMNS]]
     for machine_type, group in _groups(results):
         for name, values in pooled_means(group).items():
-            lines.append([machine_type, name, *_cells(values, "{!r}")])
-    score = _cells([official_score(results)], "{!r}")
+            lines.append([machine_type, name, *format_values(values, "{!r}")])
+    score = format_values([official_score(results)], "{!r}")
     lines += [[], ["official score", *score]]
     if clips := _all_clips(results):
         _, low, high = intervals.jackknife([clips], max_fpr)
@@ -69,28 +68,28 @@ def rows(results: Sequence[SectionResult], max_fpr: float = MAX_FPR) -> list[lis
 
 
 def text(results: Sequence[SectionResult], max_fpr: float = MAX_FPR) -> str:
-    """The same for the terminal, three decimals, without the score; empty without domains."""
+    """Return the same for the terminal, three decimals, without the score; "" without domains."""
     if not results or tuple(results[0].metrics) != DOMAIN_COLUMNS:
         return ""
     lines = []
     for machine_type, group in _groups(results):
-        lines.append(f"{machine_type:<23}" + "".join(f"{name:>10}" for name in POOLED_COLUMNS))
-        for name, values in pooled_means(group).items():
-            lines.append(f"  {name:<21}" + "".join(f"{cell:>10}" for cell in _cells(values)))
+        means = pooled_means(group).items()
+        table = [[name, *format_values(values)] for name, values in means]
+        lines.append(plain_table([[machine_type, *POOLED_COLUMNS], *table]))
         if machine_type != ALL_MACHINE_TYPES:
-            alone = [f"{r.section} {_cells([r.auc_all])[0]}" for r in group]
-            lines.append(f"  AUC (all): {', '.join(alone)}")
+            aucs = [f"{r.section} {format_values([r.auc_all])[0]}".rstrip() for r in group]
+            lines.append(f"AUC (all): {', '.join(aucs)}")
         lines.append("")
     if clips := _all_clips(results):
         score, low, high = intervals.jackknife([clips], max_fpr)
         lines.append(f"official score {score:.3f}, 95 % interval {low:.3f} to {high:.3f}")
-    return "\n".join(line.rstrip() for line in lines).rstrip("\n")
+    return "\n".join(lines).rstrip("\n")
 
 
 def _all_clips(
     results: Sequence[SectionResult],
 ) -> list[ScoredSection]:
-    """The clips of all sections; none where those of a section are unknown, or lack an AUC."""
+    """Return all sections with their clips; none where a section has no clips or no AUC."""
     known = [
         result.scored
         for result in results
@@ -103,10 +102,4 @@ def _all_clips(
 def _groups(
     results: Sequence[SectionResult],
 ) -> list[tuple[str, list[SectionResult]]]:
-    groups = groupby(results, key=attrgetter("machine_type"))
-    by_machine_type = [(machine_type, list(group)) for machine_type, group in groups]
-    return [*by_machine_type, (ALL_MACHINE_TYPES, list(results))]
-
-
-def _cells(values: Sequence[float] | np.ndarray, form: str = "{:.3f}") -> list[str]:
-    return ["" if np.isnan(value) else form.format(float(value)) for value in values]
+    return [*group_by_machine_type(results), (ALL_MACHINE_TYPES, list(results))]

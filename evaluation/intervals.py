@@ -3,7 +3,7 @@
 Pure functions of `evaluation.ScoredSection`. The score is one number for a whole system: with
 domains the official score, without them the mean of AUC and pAUC over machine types and ids. The
 score of several runs of a system (its seeds) is their mean, and its interval says what other test
-clips would have made of that mean. All runs given together hold the same clips.
+clips would have made of that mean. All runs of one call have the same clips.
 """
 
 from __future__ import annotations
@@ -41,12 +41,13 @@ class Comparison(NamedTuple):
 
 
 def score(runs: Sequence[Run], max_fpr: float = MAX_FPR) -> float:
-    """The score of a system: the mean over its runs; NaN where nothing is defined in one."""
-    return float(np.mean([_combined([_metrics(held, max_fpr) for held in run]) for run in runs]))
+    """Return the score of a system: the mean over its runs; NaN where one has nothing defined."""
+    scores = [_combined(_metrics(section, max_fpr) for section in run) for run in runs]
+    return float(np.mean(scores))
 
 
 def jackknife(runs: Sequence[Run], max_fpr: float = MAX_FPR) -> Interval:
-    """The jackknife interval (Tukey 1958) over all clips of all sections.
+    """Return the jackknife interval (Tukey 1958) over all clips of all sections.
 
     With θ_i the score without clip i, the variance is (N - 1) / N · Σ (θ_i - mean of θ)², and the
     interval is the score ± its root times Student's t of N - 1 degrees of freedom.
@@ -60,7 +61,7 @@ def jackknife(runs: Sequence[Run], max_fpr: float = MAX_FPR) -> Interval:
 
 
 def leave_one_out(run: Run, max_fpr: float = MAX_FPR) -> np.ndarray:
-    """The score of a run without each of its clips: (clips,), section after section.
+    """Return the score of a run without each of its clips: (clips,), section after section.
 
     Leaving a clip out changes the counts of one section by one step, so all of a section's values
     come from its sorted scores in O(n log n), without a new evaluation.
@@ -68,7 +69,7 @@ def leave_one_out(run: Run, max_fpr: float = MAX_FPR) -> np.ndarray:
     harmonic = run[0].domains is not None
     whole = [_terms(_metrics(section, max_fpr), harmonic) for section in run]
     terms, known = (np.array(side) for side in zip(*whole, strict=True))  # (sections, columns)
-    found = []
+    scores = []
     for index, section in enumerate(run):
         new_terms, new_known = _terms(
             np.array(
@@ -78,23 +79,23 @@ def leave_one_out(run: Run, max_fpr: float = MAX_FPR) -> np.ndarray:
         )
         # Not by subtraction: the term of an AUC of 0 is so large that nothing else would be left.
         others = np.arange(len(run)) != index
-        found.append(
+        scores.append(
             _mean(
                 terms[others].sum(axis=0)[:, None] + new_terms,
                 known[others].sum(axis=0)[:, None] + new_known,
                 harmonic,
             )
         )
-    return np.concatenate(found)
+    return np.concatenate(scores)
 
 
 def evaluator_field(run: Run, max_fpr: float = MAX_FPR) -> float:
-    """The "official score ci95" that the official evaluator of 2022 writes.
+    """Return the "official score ci95" that the official evaluator of 2022 writes.
 
-    It is no interval of the official score. The clips of all machine types are thrown together,
-    AUC and pAUC of that heap are jackknifed, and the two half widths are averaged; the variances
-    are divided by N (N - 1), where leave-one-out values want (N - 1) / N, so that the field is
-    N - 1 times narrower than what it is meant to be.
+    It is no interval of the official score. The clips of all machine types are pooled, their AUC
+    and pAUC are jackknifed, and the two half widths are averaged; the variances are divided by
+    N (N - 1), where leave-one-out values want (N - 1) / N, so that the field is N - 1 times
+    narrower than it is meant to be.
     Source: Kota-Dohi/dcase2022_evaluator, `jackknife_estimate` and `output_result`.
     """
     import scipy.stats
@@ -115,11 +116,11 @@ def resampled(
     seed: int = 0,
     resamplings: int = RESAMPLINGS,
 ) -> np.ndarray:
-    """The score of a system on clips drawn anew: (resamplings,).
+    """Return the score of a system on resampled clips: (resamplings,).
 
-    Clips are drawn with replacement within each section, domain and label, so that no draw lacks
-    normals or anomalies. The draws follow from the seed and the section alone: all that hold the
-    same clips meet the same draws.
+    Clips are drawn with replacement within each section, domain and label, so that each draw has
+    normals and anomalies. The draws depend on the seed and the section only: systems with the same
+    clips get the same draws.
     """
     drawn = [
         _combined([_resampled_metrics(section, max_fpr, seed, resamplings) for section in run])
@@ -129,12 +130,12 @@ def resampled(
 
 
 def bootstrap(centre: float, drawn: np.ndarray) -> Interval:
-    """The percentile bootstrap interval (Efron 1979) of a score that was `resampled`."""
+    """Return the percentile bootstrap interval (Efron 1979) of a score that was `resampled`."""
     return Interval(centre, *_percentiles(drawn))
 
 
 def paired_bootstrap(difference: float, drawn: np.ndarray, baseline: np.ndarray) -> Comparison:
-    """Whether a system and a baseline differ by more than the choice of clips can explain.
+    """Compare a system with a baseline: is their difference more than the choice of clips?
 
     p is two-sided: twice the share of draws in which the difference is zero or has the other sign,
     at least 2 / (resamplings + 1).
@@ -156,7 +157,7 @@ def _resampled_metrics(
     order = np.argsort(-section.scores, kind="stable")
     starts = np.flatnonzero(np.diff(section.scores[order], prepend=np.inf))
     step = max(1, VALUES_AT_ONCE // n)
-    found = []
+    metrics = []
     for at in range(0, resamplings, step):
         times = np.empty((min(step, resamplings - at), n))  # how often each clip is drawn
         for members in _strata(section):
@@ -164,7 +165,7 @@ def _resampled_metrics(
             times[:, members] = rng.multinomial(len(members), share, size=len(times))
         times = times[:, order]
         positive = np.add.reduceat(times * (section.labels[order] == 1), starts, axis=1)
-        found.append(
+        metrics.append(
             [
                 _partial_auc(
                     np.add.reduceat(times * normal[order], starts, axis=1), positive, limit
@@ -172,7 +173,7 @@ def _resampled_metrics(
                 for normal, _, limit in _columns(section, max_fpr)
             ]
         )
-    return np.concatenate(found, axis=1)
+    return np.concatenate(metrics, axis=1)
 
 
 def _strata(section: ScoredSection) -> list[np.ndarray]:
@@ -186,7 +187,7 @@ def _strata(section: ScoredSection) -> list[np.ndarray]:
 
 
 def _columns(section: ScoredSection, max_fpr: float) -> list[tuple[np.ndarray, np.ndarray, float]]:
-    """The normals, the anomalies and the largest false alarm rate of each AUC of a section."""
+    """Return normals, anomalies and the largest false positive rate of each AUC of a section."""
     normal, anomalous = section.labels == 0, section.labels == 1
     kinds = (
         [normal]
@@ -207,7 +208,9 @@ def _metrics(section: ScoredSection, max_fpr: float) -> np.ndarray:
 
 
 def _partial_auc(negative: np.ndarray, positive: np.ndarray, limit: float) -> np.ndarray:
-    """The AUC up to a false alarm rate, standardised after McClish, NaN without both labels.
+    """Return the AUC up to a false positive rate, standardised after McClish.
+
+    NaN without both labels.
 
     negative, positive : (..., groups) how many clips of each score, the highest score first
     """
@@ -220,7 +223,7 @@ def _partial_auc(negative: np.ndarray, positive: np.ndarray, limit: float) -> np
 def _without_each(
     scores: np.ndarray, normal: np.ndarray, anomalous: np.ndarray, limit: float
 ) -> np.ndarray:
-    """`_partial_auc` without each clip: (clips,)."""
+    """Return the `_partial_auc` without each clip: (clips,)."""
     group = np.unique(-scores, return_inverse=True)[1]
     negative, positive = np.bincount(group, normal), np.bincount(group, anomalous)
     after = negative.cumsum()
@@ -245,9 +248,9 @@ def _without_each(
 
 
 def _area(before: np.ndarray, after: np.ndarray, limit: float | np.ndarray) -> np.ndarray:
-    """What an anomaly adds below the ROC curve, in false alarms, from 0 to the limit of them.
+    """Return what an anomaly adds below the ROC curve, from 0 to a limit of false positives.
 
-    Its step rises evenly while the false alarms go from before to after: those of its own score.
+    Its step rises evenly while the false positives go from before to after: those of its own score.
     """
     width = after - before
     inside = np.clip(limit - before, 0, width)
@@ -262,14 +265,14 @@ def _standardised(area, n, m, limit: float) -> np.ndarray:
 
 
 def _terms(metrics: np.ndarray, harmonic: bool) -> tuple[np.ndarray, np.ndarray]:
-    """What each metric adds to a mean, and whether it counts: both of the shape of metrics."""
+    """Return what each metric adds to a mean, and whether it counts: both as metrics in shape."""
     known = ~np.isnan(metrics)
     values = np.where(known, metrics, 1.0)
     return np.where(known, 1 / np.maximum(values, EPSILON) if harmonic else values, 0.0), known
 
 
 def _mean(terms: np.ndarray, known: np.ndarray, harmonic: bool) -> np.ndarray:
-    """The score, from sums over sections: (columns, ...) → (...)."""
+    """Return the score from sums over sections: (columns, ...) → (...)."""
     with np.errstate(invalid="ignore", divide="ignore"):
         if harmonic:
             return known.sum(axis=0) / terms.sum(axis=0)
@@ -277,10 +280,11 @@ def _mean(terms: np.ndarray, known: np.ndarray, harmonic: bool) -> np.ndarray:
 
 
 def _combined(metrics: Iterable[np.ndarray]) -> np.ndarray:
-    """The score of a run from the metrics of its sections, each (columns, ...) → (...)."""
-    held = list(metrics)
-    harmonic = len(held[0]) == len(DOMAINS) + 1
-    terms, known = (sum(side) for side in zip(*(_terms(m, harmonic) for m in held), strict=True))
+    """Return the score of a run from the metrics of its sections, each (columns, ...) → (...)."""
+    sections = list(metrics)
+    harmonic = len(sections[0]) == len(DOMAINS) + 1
+    pairs = (_terms(section, harmonic) for section in sections)
+    terms, known = (sum(side) for side in zip(*pairs, strict=True))
     return _mean(terms, known * 1, harmonic)
 
 

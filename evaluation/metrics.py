@@ -32,10 +32,11 @@ class SectionKey(NamedTuple):
 
 
 class EvaluationError(ValueError):
-    """What is wrong with the results or the ground truth, a line a problem, for the person."""
+    """The problems of results or ground truth, one line per problem, for the person."""
 
 
-def _raise_if_any(problems: Sequence[str]) -> None:
+def raise_if_any(problems: Sequence[str]) -> None:
+    """Raise EvaluationError where there are problems."""
     if problems:
         raise EvaluationError("\n".join(problems))
 
@@ -47,18 +48,18 @@ def section_metrics(
     decisions: ArrayLike | None = None,
     max_fpr: float = MAX_FPR,
 ) -> dict[str, float]:
-    """Compute the metrics of one section, as the official DCASE baselines define them.
+    """Return the metrics of one section, as the official DCASE baselines define them.
 
     labels: (clips,) 0 normal, 1 anomaly. scores: (clips,) finite, higher is more abnormal.
     domains: (clips,) "source" or "target", or None for a dataset without domains.
     decisions: (clips,) 0 or 1, or None where none were made.
     max_fpr: in (0, 1], the false positive rate up to which pAUC looks.
 
-    Returns column → value in [0, 1], in the order of result.csv: the nine of DOMAIN_COLUMNS, or
+    They are column → value in [0, 1], in the order of result.csv: the nine of DOMAIN_COLUMNS, or
     AUC and pAUC without domains. The AUC of a domain sets its normal clips against the anomalies
     of both domains; pAUC takes all clips, standardised after McClish (1989) so that chance is 0.5;
     precision, recall and F1 score take the clips of one domain. A value is NaN where its clips
-    lack normals or anomalies, or decisions. Raises ValueError on input outside the above.
+    have no normals, anomalies or decisions. Raises ValueError on input outside the above.
     """
     labels, scores = np.asarray(labels), np.asarray(scores, dtype=float)
     _check_arrays(labels, scores, domains, decisions)
@@ -79,7 +80,7 @@ def section_metrics(
 def precision_recall_f1(
     labels: ArrayLike, decisions: ArrayLike | None
 ) -> tuple[float, float, float]:
-    """Compute precision, recall and F1 score, in [0, 1], of decisions (clips,) on labels (clips,).
+    """Return precision, recall and F1 score, in [0, 1], of decisions (clips,) on labels (clips,).
 
     As in the official baselines a denominator is at least the float epsilon, so a system that
     calls nothing anomalous gets 0. All three are NaN without normals, anomalies or decisions.
@@ -88,14 +89,14 @@ def precision_recall_f1(
     if decisions is None or np.unique(labels).size < 2:
         return np.nan, np.nan, np.nan
     called = np.asarray(decisions) == 1
-    hits = float(np.sum(called & (labels == 1)))
-    precision = hits / max(float(np.sum(called)), EPSILON)
-    recall = hits / float(np.sum(labels == 1))
+    true_positives = float(np.sum(called & (labels == 1)))
+    precision = true_positives / max(float(np.sum(called)), EPSILON)
+    recall = true_positives / float(np.sum(labels == 1))
     return precision, recall, 2.0 * precision * recall / max(precision + recall, EPSILON)
 
 
 def auc(labels: np.ndarray, scores: np.ndarray, max_fpr: float | None = None) -> float:
-    """Compute the AUC of clips, or up to max_fpr the pAUC; NaN without normals or anomalies."""
+    """Return the AUC of clips, or up to max_fpr the pAUC; NaN without normals or anomalies."""
     if np.unique(labels).size < 2:
         return np.nan
     from sklearn.metrics import roc_auc_score  # here: its import takes longer than all the rest
@@ -131,21 +132,27 @@ class SectionResult:
 
 
 def arithmetic_mean(values: ArrayLike) -> np.ndarray:
-    """Average (sections, columns) over the sections, NaN left out; a column of NaN gives NaN."""
+    """Return the means of (sections, columns) over the sections, NaN left out: (columns,).
+
+    A column of NaN gives NaN.
+    """
     known = np.asarray(values, dtype=float)
     count, total = np.sum(~np.isnan(known), axis=0), np.nansum(known, axis=0)
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
 def harmonic_mean(values: ArrayLike) -> np.ndarray:
-    """Harmonic mean as above; as in the official baselines a value is at least float epsilon."""
+    """Return the harmonic means, else as `arithmetic_mean`.
+
+    As in the official baselines a value counts as the float epsilon at least.
+    """
     floored = np.maximum(np.asarray(values, dtype=float), EPSILON)
     count, total = np.sum(~np.isnan(floored), axis=0), np.nansum(1.0 / floored, axis=0)
     return np.where(count > 0, count / np.where(count > 0, total, 1.0), np.nan)
 
 
 def official_score(results: Iterable[SectionResult]) -> float:
-    """Compute the official score: one number in [0, 1] for a whole system.
+    """Return the official score: one number in [0, 1] for a whole system.
 
     The harmonic mean of AUC (source), AUC (target) and pAUC over all machine types and sections,
     as the published DCASE2022 evaluator defines it. NaN without domains or with nothing defined.
@@ -156,7 +163,7 @@ def official_score(results: Iterable[SectionResult]) -> float:
 
 
 def undefined_warnings(results: Iterable[SectionResult]) -> list[str]:
-    """Name machine type, section and columns of every undefined metric, a line a section."""
+    """Return the columns with undefined metrics, one line per section."""
     warnings = []
     for result in results:
         empty = ", ".join(name for name, value in result.metrics.items() if np.isnan(value))
@@ -170,7 +177,7 @@ def undefined_warnings(results: Iterable[SectionResult]) -> list[str]:
 class ScoredSection:
     """The test clips of one section, in the order of their names, all arrays (clips,).
 
-    key: whose clips they are. names: `clip_key` of each. scores: float, higher is more abnormal.
+    key: of the section. names: `clip_key` of each. scores: float, higher is more abnormal.
     labels: 0 normal, 1 anomaly; None where no clip has one. domains: "source" or "target", or None
     for a dataset without domains. decisions: 0 or 1, or None where none were made.
     """

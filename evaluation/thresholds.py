@@ -11,9 +11,9 @@ from core.log import logger
 from core.run_settings import SystemSettings
 from data.training_scores import TrainingScores
 
-FEWEST_TO_FIT = 10  # scores below which three gamma parameters mean nothing
-# Where a gamma fit and its scores still agree, beside what chance does to few scores (the 1 %
-# point of the Kolmogorov-Smirnov statistic, two standard deviations of a share).
+FEWEST_TO_FIT = 10  # scores that three gamma parameters are fitted to
+# A gamma fit and its scores agree up to these differences, or up to those that chance makes of few
+# scores: the 1 % point of the Kolmogorov-Smirnov statistic, and two standard deviations of a share.
 LARGEST_DISTANCE = 0.1
 LARGEST_EXCESS = 0.05
 ALL_SECTIONS = "all sections"
@@ -45,7 +45,7 @@ class Threshold(NamedTuple):
 def fit_thresholds(
     training: TrainingScores, run: SystemSettings, machine_type: str
 ) -> dict[str, Threshold]:
-    """Return one threshold per section of a machine type; warn where the gamma fit does not hold.
+    """Return one threshold per section of a machine type; warn where the gamma fit is poor.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def fit_thresholds(
 
     Returns
     -------
-    section name → its threshold; that of a whole machine type stands under ALL_SECTIONS; empty
+    section name → its threshold; that of a whole machine type has the name ALL_SECTIONS; empty
     without scores
     """
     quantile = run.decision_threshold
@@ -84,7 +84,7 @@ def fit_thresholds(
 def decision_threshold(scores: np.ndarray, quantile: float) -> Threshold:
     """Return the quantile of a gamma distribution fitted to the training scores of a section.
 
-    SciPy's fit, as in the official code, can end far from its data when a few scores lie apart
+    SciPy's fit, as in the official code, can end far from its data when a few scores differ much
     from the others, as with a handful of target clips among source clips: then every clip is
     called anomalous, or none. So each fit is checked against the scores it came from, by its
     largest distance to their empirical distribution and by the share of them above the threshold.
@@ -121,7 +121,7 @@ def imported_threshold(
 
 
 def _checked_gamma(scores: np.ndarray, quantile: float) -> tuple[float, float, float, float] | None:
-    """Return quantile, shape, loc and scale of a gamma fit; None where it does not describe."""
+    """Return quantile, shape, loc and scale of a gamma fit; None where the fit is poor."""
     import scipy.stats
 
     if len(scores) < FEWEST_TO_FIT or not np.ptp(scores):

@@ -70,14 +70,14 @@ class AEGANAD(System):
     drop_last = True
     loss_names = ("d_loss", "gradient_penalty", "recon_mse", "feature_matching", "g_loss")
 
-    def __init__(self, param: SystemSettings, sections: list[str]):
-        super().__init__(param, sections)
-        _check_size(param)
-        self.encoder = encoder(self.n_frames, param.network)
-        self.decoder = decoder(self.n_frames, param.network)
-        self.discriminator = discriminator(self.n_frames, param.network)
+    def __init__(self, run: SystemSettings, sections: list[str]):
+        super().__init__(run, sections)
+        _check_size(run)
+        self.encoder = encoder(self.n_frames, run.network)
+        self.decoder = decoder(self.n_frames, run.network)
+        self.discriminator = discriminator(self.n_frames, run.network)
         self.critic_optimizer = self.make_optimizer()
-        self.seeds = keras.random.SeedGenerator(param.seed)
+        self.seeds = keras.random.SeedGenerator(run.seed)
         self.batch_of_epoch = tf.Variable(0, trainable=False, dtype=tf.int64)
         self.level_range = tf.Variable([-1.0, 1.0], trainable=False)  # least, greatest, in dB
         self.detectors: EmbeddingDetectors | None = None
@@ -91,7 +91,7 @@ class AEGANAD(System):
         return self.decoder(self.encoder(x, training=training), training=training)
 
     def make_optimizer(self) -> keras.optimizers.Optimizer:
-        return Adam(self.param.fit, torch=True)
+        return Adam(self.settings.fit, torch=True)
 
     def generator_variables(self) -> list[keras.Variable]:
         """Return what the generator's optimizer moves."""
@@ -119,9 +119,9 @@ class AEGANAD(System):
     # Training
 
     @classmethod
-    def check(cls, param: SystemSettings, machine_type: str, frames: Frames) -> None:
+    def check(cls, run: SystemSettings, machine_type: str, frames: Frames) -> None:
         """Raise BadInput for too few clips, or windows of another size."""
-        _check_size(param)
+        _check_size(run)
         if len(frames.clips) <= LOF_NEIGHBOURS:
             raise BadInput(
                 f"{machine_type}: {len(frames.clips)} training clips; the local outlier factor "
@@ -131,7 +131,7 @@ class AEGANAD(System):
     def train(
         self, frames: Frames, title: str = "train", resume: Resume | None = None
     ) -> dict[str, list[float]]:
-        self.check(self.param, title, frames)
+        self.check(self.settings, title, frames)
         self.fit_level_range(frames)
         history = super().train(frames, title, resume)
         self.fit_detectors(frames)
@@ -157,7 +157,7 @@ class AEGANAD(System):
         self.fit_detectors(frames)
 
     @classmethod
-    def missing_without_training_clips(cls, param: SystemSettings) -> str:
+    def missing_without_training_clips(cls, run: SystemSettings) -> str:
         return (
             "the range of the training clips' levels, which all scores need, and their embeddings, "
             f"which the D scores need: none of {', '.join(AEGAN_AD_SCORES)} can be given"
@@ -171,7 +171,7 @@ class AEGANAD(System):
 
     def train_step(self, data: tuple[tf.Tensor, tf.Tensor]) -> dict[str, Any]:
         """Update the critic and, every ncritic batches of an epoch, the generator."""
-        ncritic = self.param.fit.ncritic
+        ncritic = self.settings.fit.ncritic
         x = self.image(self.gather_windows(self.frames, data[0]))  # (batch, mel, time, 1)
         self.critic_step(x)
         if ncritic == 1:
@@ -192,7 +192,7 @@ class AEGANAD(System):
             fake_value, _ = self.discriminator(fake, training=True)
             penalty = self.gradient_penalty(x, fake)
             loss = tf.reduce_mean(fake_value) - tf.reduce_mean(real_value)
-            loss += self.param.fit.lambda_gp * penalty
+            loss += self.settings.fit.lambda_gp * penalty
         self.critic_optimizer.apply(tape.gradient(loss, variables), variables)
         self.update_losses({"d_loss": loss, "gradient_penalty": penalty})
 
@@ -222,7 +222,7 @@ class AEGANAD(System):
 
     def generator_losses(self, x: tf.Tensor, training: bool) -> dict[str, tf.Tensor]:
         """Return mean squared error, feature matching, and their weighted sum, by name."""
-        fit = self.param.fit
+        fit = self.settings.fit
         fake = self(x, training=training)
         _, real_embedding = self.discriminator(x, training=training)  # (batch, embedding)
         _, fake_embedding = self.discriminator(fake, training=training)
@@ -243,7 +243,7 @@ class AEGANAD(System):
     # Scoring
 
     def score(self, frames: Frames) -> np.ndarray:
-        return self.extra_scores(frames)[self.param.score]
+        return self.extra_scores(frames)[self.settings.score]
 
     def extra_scores(self, frames: Frames) -> dict[str, np.ndarray]:
         """Return all nineteen scores: name → (n_clips,) float64."""
@@ -325,7 +325,7 @@ class AEGANAD(System):
         """Return those of the score in the settings; the model may have been saved with another."""
         if self.all_training_scores is None:
             return saved
-        return self.all_training_scores[:, AEGAN_AD_SCORES.index(self.param.score)]
+        return self.all_training_scores[:, AEGAN_AD_SCORES.index(self.settings.score)]
 
     def checkpoint_variables(self) -> Variables:
         """Return names as in the state dicts of the release: netG.Encoder.main.0.weight, ..."""
@@ -342,7 +342,7 @@ class AEGANAD(System):
     marks: ClassVar[tuple[str, ...]] = ("netG.Encoder.main.0.weight", "netD.main.0.0.weight")
 
     @classmethod
-    def infer_settings(cls, tensors: Tensors, param: SystemSettings) -> InferredSettings:
+    def infer_settings(cls, tensors: Tensors, run: SystemSettings) -> InferredSettings:
         return InferredSettings(tensors, infer_values(tensors))
 
 
@@ -355,8 +355,8 @@ def generator_scores(distances: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
-def _check_size(param: SystemSettings) -> None:
-    frames, mels = param.feature.n_frames, param.feature.n_mels
+def _check_size(run: SystemSettings) -> None:
+    frames, mels = run.feature.n_frames, run.feature.n_mels
     if frames != mels or frames < 8 or frames & (frames - 1):
         raise BadInput(
             f"feature.n_frames is {frames} and feature.n_mels {mels}; aegan_ad needs both the "

@@ -54,9 +54,9 @@ class AnomalyTransformer(System):
     # Inside, a window also has n_frames ** 2 values per head and layer, several times over.
     values_per_scoring_batch = 2**19
 
-    def __init__(self, param: SystemSettings, sections: list[str]):
-        super().__init__(param, sections)
-        settings = dict(param.network)
+    def __init__(self, run: SystemSettings, sections: list[str]):
+        super().__init__(run, sections)
+        settings = dict(run.network)
         self.k = settings.pop("k")
         self.temperature = settings.pop("temperature")
         self.standardise = settings.pop("standardise")
@@ -111,7 +111,7 @@ class AnomalyTransformer(System):
 
     def callbacks(self) -> list[keras.callbacks.Callback]:
         def halve(epoch: int, logs: dict | None = None) -> None:
-            self.optimizer.learning_rate = self.param.fit.lr * 0.5 ** max(0, epoch - 1)
+            self.optimizer.learning_rate = self.settings.fit.lr * 0.5 ** max(0, epoch - 1)
 
         return [keras.callbacks.LambdaCallback(on_epoch_begin=halve)]
 
@@ -128,8 +128,8 @@ class AnomalyTransformer(System):
             self.deviation.assign(deviation)
 
     @classmethod
-    def missing_without_training_clips(cls, param: SystemSettings) -> str:
-        if not param.network.standardise:
+    def missing_without_training_clips(cls, run: SystemSettings) -> str:
+        if not run.network.standardise:
             return ""
         return (
             "mean and deviation of the training frames (network.standardise), without which no "
@@ -186,11 +186,11 @@ class AnomalyTransformer(System):
         """Return names as in the release: encoder.attn_layers.0.norm1.weight, ..."""
         get = self.network.get_layer
         names = torch_variables(get("token"), "embedding.value_embedding.tokenConv")
-        for number in range(self.param.network.n_layers):
+        for number in range(self.settings.network.n_layers):
             at = f"encoder.attn_layers.{number}"
             attention = get(f"attention_{number}")
             # The release has a layer norm here that it never applies.
-            width = (self.param.network.d_model,)
+            width = (self.settings.network.d_model,)
             for kind in ("weight", "bias"):
                 unused = keras.Variable(np.zeros(width, np.float32), trainable=False)
                 names[f"{at}.attention.norm.{kind}"] = (unused, None)
@@ -205,7 +205,7 @@ class AnomalyTransformer(System):
     marks: ClassVar[tuple[str, ...]] = ("embedding.value_embedding.tokenConv.weight",)
 
     @classmethod
-    def infer_settings(cls, tensors: Tensors, param: SystemSettings) -> InferredSettings:
+    def infer_settings(cls, tensors: Tensors, run: SystemSettings) -> InferredSettings:
         layer, token = r"encoder\.attn_layers\.\d+\.", r".*tokenConv\.weight"
         norms = rf"encoder\.norm\.\w+|{layer}norm[12]\.\w+"
         d_model = size_of(tensors, (0, f"{norms}|{token}"))

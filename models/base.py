@@ -72,7 +72,7 @@ class System(keras.Model):
 
     Parameters
     ----------
-    param : the settings of this system, resolved
+    run : the settings of this system, resolved
     sections : the names of the sections it is trained on, in order; the classes of a classifier
     """
 
@@ -85,12 +85,12 @@ class System(keras.Model):
     class_axes: ClassVar[dict[str, int]] = {}
     distribution_remark: ClassVar[str] = ""
 
-    def __init__(self, param: SystemSettings, sections: list[str]):
+    def __init__(self, run: SystemSettings, sections: list[str]):
         super().__init__()
-        self.param = param
+        self.settings = run
         self.section_names = list(sections)
-        self.n_frames = param.feature.n_frames
-        self.n_mels = param.feature.n_mels
+        self.n_frames = run.feature.n_frames
+        self.n_mels = run.feature.n_mels
         self.loss_means = {name: keras.metrics.Mean(name) for name in self.loss_names}
         self.device_frames = None
         self.built = True  # the networks are functional models, built as they are made
@@ -99,20 +99,20 @@ class System(keras.Model):
 
     @classmethod
     def incompatibilities(
-        cls, param: SystemSettings, trained: list[str], scored: list[str]
+        cls, run: SystemSettings, trained: list[str], scored: list[str]
     ) -> list[str]:
         """Return why this system cannot work so, one line per reason; asked before long work.
 
         Parameters
         ----------
-        param : the settings of this system, resolved
+        run : the settings of this system, resolved
         trained : the names of the sections to train on, each once; empty where they are unknown
         scored : the names of the sections whose clips are to be scored, each once
         """
         return []
 
     @classmethod
-    def check(cls, param: SystemSettings, machine_type: str, frames: Frames) -> None:
+    def check(cls, run: SystemSettings, machine_type: str, frames: Frames) -> None:
         """Raise BadInput where the settings or the clips are not such as the system trains on."""
 
     # Train
@@ -129,7 +129,7 @@ class System(keras.Model):
 
     def make_optimizer(self) -> keras.optimizers.Optimizer:
         """Return Adam with the settings of the `fit` block."""
-        return Adam(self.param.fit)
+        return Adam(self.settings.fit)
 
     def callbacks(self) -> list[keras.callbacks.Callback]:
         """Return what goes along with `fit`, such as a schedule of the learning rate."""
@@ -172,7 +172,7 @@ class System(keras.Model):
         ------
         BadInput : where a loss is not finite.
         """
-        fit = self.param.fit
+        fit = self.settings.fit
         self.frames = self.to_device(frames)
         # Were its variables made within the step, the step would be traced twice.
         self.optimizer.build(self.trainable_variables)
@@ -204,11 +204,11 @@ class System(keras.Model):
         self, frames: Frames, epoch: tf.Variable
     ) -> tuple[tf.data.Dataset, tf.data.Dataset | None]:
         """Return an epoch's batches for training, and for validation where there are any."""
-        fit = self.param.fit
-        starts, owner = self.windows(frames, self.param.feature.n_hop_frames)
+        fit = self.settings.fit
+        starts, owner = self.windows(frames, self.settings.feature.n_hop_frames)
         section = self.section_index(frames)[owner]
         n = int(len(starts) * (1 - fit.validation_split))
-        batch, seed = min(fit.batch_size, n), self.param.seed if fit.shuffle else None
+        batch, seed = min(fit.batch_size, n), self.settings.seed if fit.shuffle else None
         training = epoch_batches(starts[:n], section[:n], batch, epoch, seed, self.drop_last)
         if n == len(starts):
             return training, None
@@ -336,7 +336,7 @@ class System(keras.Model):
         """Learn from training clips what a published checkpoint does not hold."""
 
     @classmethod
-    def missing_without_training_clips(cls, param: SystemSettings) -> str:
+    def missing_without_training_clips(cls, run: SystemSettings) -> str:
         """Return in words what `fit_statistics` learns and every score needs; empty: nothing."""
         return ""
 
@@ -371,13 +371,13 @@ class System(keras.Model):
         return files[0][1]
 
     @classmethod
-    def infer_settings(cls, tensors: Tensors, param: SystemSettings) -> InferredSettings:
+    def infer_settings(cls, tensors: Tensors, run: SystemSettings) -> InferredSettings:
         """Return what the tensors of a checkpoint tell of the settings.
 
         Parameters
         ----------
         tensors : what `gather_checkpoint` returned
-        param : the settings, as they would be without the checkpoint
+        run : the settings, as they would be without the checkpoint
 
         Raises ValueError where the tensors cannot be of this system, or where neither they nor
         the settings say what is needed.
@@ -389,7 +389,7 @@ class System(keras.Model):
         return [self.checkpoint_variables()]
 
     @classmethod
-    def chance_score(cls, param: SystemSettings, n_classes: int) -> float | None:
+    def chance_score(cls, run: SystemSettings, n_classes: int) -> float | None:
         """Return the score that a classifier gives if it cannot tell its classes apart.
 
         None where there is none. Normal clips that score higher are taken for another class.

@@ -38,9 +38,9 @@ class DenseAE(System):
     uses_xla = True
     mixes_precision = True
 
-    def __init__(self, param: SystemSettings, sections: list[str]):
-        super().__init__(param, sections)
-        self.network = autoencoder(self.n_frames * self.n_mels, **dict(param.network))
+    def __init__(self, run: SystemSettings, sections: list[str]):
+        super().__init__(run, sections)
+        self.network = autoencoder(self.n_frames * self.n_mels, **dict(run.network))
         self.compile(
             self.make_optimizer(),
             loss="mean_squared_error",
@@ -77,7 +77,7 @@ class DenseAE(System):
     def checkpoint_variables_ae_asd(self) -> Variables:
         """Return names as in the PyTorch checkpoints of AE-ASD: encoder.3.liner.weight, ..."""
         names = {}
-        depth = len(self.param.network.units) + 1
+        depth = len(self.settings.network.units) + 1
         for index in range(2 * depth - 1):
             number = f"_{index}" if index else ""
             dense = self.network.get_layer(f"dense{number}")
@@ -97,7 +97,7 @@ class DenseAE(System):
         return super().recognises(tensors) or (whole and not ae_asd.has_latent_heads(tensors))
 
     @classmethod
-    def infer_settings(cls, tensors: Tensors, param: SystemSettings) -> InferredSettings:
+    def infer_settings(cls, tensors: Tensors, run: SystemSettings) -> InferredSettings:
         from_ae_asd = "dense/kernel" not in tensors and any("liner" in name for name in tensors)
         if from_ae_asd:
             widths = ae_asd.encoder_widths(tensors)
@@ -112,7 +112,7 @@ class DenseAE(System):
             n_values = size_of(tensors, *ends)
         check_network_size(tensors, 2 * weights_between([n_values, *widths]))
         values = {
-            **window_settings(n_values, param),
+            **window_settings(n_values, run),
             "network.units": widths[:-1],
             "network.latent": widths[-1] if widths else None,
         }

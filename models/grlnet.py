@@ -55,9 +55,9 @@ class GRLNet(WaveformSystem):
     loss_names = ("loss", "g_sum", "regional_recon", "local_recon", "regional_adv", "local_adv")
     values_per_scoring_batch = 2**15  # a sample becomes hundreds of values inside
 
-    def __init__(self, param: SystemSettings, sections: list[str]):
-        super().__init__(param, sections)
-        net, fit = param.network, param.fit
+    def __init__(self, run: SystemSettings, sections: list[str]):
+        super().__init__(run, sections)
+        net, fit = run.network, run.fit
         length, channels = self.n_frames, net.channels
         self.alpha = net.alpha
         self.adversarial = net.adversarial_training_factor
@@ -65,7 +65,7 @@ class GRLNet(WaveformSystem):
         self.regional = generator(length, channels, net.kernel_regional, "regional")
         self.local = generator(length, channels, net.kernel_local, "local")
         self.discriminator = discriminator(length, channels, net.kernel_discriminator)
-        self.seeds = keras.random.SeedGenerator(param.seed)
+        self.seeds = keras.random.SeedGenerator(run.seed)
         self.local_optimizer = Adam(fit, torch=True)
         self.discriminator_optimizer = Adam(
             fit.model_copy(update={"lr": fit.lr_discriminator}), torch=True
@@ -75,9 +75,9 @@ class GRLNet(WaveformSystem):
 
     @classmethod
     def incompatibilities(
-        cls, param: SystemSettings, trained: list[str], scored: list[str]
+        cls, run: SystemSettings, trained: list[str], scored: list[str]
     ) -> list[str]:
-        net, length = param.network, param.feature.n_frames
+        net, length = run.network, run.feature.n_frames
         left = length
         for _ in net.channels:
             left = (left - net.kernel_discriminator) // 2 + 1
@@ -154,7 +154,7 @@ class GRLNet(WaveformSystem):
 
     def windows(self, frames: Frames, hop: int) -> tuple[np.ndarray, np.ndarray]:
         """Return segments as far apart as in training, whatever `hop` asks for."""
-        return super().windows(frames, self.param.feature.n_hop_frames)
+        return super().windows(frames, self.settings.feature.n_hop_frames)
 
     def window_scores(self, windows: tf.Tensor, section: tf.Tensor) -> tf.Tensor:
         of_regional, of_local, of_real = (tf.sigmoid(judged) for judged in self(windows)[2:])
@@ -213,7 +213,7 @@ class GRLNet(WaveformSystem):
         }
 
     @classmethod
-    def infer_settings(cls, tensors: Tensors, param: SystemSettings) -> InferredSettings:
+    def infer_settings(cls, tensors: Tensors, run: SystemSettings) -> InferredSettings:
         layer = r"((regional|local)\.encoder|discriminator\.discriminator)\."
         channels = [
             size_of(tensors, (0, rf"{layer}{place}\.(weight|bias)")) for place in (0, 3, 6, 9)

@@ -37,10 +37,10 @@ class IDNN(System):
     uses_xla = True
     mixes_precision = True
 
-    def __init__(self, param: SystemSettings, sections: list[str]):
-        super().__init__(param, sections)
+    def __init__(self, run: SystemSettings, sections: list[str]):
+        super().__init__(run, sections)
         self.network = interpolator(
-            (self.n_frames - 1) * self.n_mels, self.n_mels, **dict(param.network)
+            (self.n_frames - 1) * self.n_mels, self.n_mels, **dict(run.network)
         )
         self.compile(
             self.make_optimizer(),
@@ -51,9 +51,9 @@ class IDNN(System):
 
     @classmethod
     def incompatibilities(
-        cls, param: SystemSettings, trained: list[str], scored: list[str]
+        cls, run: SystemSettings, trained: list[str], scored: list[str]
     ) -> list[str]:
-        if param.feature.n_frames < 2:
+        if run.feature.n_frames < 2:
             return ["feature.n_frames is 1, so no frame has neighbours; set it to 2 or more"]
         return []
 
@@ -90,11 +90,11 @@ class IDNN(System):
         return inputs % outputs == 0
 
     @classmethod
-    def infer_settings(cls, tensors: Tensors, param: SystemSettings) -> InferredSettings:
+    def infer_settings(cls, tensors: Tensors, run: SystemSettings) -> InferredSettings:
         widths = ae_asd.encoder_widths(tensors)
         around, n_mels = ae_asd.input_and_output(tensors)
         check_network_size(tensors, 2 * weights_between([around, *widths]))
-        if around is not None and around == n_mels and param.feature.n_frames != 2:
+        if around is not None and around == n_mels and run.feature.n_frames != 2:
             raise ValueError(
                 "it rebuilds what it is given, so it looks like one of ae, not of idnn"
             )

@@ -41,18 +41,18 @@ class MobileNetV2(System):
 
     mixes_precision = True
 
-    def __init__(self, param: SystemSettings, sections: list[str]):
-        super().__init__(param, sections)
+    def __init__(self, run: SystemSettings, sections: list[str]):
+        super().__init__(run, sections)
         network = keras.applications.MobileNetV2(
             input_shape=(self.n_frames, self.n_mels, 3),
-            alpha=param.network.alpha,
+            alpha=run.network.alpha,
             weights=None,
             classes=len(sections),
         )
 
         def own_norm(layer: keras.Layer) -> keras.Layer:
             if isinstance(layer, keras.layers.BatchNormalization):
-                momentum = param.network.momentum
+                momentum = run.network.momentum
                 return BatchNorm(momentum=momentum, epsilon=layer.epsilon, name=layer.name)
             return layer.__class__.from_config(layer.get_config())
 
@@ -66,13 +66,13 @@ class MobileNetV2(System):
 
     @classmethod
     def incompatibilities(
-        cls, param: SystemSettings, trained: list[str], scored: list[str]
+        cls, run: SystemSettings, trained: list[str], scored: list[str]
     ) -> list[str]:
         reasons = [
-            f"feature.{key} is {getattr(param.feature, key)}; "
+            f"feature.{key} is {getattr(run.feature, key)}; "
             f"this network takes {SMALLEST_SIDE} or more"
             for key in ("n_frames", "n_mels")
-            if getattr(param.feature, key) < SMALLEST_SIDE
+            if getattr(run.feature, key) < SMALLEST_SIDE
         ]
         if len(trained) < 2:
             reasons.append(
@@ -80,7 +80,7 @@ class MobileNetV2(System):
                 f"here there is {', '.join(trained) or 'none'}: take another system"
             )
         unseen = sorted(set(scored) - set(trained))
-        if unseen and param.unseen_section == "error":
+        if unseen and run.unseen_section == "error":
             reasons.append(
                 f"{', '.join(unseen)} is none of the sections trained on ({', '.join(trained)}), "
                 "so there is no probability of it; train on it too, or set "
@@ -109,7 +109,7 @@ class MobileNetV2(System):
         """
         index = super().section_index(frames)
         scored = [clip.section for clip in frames.clips]
-        problems = self.incompatibilities(self.param, self.section_names, scored)
+        problems = self.incompatibilities(self.settings, self.section_names, scored)
         if problems:
             raise BadInput("\n".join(problems))
         return np.where(index < 0, len(self.section_names) - 1, index)
@@ -130,7 +130,7 @@ class MobileNetV2(System):
     )
 
     @classmethod
-    def infer_settings(cls, tensors: Tensors, param: SystemSettings) -> InferredSettings:
+    def infer_settings(cls, tensors: Tensors, run: SystemSettings) -> InferredSettings:
         # The blocks 0, 1, 3, 6, 10, 13 and 16 are the first ones of each width in WIDTHS.
         blocks = ("expanded_conv_", *(f"block_{index}_" for index in (1, 3, 6, 10, 13, 16)))
         channels = [size_of(tensors, (0, rf"{block}project_BN/\w+")) for block in blocks]
@@ -139,7 +139,7 @@ class MobileNetV2(System):
             pairs = zip(channels, _widths(alpha), strict=True)
             return sum(size not in (None, width) for size, width in pairs) <= 1
 
-        alphas = [param.network.alpha, *ALPHAS]
+        alphas = [run.network.alpha, *ALPHAS]
         alpha = next((alpha for alpha in alphas if fits(alpha)), None)
         if alpha is None:
             raise ValueError(
@@ -150,7 +150,7 @@ class MobileNetV2(System):
         return InferredSettings(tensors, {"network.alpha": alpha}, classes=classes)
 
     @classmethod
-    def chance_score(cls, param: SystemSettings, n_classes: int) -> float | None:
+    def chance_score(cls, run: SystemSettings, n_classes: int) -> float | None:
         return math.log(max(1, n_classes - 1))  # log(1 - p) - log(p), p being 1 / n_classes
 
 

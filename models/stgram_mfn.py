@@ -50,9 +50,9 @@ class STgramMFN(WaveformSystem):
     4. The classifier's plain output layer, in its checkpoints, is unused.
     """
 
-    def __init__(self, param: SystemSettings, sections: list[str]):
-        super().__init__(param, sections)
-        net, feature = param.network, param.feature
+    def __init__(self, run: SystemSettings, sections: list[str]):
+        super().__init__(run, sections)
+        net, feature = run.network, run.feature
         self.n_frames = round(net.seconds * feature.sample_rate)
         self.gmm = net.gmm
         self.means = self.cholesky = None
@@ -67,14 +67,14 @@ class STgramMFN(WaveformSystem):
         self.arcface.build((None, self.embed.output.shape[-1]))
         self.mel_matrix = mel_matrix(feature)
         self.compile(
-            Adam(param.fit, torch=True),
+            Adam(run.fit, torch=True),
             loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
             jit_compile=False,
         )
 
     @classmethod
     def incompatibilities(
-        cls, param: SystemSettings, trained: list[str], scored: list[str]
+        cls, run: SystemSettings, trained: list[str], scored: list[str]
     ) -> list[str]:
         reasons = []
         if len(trained) < 2:
@@ -103,7 +103,7 @@ class STgramMFN(WaveformSystem):
 
         (batch, n_samples) → (batch, n_mels, frames)
         """
-        feature = self.param.feature
+        feature = self.settings.feature
         around = feature.n_fft // 2
         kind = "REFLECT" if feature.pad_mode == "reflect" else "CONSTANT"
         padded = tf.pad(wave, [(0, 0), (around, around)], kind)
@@ -117,7 +117,7 @@ class STgramMFN(WaveformSystem):
         return levels
 
     def callbacks(self) -> list[keras.callbacks.Callback]:
-        fit = self.param.fit
+        fit = self.settings.fit
 
         def cosine(epoch: int, logs: dict | None = None) -> None:
             done = max(0, epoch - fit.schedule_start) / fit.epochs
@@ -150,8 +150,8 @@ class STgramMFN(WaveformSystem):
             self.fit_mixtures(self.embeddings(frames), self.section_index(frames))
 
     @classmethod
-    def missing_without_training_clips(cls, param: SystemSettings) -> str:
-        gmm = param.network.gmm
+    def missing_without_training_clips(cls, run: SystemSettings) -> str:
+        gmm = run.network.gmm
         return f"the Gaussian mixtures of the scores (network.gmm is {gmm})" if gmm else ""
 
     def embeddings(self, frames: Frames) -> np.ndarray:
@@ -180,7 +180,7 @@ class STgramMFN(WaveformSystem):
                     self.gmm,
                     means_init=start,
                     reg_covar=SMALLEST_VARIANCE,
-                    random_state=self.param.seed,
+                    random_state=self.settings.seed,
                 ).fit(embeddings[classes == index])
             )
         self.means = np.stack([mixture.means_ for mixture in fitted])
@@ -240,15 +240,15 @@ class STgramMFN(WaveformSystem):
     )
 
     @classmethod
-    def infer_settings(cls, tensors: Tensors, param: SystemSettings) -> InferredSettings:
-        feature, seconds = param.feature, param.network.seconds
+    def infer_settings(cls, tensors: Tensors, run: SystemSettings) -> InferredSettings:
+        feature, seconds = run.feature, run.network.seconds
         centres = size_of(tensors, (0, r"arcface\.weight")) or 0
         classes = size_of(tensors, (0, r"mobilefacenet\.fc_out\.\w+"))
-        classes = classes or centres // param.network.sub_centers
+        classes = classes or centres // run.network.sub_centers
         frames = size_of(tensors, (0, r"tgramnet\.conv_encoder\.\d+\.0\.\w+"))
         if frames and round(seconds * feature.sample_rate) // feature.hop_length + 1 != frames:
             seconds = (frames - 1) * feature.hop_length / feature.sample_rate
-        _check_bottlenecks(tensors, param.network.bottlenecks)
+        _check_bottlenecks(tensors, run.network.bottlenecks)
         mels = r"tgramnet\.(conv_extrctor|conv_encoder\.\d+\.2)\.weight"
         values = {
             "feature.n_mels": size_of(tensors, (0, mels)),
@@ -260,8 +260,8 @@ class STgramMFN(WaveformSystem):
         return InferredSettings(tensors, values, classes=classes)
 
     @classmethod
-    def chance_score(cls, param: SystemSettings, n_classes: int) -> float | None:
-        return None if param.network.gmm else math.log(max(1, n_classes))
+    def chance_score(cls, run: SystemSettings, n_classes: int) -> float | None:
+        return None if run.network.gmm else math.log(max(1, n_classes))
 
 
 def _check_bottlenecks(tensors: Tensors, bottlenecks: list[list[int]]) -> None:

@@ -41,9 +41,9 @@ class VAE(System):
     uses_xla = True
     loss_names = ("mse", "kl")
 
-    def __init__(self, param: SystemSettings, sections: list[str]):
-        super().__init__(param, sections)
-        self.network = variational(self.n_frames * self.n_mels, **dict(param.network))
+    def __init__(self, run: SystemSettings, sections: list[str]):
+        super().__init__(run, sections)
+        self.network = variational(self.n_frames * self.n_mels, **dict(run.network))
         self.compile(self.make_optimizer(), steps_per_execution=64, jit_compile=False)
 
     def call(self, x: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, ...]:
@@ -91,7 +91,7 @@ class VAE(System):
     marks: ClassVar[tuple[str, ...]] = ("fc_mean.liner.weight",)
 
     @classmethod
-    def infer_settings(cls, tensors: Tensors, param: SystemSettings) -> InferredSettings:
+    def infer_settings(cls, tensors: Tensors, run: SystemSettings) -> InferredSettings:
         inputs, outputs = ae_asd.input_and_output(tensors)
         if None not in (inputs, outputs) and inputs > outputs and inputs % outputs == 0:
             raise ValueError(
@@ -102,7 +102,7 @@ class VAE(System):
         latent = ae_asd.block_width(tensors, "fc_(mean|logvar|z)")
         check_network_size(tensors, 2 * weights_between([inputs or outputs, *widths, latent]))
         values = {
-            **window_settings(outputs or inputs, param),
+            **window_settings(outputs or inputs, run),
             "network.units": widths,
             "network.latent": latent,
         }

@@ -143,7 +143,7 @@ def _maps(system: System, mode: str, machine_type: str, frames: Frames) -> Itera
 
     if type(system).reconstruct is System.reconstruct:
         return
-    clips, _ = read_clips(system.param, mode, machine_type, ("train",))
+    clips, _ = read_clips(system.settings, mode, machine_type, ("train",))
     training = anomaly_map.training_mean(clips, int(frames.count.max()))
     for first, count in zip(frames.first, frames.count, strict=True):
         levels = np.asarray(frames.array[first : first + count])

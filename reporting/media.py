@@ -96,7 +96,7 @@ def choose_clips(data: ReportData) -> dict[SectionKey, list[str]]:
 
 
 def find_clips(
-    param: SharedSettings, machine_types: Sequence[str]
+    settings: SharedSettings, machine_types: Sequence[str]
 ) -> dict[str, dict[str, tuple[Path, str]]]:
     """Return the test clips of both datasets: machine type → `clip_key` → (path, mode).
 
@@ -106,7 +106,7 @@ def find_clips(
     for mode in ("dev", "eval"):
         for name in machine_types:
             for folder in TEST_FOLDERS:
-                home = dataset_directory(param, mode) / name / folder
+                home = dataset_directory(settings, mode) / name / folder
                 if home.is_dir():
                     for path in sorted(home.iterdir()):
                         files[name].setdefault(clip_key(path.name), (path, mode))
@@ -114,14 +114,14 @@ def find_clips(
 
 
 def collect(
-    data: ReportData, param: SharedSettings, folder: Path, final: Path
+    data: ReportData, settings: SharedSettings, folder: Path, final: Path
 ) -> dict[ClipKey, ClipMedia]:
     """Copy and draw the chosen clips, link the others, and return what there is of every clip.
 
     Parameters
     ----------
     data : whose clips; `not_shown` gets one line per clip that is gone or cannot be read
-    param : the settings: where the datasets lie, and how spectrograms are made
+    settings : the settings: where the datasets lie, and how spectrograms are made
     folder : of the report, as it is being made
     final : where the folder will lie, which links start from
     """
@@ -136,8 +136,8 @@ def collect(
         )
         for key in data.sections
     }
-    files = find_clips(param, list(dict.fromkeys(key.machine_type for key in names)))
-    data.not_shown += _missing_clips(names, files, param)
+    files = find_clips(settings, list(dict.fromkeys(key.machine_type for key in names)))
+    data.not_shown += _missing_clips(names, files, settings)
     clips = {}
     for key in names:
         for name in names[key]:
@@ -153,7 +153,7 @@ def collect(
             if clip is None:
                 continue
             try:
-                _copy_and_draw(clip, key.machine_type, param.feature, folder)
+                _copy_and_draw(clip, key.machine_type, settings.feature, folder)
             except (ValueError, OSError) as problem:
                 data.not_shown.append(f"{clip.path}: no spectrogram: {problem}")
     return clips
@@ -162,15 +162,15 @@ def collect(
 def _missing_clips(
     names: Mapping[SectionKey, Sequence[str]],
     files: Mapping[str, Mapping[str, tuple[Path, str]]],
-    param: SharedSettings,
+    settings: SharedSettings,
 ) -> list[str]:
     """One line per section of which some clips are gone, one for all of which every clip is."""
     missing = {
         key: [name for name in names[key] if name not in files[key.machine_type]] for key in names
     }
     places = (
-        f"dev_directory ({param.dev_directory}) nor in eval_directory "
-        f"({param.eval_directory}), so they cannot be heard"
+        f"dev_directory ({settings.dev_directory}) nor in eval_directory "
+        f"({settings.eval_directory}), so they cannot be heard"
     )
     whole = [key for key in names if len(missing[key]) == len(names[key])]
     problems = []

@@ -26,7 +26,7 @@ def save(
     report: tables.Report,
     pictures: Sequence[Picture],
     clips: Mapping[ClipKey, ClipMedia],
-    param: SharedSettings,
+    settings: SharedSettings,
 ) -> None:
     """Write report.html and data/*.js into the folder that holds everything else already."""
     environment = _environment()
@@ -55,7 +55,7 @@ def save(
         pictures=pictures,
         missing={title: lines for title, lines in missing.items() if lines},
         rule=media.CHOICE_RULE,
-        about={"runs": runs, "ticks": media.ticks(param.feature)},
+        about={"runs": runs, "ticks": media.ticks(settings.feature)},
     )
     save_text(folder / "report.html", text)
 

@@ -186,7 +186,7 @@ def test_every_clip_ends_in_a_score_or_a_line(system, held) -> None:
         folder = Path(work) / "dev" / "fan" / "test"
         folder.mkdir(parents=True)
         names = {name for name, (place, data) in held.items() if put(folder, name, place, data)}
-        param = system.param.with_values(
+        param = system.settings.with_values(
             {
                 "dev_directory": f"{work}/dev",
                 "cache_directory": f"{work}/cache",

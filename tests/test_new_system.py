@@ -35,7 +35,7 @@ class Toy(System):
     def call(self, x, training=False):
         return self.network(x)
 
-    def example(self, windows, section):
+    def training_pair(self, windows, section):
         return tf.ones((tf.shape(windows)[0], 1)), tf.reduce_mean(windows, axis=1)
 
     def window_scores(self, windows, section):

@@ -164,7 +164,7 @@ def test_missing_and_empty_data(tmp_path):
         fails(run, "dev_directory: there is no directory", "nowhere")
         (tmp_path / "empty" / "dev_data").mkdir(parents=True, exist_ok=True)
         run = call_script(script, "-d", data=tmp_path / "empty", out=tmp_path)
-        fails(run, "holds no machine type")
+        fails(run, "has no machine type in it")
 
 
 def test_machine_types_without_train_are_all_named(copy, tmp_path):

@@ -22,8 +22,9 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from core.command_line import program_name
 from core.errors import BadInput
-from core.files import atomic_write, remove_stale_files, save_json
+from core.files import atomic_write, remove_stale_files, save_csv, save_json
 from core.script import run_script
 from tools.demo_layouts import LAYOUTS, Plan, make_plan
 from tools.demo_sounds import SAMPLE_RATE, DemoClip, render
@@ -78,9 +79,9 @@ def make_dataset(
         plan = make_plan(options)
         missing = _prepare(root, options, plan, force)
         _write_clips(root, missing, options, progress)
-        for path, text in plan.texts.items():
+        for path, rows in plan.tables.items():
             if not (root / path).is_file():
-                _write(root / path, text.encode())
+                save_csv(root / path, rows)
     except OSError as error:
         where = error.filename or root
         raise BadInput(f"{where}: cannot be written ({error.strerror or error})") from None
@@ -114,6 +115,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
+        prog=program_name(),
         description="Make machine-like sounds in the layout of a DCASE Task 2 dataset.",
         allow_abbrev=False,
     )
@@ -249,7 +251,7 @@ def _saved_options(root: Path) -> dict[str, object] | None:
 
 
 def _paths(plan: Plan) -> set[str]:
-    return {clip.path for clip in plan.clips} | set(plan.texts)
+    return {clip.path for clip in plan.clips} | set(plan.tables)
 
 
 def _files(root: Path) -> Iterator[str]:
@@ -300,12 +302,8 @@ def _write_clip(root: Path, clip: DemoClip, options: dict[str, object]) -> None:
     # To memory first: on a full disk soundfile's own error would not name the file.
     wav = io.BytesIO()
     soundfile.write(wav, samples, SAMPLE_RATE, subtype="PCM_16", format="WAV")
-    _write(root / clip.path, wav.getvalue())
-
-
-def _write(path: Path, data: bytes) -> None:
-    with atomic_write(path) as beside:
-        beside.write_bytes(data)
+    with atomic_write(root / clip.path) as temporary:
+        temporary.write_bytes(wav.getvalue())
 
 
 if __name__ == "__main__":

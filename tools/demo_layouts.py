@@ -1,4 +1,4 @@
-"""The layout of the demo data per challenge year: paths of clips, attribute tables, truth."""
+"""The layout of the demo data per challenge year: paths of clips, attributes, ground truth."""
 
 from __future__ import annotations
 
@@ -51,6 +51,7 @@ LABELS = ("normal", "anomaly")
 # One clip of a section and split: domain, label, index (see DemoClip).
 ClipKey = tuple[str, str, int]
 NO_ATTRIBUTE = "noAttribute"
+Rows = list[tuple[object, ...]]  # of a CSV file
 
 
 class Section(NamedTuple):
@@ -68,10 +69,10 @@ class Section(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """All files of a dataset: its clips, and its CSV files as path → text."""
+    """All files of a dataset: its clips, and its CSV files as path → rows."""
 
     clips: list[DemoClip]
-    texts: dict[str, str]
+    tables: dict[str, Rows]
 
 
 def make_plan(options: dict[str, object]) -> Plan:
@@ -112,9 +113,9 @@ def _plan_section(plan: Plan, options: dict[str, object], at: Section) -> None:
             plan.clips.append(DemoClip(f"{folder}/supplemental/{name}", *key))
     if at.year >= 2022:
         listed = [c for c in clips if c.split == "train" or at.root == "dev_data"]
-        plan.texts[f"{folder}/attributes_{at.section}.csv"] = _attribute_table(listed, at.named)
+        plan.tables[f"{folder}/attributes_{at.section}.csv"] = _attribute_table(listed, at.named)
     if at.root == "eval_data":
-        plan.texts.update(_ground_truth(at.year, [c for c in clips if c.split == "test"]))
+        plan.tables.update(_ground_truth(at.year, [c for c in clips if c.split == "test"]))
 
 
 def _train_keys(clips: int, domains: tuple[str, ...]) -> list[ClipKey]:
@@ -173,24 +174,24 @@ def _hidden_number(key: ClipKey) -> int:
     return 2 * index + int((label == "anomaly") != bool(index % 2))
 
 
-def _attribute_table(clips: list[DemoClip], named: bool) -> str:
-    """Return the text of a section's attribute CSV file."""
-    rows = ["file_name,d1p,d1v"]
+def _attribute_table(clips: list[DemoClip], named: bool) -> Rows:
+    """Return the rows of a section's attribute CSV file."""
+    rows: Rows = [("file_name", "d1p", "d1v")]
     for clip in clips:
         attribute = attribute_name(clip.machine, clip.section, clip.domain, clip.index)
         columns = attribute if named else ("", "")
-        rows.append(",".join((clip.path.partition("/")[2], *columns)))
-    return "\n".join(rows) + "\n"
+        rows.append((clip.path.partition("/")[2], *columns))
+    return rows
 
 
-def _ground_truth(year: int, clips: list[DemoClip]) -> dict[str, str]:
+def _ground_truth(year: int, clips: list[DemoClip]) -> dict[str, Rows]:
     """Return the ground truth of evaluation clips, as the official evaluator reads it.
 
-    path → text of a CSV file with one row per clip: its name, and 1 for an anomaly (or, in the
-    files of domains, for the target domain)
+    path → rows of a CSV file, one per clip: its name, and 1 for an anomaly (or, in the files of
+    domains, for the target domain)
     """
     word = "id" if year == 2020 else "section"
-    texts: dict[str, str] = {}
+    tables: dict[str, Rows] = {}
     for clip in sorted(clips):
         split = f"{clip.domain}_test" if year == 2021 else "test"
         table = f"ground_truth_{clip.machine}_{word}_{clip.section}_{split}.csv"
@@ -200,5 +201,5 @@ def _ground_truth(year: int, clips: list[DemoClip]) -> dict[str, str]:
             values["domain"] = clip.domain == "target"
         for kind, value in values.items():
             path = f"ground_truth/ground_truth_{kind}/{table}"
-            texts[path] = texts.get(path, "") + f"{name},{int(value)}\n"
-    return texts
+            tables.setdefault(path, []).append((name, int(value)))
+    return tables

@@ -256,9 +256,9 @@ def _seconds_since_stroke(
     count = int(len(time) / SAMPLE_RATE * model.stroke_rate) + 8
     gaps = (1 + 0.03 * rng.standard_normal(count)) / model.stroke_rate
     starts = np.cumsum(gaps) - gaps[0] * (1 + rng.uniform())
-    kept = rng.uniform(size=len(starts)) >= model.missing
-    kept[0] = True
-    starts = starts[kept]
+    present = rng.uniform(size=len(starts)) >= model.missing
+    present[0] = True
+    starts = starts[present]
     latest = np.searchsorted(starts, time, side="right") - 1
     return (time - starts[latest]).astype(np.float32)
 

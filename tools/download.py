@@ -22,12 +22,13 @@ from urllib.parse import urlsplit
 
 from tqdm import tqdm
 
+from core.command_line import program_name
 from core.errors import BadInput, ProblemCollector, nearest
 from core.files import lock_directories, save_json
 from core.log import progress_bar
 from core.script import run_script
 from tools.unpack import unpack
-from tools.zenodo import CHECKSUM, Archive, Unreachable, ZenodoClient, size_of
+from tools.zenodo import CHECKSUM, Archive, Unreachable, ZenodoClient, file_size
 
 BASE_URL = "https://zenodo.org"
 RECORDS = {
@@ -89,6 +90,7 @@ def _download(args: argparse.Namespace, client: ZenodoClient) -> int:
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
+        prog=program_name(),
         description="Download the data of a DCASE Challenge Task 2 and unpack it.",
         epilog="Without --dev, --additional and --eval all three are downloaded.",
         allow_abbrev=False,
@@ -244,7 +246,9 @@ def _check_space(to: Path, state: Path, todo: Sequence[Archive]) -> None:
 
 def _left(state: Path, archives: Sequence[Archive]) -> int:
     """Return how many bytes of the archives are not downloaded yet."""
-    return sum(max(0, archive.size - size_of(_unfinished(state, archive))) for archive in archives)
+    return sum(
+        max(0, archive.size - file_size(_unfinished(state, archive))) for archive in archives
+    )
 
 
 def _unfinished(state: Path, archive: Archive) -> Path:
@@ -256,7 +260,7 @@ def _bytes(number: int) -> str:
 
 
 def fetch_all(client: ZenodoClient, to: Path, state: Path, todo: Sequence[Archive]) -> None:
-    """Download and unpack archives, one after the other.
+    """Download and unpack archives, one after another.
 
     Raises BadInput for those that failed. The others are complete, unless the server is not
     reachable.
@@ -278,7 +282,7 @@ def fetch_all(client: ZenodoClient, to: Path, state: Path, todo: Sequence[Archiv
                 left = todo[number:]
                 bar.write(f"{result}; left: {len(left)} archives, {_bytes(_left(state, left))}")
     if problems.messages:
-        problems.messages.append("unfinished downloads are kept; the same command continues them")
+        problems.messages.append("the same command continues unfinished downloads")
     problems.stop()
 
 

@@ -27,7 +27,7 @@ from checkpoints.files import read
 from checkpoints.inferred_settings import InferredSettings, Tensors
 from checkpoints.tensors import gather, in_order, matching_layout, settle
 from core import settings
-from core.command_line import add_settings
+from core.command_line import add_settings, program_name
 from core.errors import BadInput, ProblemCollector, nearest
 from core.log import logger, setup_log
 from core.run_settings import SystemSettings
@@ -72,25 +72,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         before = shared.for_machine(name)
         inferred = keras_model.system_class(args.system).infer_settings(contents.tensors, before)
-        param = settle(before, inferred)
+        run = settle(before, inferred)
     except ValueError as error:
         raise BadInput(f"{files}: not a checkpoint of {args.system} ({error})") from None
-    names = class_names(args, param, inferred.classes, contents.sections)
-    system = build(param, name, inferred, names, files)
-    setup_log(param.result_directory)
+    names = class_names(args, run, inferred.classes, contents.sections)
+    system = build(run, name, inferred, names, files)
+    setup_log(run.result_directory)
     logger.info("%s: %d tensors of %s, all used", name, len(contents.tensors), files)
     keys = [*inferred.values, *inferred.implied]
     for key in keys:
-        now, then = param.value(key), before.value(key)
+        now, then = run.value(key), before.value(key)
         if now != then:
             logger.info("%s: %s is %s, as in the checkpoint (else %s)", name, key, now, then)
-    scores, frames = complete(system, args, param, name)
+    scores, frames = complete(system, args, run, name)
     training_clips = frames.clips if frames else ()
-    sections = [param.class_name(clip) for clip in training_clips]
+    sections = [run.class_name(clip) for clip in training_clips]
     parts = by_machine_type(scores, frames) if frames else {name: TrainingScores(scores, [], [])}
     thresholds = {
         machine_type: fit_thresholds(
-            part._replace(distribution=contents.distribution), param, machine_type
+            part._replace(distribution=contents.distribution), run, machine_type
         )
         for machine_type, part in parts.items()
     }
@@ -101,28 +101,28 @@ def main(argv: Sequence[str] | None = None) -> int:
         "distribution": contents.distribution,
         "lacks": missing,
     }
-    keras_model.save_model(stem, system, param, training_clips, scores, thresholds, imported)
+    keras_model.save_model(stem, system, run, training_clips, scores, thresholds, imported)
     if missing:
         logger.warning("%s: 01_test.py cannot score with it without %s", name, missing)
     elif not any(thresholds.values()):
         logger.warning("%s: no threshold, so 01_test.py leaves its decisions out", name)
-    for remark in remarks(param, inferred, contents, scores, sections, names):
+    for remark in remarks(run, inferred, contents, scores, sections, names):
         logger.warning("%s: %s", name, remark)
     logger.info("%s: model -> %s", name, stem)
     return 0
 
 
-def free_place(args: argparse.Namespace, param: SystemSettings, name: str) -> Path:
+def free_place(args: argparse.Namespace, run: SystemSettings, name: str) -> Path:
     """Return where the model goes, without its endings.
 
     Raises BadInput where there is a model already, or an official file that would clash.
     """
-    stem = saved.model_stem(param, name, args.mode)
+    stem = saved.model_stem(run, name, args.mode)
     official = stem.with_name(stem.name + ".hdf5")
     if args.mode == "dev" and official.is_file():
         raise BadInput(
-            f"{official}: 01_test.py takes this official model as it is; to import one, keep it "
-            "elsewhere"
+            f"{official}: 01_test.py takes this official model as it is; to import a checkpoint, "
+            "move that file elsewhere"
         )
     if stem.with_name(stem.name + ".json").is_file() and not args.force:
         raise BadInput(
@@ -180,9 +180,9 @@ def gamma_distribution(path: Path, values: list[Any]) -> tuple[float, float, flo
     )
 
 
-def with_training_clips(param: SystemSettings, mode: str, machines: Sequence[str]) -> list[str]:
+def with_training_clips(run: SystemSettings, mode: str, machines: Sequence[str]) -> list[str]:
     """Return those of the machine types that have training clips; of all if none is named."""
-    home = clips.dataset_directory(param, mode)
+    home = clips.dataset_directory(run, mode)
     if not machines and home.is_dir():
         machines = sorted(entry.name for entry in home.iterdir() if not entry.name.startswith("."))
     return [machine for machine in machines if (home / machine / "train").is_dir()]
@@ -190,7 +190,7 @@ def with_training_clips(param: SystemSettings, mode: str, machines: Sequence[str
 
 def class_names(
     args: argparse.Namespace,
-    param: SystemSettings,
+    run: SystemSettings,
     classes: int,
     published: list[str] | None,
 ) -> list[str]:
@@ -202,7 +202,7 @@ def class_names(
 
     Parameters
     ----------
-    classes : how many sections the checkpoint tells apart; 0 for a system that is no classifier
+    classes : how many classes the checkpoint has; 0 for a system that is no classifier
     published : their names, of a file of the checkpoint
 
     Raises
@@ -210,52 +210,54 @@ def class_names(
     BadInput : where there are more or fewer names than classes.
     """
     if not classes:
-        both = [sections_of(param, mode, args.machine) for mode in modes_of(param, args.mode)]
+        both = [
+            training_sections(run, mode, args.machine) for mode in training_modes(run, args.mode)
+        ]
         return sorted({section for sections in both for section in sections})
     if published is not None:
         if len(published) != classes:
             raise BadInput(
-                f"the checkpoint tells {classes} sections apart, but {len(published)} are named: "
+                f"the checkpoint has {classes} sections, but {len(published)} are named: "
                 f"{', '.join(published)}"
             )
         return published
     datasets = [((args.mode,), args.machine)]
-    if param.joint:
+    if run.joint:
         datasets += [((args.mode,), []), (("dev", "eval"), args.machine), (("dev", "eval"), [])]
     candidates: list[list[str]] = []
     for modes, machines in datasets:
-        named = [section for mode in modes for section in sections_of(param, mode, machines)]
+        named = [section for mode in modes for section in training_sections(run, mode, machines)]
         candidates.append(list(dict.fromkeys(named)))
     fitting = [names for names in candidates if len(names) == classes]
     if fitting or not any(candidates):
         return [*fitting, [f"class_{number:05}" for number in range(classes)]][0]
     longest = max(candidates, key=len)
     raise BadInput(
-        f"the checkpoint tells {classes} sections apart, but the training clips have "
+        f"the checkpoint has {classes} sections, but the training clips have "
         f"{len(longest)}: {', '.join(longest)}"
-        + ("; name section_names_*.pkl too" if param.official else "")
+        + ("; name section_names_*.pkl too" if run.official else "")
     )
 
 
-def modes_of(param: SystemSettings, mode: str) -> tuple[str, ...]:
+def training_modes(run: SystemSettings, mode: str) -> tuple[str, ...]:
     """Return the datasets whose training clips a system is trained on."""
-    return ("dev", "eval") if param.trains_on_both_datasets() else (mode,)
+    return ("dev", "eval") if run.trains_on_both_datasets() else (mode,)
 
 
-def sections_of(param: SystemSettings, mode: str, machines: Sequence[str]) -> list[str]:
+def training_sections(run: SystemSettings, mode: str, machines: Sequence[str]) -> list[str]:
     """Return the sections of the training clips, after the machine type if the system is joint.
 
     Machine types are sorted without regard to case, the sections of each by name.
     """
     named = []
-    for machine in sorted(with_training_clips(param, mode, machines), key=str.casefold):
-        training, _ = list_clips(param, mode, machine, ("train",))
-        named += sorted({param.class_name(clip) for clip in training})
+    for machine in sorted(with_training_clips(run, mode, machines), key=str.casefold):
+        training, _ = list_clips(run, mode, machine, ("train",))
+        named += sorted({run.class_name(clip) for clip in training})
     return named
 
 
 def build(
-    param: SystemSettings,
+    run: SystemSettings,
     name: str,
     inferred: InferredSettings,
     names: list[str],
@@ -273,9 +275,9 @@ def build(
     ------
     BadInput : naming every tensor that does not fit.
     """
-    check_sections(param, name, names, names)
+    check_sections(run, name, names, names)
     try:
-        system = keras_model.get_model(param, names)
+        system = keras_model.get_model(run, names)
         tensors = inferred.tensors
         if inferred.classes:
             tensors = in_order(tensors, system.class_axes, names)
@@ -283,13 +285,13 @@ def build(
         assign_variables(layout, tensors)
     except ValueError as error:
         raise BadInput(
-            f"{files}: not a checkpoint of {param.system} with these settings: {error}"
+            f"{files}: not a checkpoint of {run.system} with these settings: {error}"
         ) from None
     return system
 
 
 def complete(
-    system: System, args: argparse.Namespace, param: SystemSettings, name: str
+    system: System, args: argparse.Namespace, run: SystemSettings, name: str
 ) -> tuple[np.ndarray, Frames | None]:
     """Compute from the training clips what the checkpoint does not have, and score them.
 
@@ -297,14 +299,14 @@ def complete(
     -------
     (n_clips,) scores, empty without clips; and the frames of the clips, None without clips.
     """
-    machines = with_training_clips(param, args.mode, args.machine)
+    machines = with_training_clips(run, args.mode, args.machine)
     if not machines:
-        home = clips.dataset_directory(param, args.mode)
+        home = clips.dataset_directory(run, args.mode)
         logger.warning("%s: no training clips in %s%s", name, home, other_names(home, name))
         return np.empty(0), None
-    frames, bad = read_clips(param, args.mode, machines, ("train",), args.jobs)
-    report_bad_clips(bad, param.model_directory, args.skip_bad)
-    check_trainable(param, name, frames)
+    frames, bad = read_clips(run, args.mode, machines, ("train",), args.jobs)
+    report_bad_clips(bad, run.model_directory, args.skip_bad)
+    check_trainable(run, name, frames)
     system.fit_statistics(frames)
     scores = system.score(frames)
     if not np.isfinite(scores).all():
@@ -324,14 +326,14 @@ def other_names(home: Path, name: str) -> str:
 
 def missing_parts(system: System, inferred: InferredSettings, frames: Frames | None) -> str:
     """Return what is missing to score a clip, in words; "" where nothing is."""
-    missing = [] if frames else [system.missing_without_training_clips(system.param)]
+    missing = [] if frames else [system.missing_without_training_clips(system.settings)]
     if any(name.startswith("class_") for name in system.section_names):
-        missing.append(f"the names of the {inferred.classes} sections it tells apart")
+        missing.append(f"the names of its {inferred.classes} sections")
     return ", and ".join(filter(None, missing))
 
 
 def remarks(
-    param: SystemSettings,
+    run: SystemSettings,
     inferred: InferredSettings,
     contents: CheckpointContents,
     scores: np.ndarray,
@@ -345,10 +347,10 @@ def remarks(
     scores, sections : (n_clips,) of the training clips
     names : (classes,) the sections, in the order that was taken for the checkpoint's
     """
-    kind, lines = keras_model.system_class(param.system), []
+    kind, lines = keras_model.system_class(run.system), []
     if contents.distribution and kind.distribution_remark:
         lines.append(kind.distribution_remark)
-    chance = kind.chance_score(param, inferred.classes) if inferred.classes else None
+    chance = kind.chance_score(run, inferred.classes) if inferred.classes else None
     if chance is not None:
         owner = np.asarray(sections)
         above = [s for s in sorted(set(sections)) if np.median(scores[owner == s]) > chance]
@@ -363,6 +365,7 @@ def remarks(
 def command_line(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Return the parsed command line; on misuse exit with 2 and the usage."""
     parser = argparse.ArgumentParser(
+        prog=program_name(),
         description=__doc__,
         allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -3,7 +3,7 @@
 For each test clip, or for those of --clip, three panels: the clip as the system rebuilds it, the
 mean training clip of the machine type, and the absolute difference, the anomaly map (AEGAN-AD's,
 arXiv 2303.17949). They go to anomaly_map_<machine type>_<clip>.png in the result directory,
-with the map beside it as .npz. For a trained system that rebuilds its windows.
+with the map in an .npz file beside it. For a trained system that rebuilds its windows.
 """
 
 from __future__ import annotations
@@ -59,18 +59,18 @@ class MapTask(NamedTuple):
     frames: Frames
 
 
-def plan(command: Command, of_system: SystemSettings, names: Sequence[str]) -> list[MapTask]:
+def plan(command: Command, settings: SystemSettings, names: Sequence[str]) -> list[MapTask]:
     """Return what to draw, one task per machine type.
 
     names : of the clips to draw; empty: all
 
-    Raises BadInput for all problems together.
+    Raises BadInput naming every problem.
     """
     planned, bad, problems = [], [], ProblemCollector()
     mode, wanted = command.mode, set(names)
-    for machine_type in clips.select_machines(of_system, mode, command.machines):
+    for machine_type in clips.select_machines(settings, mode, command.machines):
         with problems:
-            model, run = saved.usable_model(of_system.for_machine(machine_type), machine_type, mode)
+            model, run = saved.usable_model(settings.for_machine(machine_type), machine_type, mode)
             test, unusable = read_clips(run, mode, machine_type, clips.TEST_FOLDERS, command.jobs)
             bad += unusable
             chosen = [not names or clip.name in names for clip in test.clips]
@@ -86,7 +86,7 @@ def plan(command: Command, of_system: SystemSettings, names: Sequence[str]) -> l
                 "\n".join(f"--clip {name}: no such test clip" for name in sorted(wanted))
             )
     problems.stop()
-    report_bad_clips(bad, of_system.result_directory, command.skip_bad)
+    report_bad_clips(bad, settings.result_directory, command.skip_bad)
     return planned
 
 
@@ -95,9 +95,9 @@ def draw_clips(system: System, machine_type: str, training: Frames, frames: Fram
 
     Raises BadInput for a system that does not rebuild windows.
     """
-    param = system.param
+    run = system.settings
     normal = anomaly_map.training_mean(training, int(frames.count.max()))
-    seconds, hertz = anomaly_map.axes_of(param.feature, len(normal.mean))
+    seconds, hertz = anomaly_map.axes_of(run.feature, len(normal.mean))
     with progress_bar(len(frames.clips), f"{machine_type} maps", "clip") as bar:
         for clip, first, count in zip(frames.clips, frames.first, frames.count, strict=True):
             levels = np.asarray(frames.array[first : first + count])
@@ -105,7 +105,7 @@ def draw_clips(system: System, machine_type: str, training: Frames, frames: Fram
                 made = anomaly_map.compute(system, levels, normal)
             except NotImplementedError:
                 raise BadInput(
-                    f"--system {param.system}: it does not rebuild windows, so there is no map"
+                    f"--system {run.system}: it does not rebuild windows, so there is no map"
                 ) from None
             panels = {
                 "reconstruction": made.reconstruction.T,  # (n_mels, n_frames)
@@ -114,17 +114,17 @@ def draw_clips(system: System, machine_type: str, training: Frames, frames: Fram
                 "seconds": seconds[:count],
                 "hertz": hertz,
             }
-            stem = param.result_directory / f"anomaly_map_{machine_type}_{clip.path.stem}"
-            with atomic_write(Path(f"{stem}.npz")) as beside, beside.open("wb") as stream:
+            stem = run.result_directory / f"anomaly_map_{machine_type}_{clip.path.stem}"
+            with atomic_write(Path(f"{stem}.npz")) as temporary, temporary.open("wb") as stream:
                 np.savez(stream, **panels)
-            with atomic_write(Path(f"{stem}.png")) as beside:
-                figure(panels, f"{machine_type}: {clip.name}").canvas.print_png(beside)
+            with atomic_write(Path(f"{stem}.png")) as temporary:
+                figure(panels, f"{machine_type}: {clip.name}").canvas.print_png(temporary)
             bar.update()
     logger.info("%s: %d maps -> %s", machine_type, len(frames.clips), stem.parent)
 
 
 def figure(panels: dict[str, np.ndarray], title: str) -> Figure:
-    """The three panels, one above the other, time in seconds and frequency in hertz."""
+    """Return the three panels, one above the other, time in seconds and frequency in hertz."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

@@ -51,7 +51,7 @@ def unpack(archive: Path, home: Path, machine_type: str, folder: str | None, wor
     shutil.rmtree(work, ignore_errors=True)
     try:
         with zipfile.ZipFile(archive) as opened:
-            members = [member for member in opened.infolist() if not _is_left_out(member)]
+            members = [member for member in opened.infolist() if not _is_ignored(member)]
             places = _places(archive, members, machine_type, folder, limit)
             sizes = {}
             for member, place in zip(members, places, strict=True):
@@ -83,7 +83,7 @@ class _TooLarge(Exception):
     """The archive has more bytes than its limit."""
 
 
-def _is_left_out(member: zipfile.ZipInfo) -> bool:
+def _is_ignored(member: zipfile.ZipInfo) -> bool:
     # Folders are made where a file needs them. The other names are what macOS adds.
     name = Path(member.filename.replace("\\", "/"))
     return member.is_dir() or "__MACOSX" in name.parts or name.name == ".DS_Store"

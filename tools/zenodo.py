@@ -62,8 +62,8 @@ class _TransferError(Exception):
     """A transfer broke midway; another attempt may bring the rest."""
 
 
-def size_of(path: Path) -> int:
-    """Return the size of a file in bytes, 0 where there is none."""
+def file_size(path: Path) -> int:
+    """Return the size of a file in bytes; 0 where there is no file."""
     return path.stat().st_size if path.is_file() else 0
 
 
@@ -114,16 +114,16 @@ class ZenodoClient:
         the path.
         """
         path.touch()
-        bar.update(size_of(path))
+        bar.update(file_size(path))
         retries, wrong = self.archive_retries, 0
         while True:
-            before = size_of(path)
+            before = file_size(path)
             try:
                 ended = self._receive(archive, path, bar)
                 problem = f"{archive.key} ends too early"
             except _TransferError as error:
                 ended, problem = False, str(error)
-            size = size_of(path)
+            size = file_size(path)
             if ended and _checksum(path, archive.checksum) == archive.checksum:
                 bar.update(archive.size - size)
                 return
@@ -142,7 +142,7 @@ class ZenodoClient:
 
     def _receive(self, archive: Archive, path: Path, bar: tqdm) -> bool:
         """Append what the server sends; return whether it has no more."""
-        size = size_of(path)
+        size = file_size(path)
         if size >= archive.size:
             return True
         with _get(archive.url, self.archive_retries, start=size) as answer:
@@ -161,7 +161,7 @@ class ZenodoClient:
 
 
 class _Retries(Retry):
-    """Retries that tell the user about long pauses, and refuse pauses beyond LONGEST_WAIT."""
+    """Retries that report long pauses to the user, and refuse pauses beyond LONGEST_WAIT."""
 
     def get_retry_after(self, response: BaseHTTPResponse) -> float | None:
         """Return the seconds that a server asks for; None for no or an invalid Retry-After."""
@@ -269,7 +269,7 @@ def _checksum(path: Path, like: str) -> str:
 
 def _start_again(path: Path, bar: tqdm) -> int:
     """Empty the file of a transfer, and return its size: 0."""
-    bar.update(-size_of(path))
+    bar.update(-file_size(path))
     path.write_bytes(b"")
     return 0
 

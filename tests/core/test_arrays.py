@@ -57,11 +57,15 @@ ZEROS = np.zeros(1000)
     [
         ([("a.npy", npy(np.zeros(10**6)))], zipfile.ZIP_DEFLATED, "a.npy would grow from"),
         ([("a.npy", npy(ZEROS, shape=("(1000,), ", "(9**99,),")))], 0, "."),
-        ([("a.npy", npy(ZEROS, shape=("(1000,)", "(9999,)")))], 0, "has not the values"),
+        (
+            [("a.npy", npy(ZEROS, shape=("(1000,)", "(9999,)")))],
+            0,
+            "fewer or more values than it declares",
+        ),
         (
             [("a.npy", npy(ZEROS, shape=("(1000,), }         ", "(9999999999999,), }")))],
             0,
-            "not the",
+            "than it declares",
         ),
         ([("a.npy", npy(ZEROS, kind=("'<f8'", "'<U0'"), n=("(1000,)", "(9999,)")))], 0, "neither"),
         ([("a.npy", npy(ZEROS, kind=("'<f8'", "'|O8'")))], 0, "Python objects"),
@@ -99,7 +103,7 @@ def test_members_that_overlap_or_are_locked_are_refused(tmp_path: Path) -> None:
             twin.CRC, twin.header_offset = of.CRC, of.header_offset
             file.filelist.append(twin)
         file._didModify = True
-    with pytest.raises(ValueError, match="together are larger than the file"):
+    with pytest.raises(ValueError, match="add up to more bytes than the file has"):
         read_arrays(path)
     path = zipped(tmp_path / "b.npz", ("a.npy", data))
     whole = bytearray(path.read_bytes())

@@ -177,5 +177,5 @@ def test_a_log_without_a_place_is_told(tmp_path: Path, capsys) -> None:
     assert run_script(lambda: setup_log(tmp_path / "result" / "ae")) == 1
     assert run_script(lambda: setup_log(tmp_path / "result")) == 1
     said = capsys.readouterr().err
-    assert said.count("a directory is to be there: remove it, or give another one") == 2
+    assert said.count("expected a directory: remove what is there, or give another one") == 2
     assert logging.getLogger("baseline") is logger

@@ -196,20 +196,43 @@ def test_baseline_yaml_shows_every_key():
                 assert not hidden, f"{system}.{key}.{name}"
 
 
-# One key of each kind, with a value per place that it may be set at, the weakest first.
+# Every key that a system's block may set, with a value per place, the weakest first.
 PLACES = ("shared", "system", "release", "machine type")
+COUNTS, SHARES = (11, 12, 13, 14), (0.11, 0.12, 0.13, 0.14)
 KEYS = {
-    "fit.epochs": (11, 12, 13, 14),
-    "fit.lr": (0.11, 0.12, 0.13, 0.14),
-    "fit.beta_1": (0.11, 0.12, 0.13, 0.14),
-    "fit.batch_size": (21, 22, 23, 24),
-    "fit.shuffle": (False, True, False, True),
-    "feature.n_mels": (31, 32, 33, 34),
+    "feature.input": ("waveform", "log_mel", "waveform", "log_mel"),
+    "feature.sample_rate": COUNTS,
+    "feature.channel": ("mix", "first", "mix", "first"),
+    "feature.n_mels": COUNTS,
+    "feature.n_frames": COUNTS,
+    "feature.n_hop_frames": COUNTS,
+    "feature.n_fft": COUNTS,
+    "feature.hop_length": COUNTS,
+    "feature.power": SHARES,
     "feature.mel_scale": ("htk", "slaney", "htk", "slaney"),
+    "feature.mel_norm": ("none", "slaney", "none", "slaney"),
+    "feature.pad_mode": ("reflect", "constant", "reflect", "constant"),
+    "feature.floor": SHARES,
     "feature.top_db": (1.0, 2.0, 3.0, 4.0),
-    "decision_threshold": (0.1, 0.2, 0.3, 0.4),
+    "fit.lr": SHARES,
+    "fit.beta_1": SHARES,
+    "fit.beta_2": SHARES,
+    "fit.epsilon": SHARES,
+    "fit.epochs": COUNTS,
+    "fit.batch_size": COUNTS,
+    "fit.shuffle": (False, True, False, True),
+    "fit.validation_split": SHARES,
+    "fit.verbose": (0, 2, 0, 2),
+    "fit.precision": ("mixed_float16", "mixed_bfloat16", "float32", "mixed_float16"),
+    "decision_threshold": SHARES,
     "threshold_scope": ("machine_type", "section", "machine_type", "section"),
 }
+
+
+def test_the_table_of_precedence_has_every_key():
+    shared = settings.SharedSettings().model_dump(exclude=settings.NOT_IN_BLOCKS)
+    blocks = {f"{key}.{name}" for key in ("feature", "fit") for name in shared[key]}
+    assert set(KEYS) == blocks | (shared.keys() - {"feature", "fit"})
 
 
 @pytest.mark.parametrize("key", KEYS)
@@ -246,12 +269,13 @@ def test_precedence(tmp_path, monkeypatch, system, key):
 
     shipped = settings.Config(()).for_system(system).for_machine("fan")
     assert resolved().value(key) == shipped.value(key)
-    for layer, place in order:
+    for layer in ("file", "set"):  # over a baseline.yaml whose blocks may say otherwise
+        assert resolved((layer, "shared")).value(key) == values["shared"]
+    monkeypatch.setattr(settings, "BASELINE", tmp_path / "none")  # reading it takes long
+    for index, (layer, place) in enumerate(order):
         run = resolved((layer, place))
         assert run.value(key) == values[place], f"{layer} {place} against what is shipped"
         assert run.is_given(key)
-    monkeypatch.setattr(settings, "BASELINE", tmp_path / "none")  # reading it takes long
-    for index, (layer, place) in enumerate(order):
         for weaker in order[:index]:
             run = resolved(weaker, (layer, place))
             assert run.value(key) == values[place], f"{layer} {place} against {weaker}"
@@ -403,7 +427,7 @@ def test_configs_from_strangers(tmp_path, text, said):
         (OSError(errno.EACCES, "Permission denied", "model"), "that can be read and written"),
         (
             OSError(errno.ENOENT, "No such file or directory", "data"),
-            "data: No such .*; it has gone",
+            "data: No such .*; it does not exist",
         ),
         (OSError(errno.EIO, "Input/output error"), "error: Input/output error; see to it"),
         (
@@ -493,7 +517,7 @@ def test_a_signal_that_goes_unheeded_is_raised_again(terminal_signals, lost, num
 
 
 def test_a_signal_on_its_way_out_does_not_disturb_the_clean_up(terminal_signals, monkeypatch):
-    monkeypatch.setattr("core.script.SECONDS_TO_HEED", 0.05)
+    monkeypatch.setattr("core.script.SECONDS_TO_REACT", 0.05)
     cleaned = []
 
     @contextlib.contextmanager

@@ -129,7 +129,7 @@ def test_what_is_missing_is_named(tmp_path):
     param = SharedSettings(dev_directory=tmp_path / "nowhere", eval_directory=tmp_path)
     with pytest.raises(BadInput, match=r"dev_directory: there is no directory .*nowhere"):
         clips.select_machines(param, "dev", [])
-    with pytest.raises(BadInput, match=r"eval_directory: .* holds no machine type"):
+    with pytest.raises(BadInput, match=r"eval_directory: .* has no machine type in it"):
         clips.select_machines(param, "eval", [])
     (tmp_path / "fan" / "test").mkdir(parents=True)
     with pytest.raises(BadInput, match=r"fan: this machine type has no folder train/"):

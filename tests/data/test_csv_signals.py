@@ -67,7 +67,7 @@ def test_training_signals_need_no_labels(home: Path) -> None:
 
 def test_signals_without_labels_are_named(home: Path) -> None:
     (home / "test_label.csv").write_text("label\n0\n")
-    with pytest.raises(BadInput, match=r"holds 1 labels, and none for 1\.csv, 2\.csv"):
+    with pytest.raises(BadInput, match=r"has 1 labels, and none for 1\.csv, 2\.csv"):
         csv_signals.list_signals(home, ("test",))
     (home / "test_label.csv").unlink()
     with pytest.raises(BadInput, match="no labels; expected a CSV with a column label"):

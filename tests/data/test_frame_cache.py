@@ -307,7 +307,7 @@ def test_a_cache_that_vanishes_is_told(tmp_path, param, monkeypatch, capsys):
 
     monkeypatch.setattr(frame_cache, "_write_frames", vanishing)
     assert run_script(lambda: frame_cache.load_frames(clips, param, jobs=1)) == 1
-    assert "No such file or directory; it has gone" in capsys.readouterr().err
+    assert "No such file or directory; it does not exist" in capsys.readouterr().err
 
 
 def test_what_a_dead_run_left_goes_after_a_while(tmp_path, param):

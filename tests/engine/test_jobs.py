@@ -87,7 +87,7 @@ def test_a_worker_gets_absolute_paths_and_plain_values(tmp_path, monkeypatch):
     param = run_in(Path("here"))
     job = jobs.Job("a", "a", "a", param, act, (), local_arguments=(object(),)).for_worker()
     assert job.local_arguments == ()
-    assert job.param.cache_directory == tmp_path / "here"
+    assert job.settings.cache_directory == tmp_path / "here"
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ def test_what_a_node_does_not_see(tmp_path):
     before = {str(tmp_path): digest(str(tmp_path))}
     (tmp_path / "token").touch()
     assert check_node({}, [str(tmp_path / "token")]) == []
-    assert "holds something else" in check_node(before, [])[0]
+    assert "has other content" in check_node(before, [])[0]
     assert "does not see /nowhere" in check_node({"/nowhere": ""}, [])[0]
     assert "does not see" in check_node({}, [str(tmp_path / "other")])[0]
 

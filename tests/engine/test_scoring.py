@@ -65,7 +65,7 @@ def test_broken_kept_scores_are_made_anew(run) -> None:
     (place,) = cache.glob("scores_*.npz")
     place.write_bytes(place.read_bytes()[:100])
     np.testing.assert_array_equal(score().scores, first.scores)
-    np.savez(place, of_clips=np.zeros(2), of_training=np.zeros(1), training_sections=["a"])
+    np.savez(place, scores=np.zeros(2), training_scores=np.zeros(1), training_sections=["a"])
     np.testing.assert_array_equal(score().scores, first.scores)
     assert len(loaded) == 3
 

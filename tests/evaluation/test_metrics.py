@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score, precision_score, recall_score, roc_auc_score
 
-from data.clip_names import parse_clip
+from data.clip_names import parse_name
 from evaluation.__main__ import main
 from evaluation.csv_files import (
     evaluate_directory,
@@ -180,7 +180,7 @@ def plain_metrics(labels, scores, domains, decisions, max_fpr=0.1):
     ],
 )
 def test_clip_names_of_every_year(name, expected):
-    assert tuple(parse_clip(name)) == expected
+    assert tuple(parse_name(name)) == expected
 
 
 def test_reading_names_every_problem_with_its_line(tmp_path):
@@ -517,7 +517,8 @@ def test_scores_and_decisions_of_different_clips_are_an_error(tmp_path):
     save_section(tmp_path, "fan", scores)
     lost, kept = next(iter(scores)), dict(list(scores.items())[1:])
     write(tmp_path / "decision_result_fan_section_00_test.csv", decide(kept))
-    assert fails(run(tmp_path), "fan section 00", "decisions lack 1", lost)
+    problem = "fan section 00: 1 of the anomaly scores missing from the decisions"
+    assert fails(run(tmp_path), problem, lost)
     (tmp_path / "anomaly_score_fan_section_00_test.csv").unlink()
     save_section(tmp_path, "valve", scores)
     assert fails(run(tmp_path), "fan section 00: decisions without anomaly scores")
@@ -574,7 +575,7 @@ def test_sections_can_be_read_one_by_one(tmp_path):
     keys, problems = list_sections(tmp_path)
     assert [str(key) for key in keys] == ["fan section 00", "fan section 01", "fan section 02"]
     assert problems == [
-        f"{tmp_path / 'anomaly_score_fan.csv'}: the name lacks <machine type>_section_<NN>_test",
+        f"{tmp_path / 'anomaly_score_fan.csv'}: the name has no <machine type>_section_<NN>_test",
         "pump section 00: decisions without anomaly scores",
     ]
     for key, expected in ((keys[0], whole[0]), (keys[2], whole[2])):

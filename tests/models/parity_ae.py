@@ -21,7 +21,7 @@ def build(fixture: Fixture) -> DenseAE:
     widths = [shape[1] for shape in shapes[: len(shapes) // 2]]
     norm = fixture.settings["batch_norm"]
     system = keras_model.get_model(
-        fixture.param(
+        fixture.settings(
             "ae",
             # Stacking is checked elsewhere; here a vector is one frame.
             ("feature.n_frames", 1),
@@ -43,7 +43,7 @@ def check_forward(fixture: Fixture) -> None:
     system, x = build(fixture), fixture.arrays["x"]
     assert_forward(system(x), fixture.arrays["output"], "output")
     if "latent" in fixture.arrays:
-        depth = len(system.param.network.units)
+        depth = len(system.settings.network.units)
         encoder = type(system.network)(
             system.network.input, system.network.get_layer(f"relu_{depth}").output
         )

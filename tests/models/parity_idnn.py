@@ -20,7 +20,7 @@ def build(fixture: Fixture) -> IDNN:
         if name.startswith("encoder.") and name.endswith(".liner.weight")
     ]
     system = keras_model.get_model(
-        fixture.param(
+        fixture.settings(
             "idnn",
             ("feature.n_frames", fixture.settings["n_frames"]),
             ("feature.n_mels", fixture.settings["n_mels"]),
@@ -51,7 +51,7 @@ def check_forward(fixture: Fixture) -> None:
     system = build(fixture)
     x = inputs(system, fixture.arrays["x"])
     assert_forward(system(x), fixture.arrays["output"], "output")
-    depth = len(system.param.network.units)
+    depth = len(system.settings.network.units)
     encoder = type(system.network)(
         system.network.input, system.network.get_layer(f"encoder.{depth}.relu").output
     )

@@ -93,7 +93,7 @@ def test_in_a_worker_the_bar_writes_the_progress_file_and_nothing_else(tmp_path:
 
     system = keras_model.get_model(small(("fit.verbose", 1)), ["section_00"])
     system.callbacks = lambda: [See()]
-    with log.into_file(tmp_path / "log", tmp_path / "now", []):
+    with log.output_to_file(tmp_path / "log", tmp_path / "now", []):
         system.train(frames_of(200), "ae fan")
     assert seen[0] == "0/2 epochs"
     assert "epoch" not in (tmp_path / "log").read_text(encoding="utf-8")

@@ -16,7 +16,7 @@ from core import settings
 from core.system_settings import system_classes
 from data.dataset import read_clips
 from data.frames import Frames
-from engine.training import resume_of
+from engine.training import resume_training
 from models.saved import SavedModel
 
 MACHINE = "valve"  # its sections differ most, which a classifier of few clips needs
@@ -157,7 +157,7 @@ def test_an_interrupted_training_ends_as_if_it_had_not_been(name, setting, clips
     def train(interrupt: bool, place: Path) -> tuple[dict[str, list[float]], list[np.ndarray]]:
         system = keras_model.get_model(param, classes(name, training))
         system.run_eagerly = True  # to trace a step takes longer than a few steps
-        resume = resume_of(place, param, training)
+        resume = resume_training(place, param, training)
         if interrupt:
             callbacks = system.callbacks
 

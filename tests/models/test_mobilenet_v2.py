@@ -70,7 +70,9 @@ def test_training_windows_hop_by_the_setting_and_scored_ones_by_one(system, monk
 
     monkeypatch.setattr(system, "fit", fit)
     monkeypatch.setattr(system, "all_window_scores", scores)
-    monkeypatch.setattr(system, "param", system.param.with_values({"fit.validation_split": 0.0}))
+    monkeypatch.setattr(
+        system, "settings", system.settings.with_values({"fit.validation_split": 0.0})
+    )
     system.train(held)
     system.score(held)
     first = np.array([0, 49, 98])[:, None]
@@ -97,7 +99,7 @@ def test_an_unseen_section_is_refused_or_takes_the_last_class(system, monkeypatc
         check_sections(param(), "fan", SECTIONS, ["section_05"])
     official = param(("mobilenet_v2.unseen_section", "last_class"))
     check_sections(official, "fan", SECTIONS, ["section_05"])
-    monkeypatch.setattr(system, "param", official)
+    monkeypatch.setattr(system, "settings", official)
     np.testing.assert_array_equal(system.section_index(held), [0, 2])
 
 

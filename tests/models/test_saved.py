@@ -11,7 +11,7 @@ import keras_model
 from core.errors import BadInput
 from core.settings import read_config
 from data.training_scores import TrainingScores
-from engine.scoring import thresholds_of
+from engine.scoring import model_thresholds
 from evaluation.thresholds import Threshold
 from models import saved
 from tests.models.test_base import small
@@ -84,7 +84,7 @@ def test_a_model_of_version_0_1_is_read(tmp_path):
     assert model.thresholds(run, "fan") is None  # they are fitted again
     _, training = keras_model.load_model(model, run, "fan")
     assert len(training.scores) == 30
-    fitted = thresholds_of(model, run, "fan", training)
+    fitted = model_thresholds(model, run, "fan", training)
     about = json.loads((tmp_path / "model" / "model_fan.json").read_text())
     assert about["versions"]["this"] == "0.1.0"
     for section, values in about["thresholds"].items():
@@ -102,8 +102,8 @@ def test_thresholds_are_taken_from_the_model_while_its_settings_are_asked_for(tm
     keras_model.save_model(stem, system, run, two_clips, scores, kept)
     model = saved.SavedModel(stem)
     training = TrainingScores(np.arange(20.0), ["section_00"] * 20, [])
-    assert thresholds_of(model, run, "fan", training) == kept["fan"]
+    assert model_thresholds(model, run, "fan", training) == kept["fan"]
     for other in ({"decision_threshold": 0.5}, {"threshold_scope": "machine_type"}):
-        fitted = thresholds_of(model, run.with_values(other), "fan", training)
+        fitted = model_thresholds(model, run.with_values(other), "fan", training)
         assert fitted != kept["fan"]
-    assert thresholds_of(model, run, "valve", training)["section_00"].threshold != 5.0
+    assert model_thresholds(model, run, "valve", training)["section_00"].threshold != 5.0

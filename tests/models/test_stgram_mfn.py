@@ -66,7 +66,7 @@ def test_the_log_mel_of_the_step_is_that_of_the_cache(changed: tuple) -> None:
     wave = np.random.default_rng(1).normal(0, 0.1, 8000).astype(np.float32)
     wave[:2000] *= 1e-4
     found = system.log_mel(tf.constant(wave[None]))[0].numpy()
-    expected = log_mel(wave, system.param.feature).T
+    expected = log_mel(wave, system.settings.feature).T
     np.testing.assert_allclose(found, expected, atol=2e-3)
 
 

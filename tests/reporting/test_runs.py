@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from core.errors import BadInput
-from data.clip_names import parse_clip
+from data.clip_names import parse_name
 from evaluation.csv_files import evaluate_directory
 from evaluation.metrics import SectionKey
 from evaluation.result_csv import write_result_csv
@@ -101,8 +101,11 @@ def test_nothing_to_report_names_every_reason(tmp_path) -> None:
     [
         (lambda text: text + text.splitlines()[0] + "\n", "a second time"),
         (lambda text: text[: text.rindex(",")], "expected two columns"),
-        (lambda text: text.replace(text.splitlines()[3] + "\n", ""), "lack 1 of the decisions"),
-        (lambda text: "", "holds no clip"),
+        (
+            lambda text: text.replace(text.splitlines()[3] + "\n", ""),
+            "missing from the anomaly scores",
+        ),
+        (lambda text: "", "has no clip"),
         (lambda text: "\x00\xff" + text, "section 00 skipped"),
     ],
 )
@@ -123,7 +126,7 @@ def test_a_misnamed_file_is_named_and_foreign_csvs_are_not_read(tmp_path) -> Non
     write(tmp_path / "ae" / "anomaly_score_fan.csv", [["a", 1]])
     write(tmp_path / "ae" / "notes.csv", [["anything"]])
     (problem,) = read(tmp_path).problems
-    assert "anomaly_score_fan.csv: the name lacks" in problem
+    assert "anomaly_score_fan.csv: the name has no" in problem
 
 
 def test_another_test_set_is_skipped_the_usual_one_stays(tmp_path) -> None:
@@ -266,5 +269,5 @@ def test_a_baseline_without_results(tmp_path) -> None:
 
 
 def test_the_names_of_the_made_clips_are_those_of_the_challenge() -> None:
-    assert {parse_clip(name).label for name in names()} == {0, 1}
-    assert {parse_clip(name).domain for name in names()} == {"source", "target"}
+    assert {parse_name(name).label for name in names()} == {0, 1}
+    assert {parse_name(name).domain for name in names()} == {"source", "target"}

@@ -15,7 +15,7 @@ import yaml
 
 from core import settings
 from core.errors import BadInput
-from data.clip_names import Clip as NamedClip
+from data.clip_names import ClipName
 from data.clips import Clip
 from engine import results
 from evaluation.__main__ import main
@@ -163,7 +163,7 @@ def test_truth_of_other_clips_and_of_another_place(out, demo, tmp_path):
         (truth / folder / "ground_truth_fan_section_04_test.csv").unlink()
     arguments = ("-e", "--ground-truth", str(truth))
     run = run_inside("01_test.py", *arguments, data=demo, out=out, assigned=QUICK)
-    refused(run, "fan section 03: the ground truth lack 1 of the test clips", "_9999.wav")
+    refused(run, "fan section 03: 1 of the test clips missing from the ground truth", "_9999.wav")
     assert "fan section 04: not in the ground truth" in run.stdout
     run = run_inside("01_test.py", "-d", *arguments[1:], data=demo, out=out, assigned=QUICK)
     refused(run, "--ground-truth is for -e")
@@ -177,11 +177,11 @@ def test_unusable_clips_may_be_in_the_truth():
     key = SectionKey("fan", "section_03")
     said = {"section_03_0000.wav": (1, "target"), "section_03_0001.wav": (0, "source")}
     truth = {
-        key: {
-            name: NamedClip("section_03", domain, label) for name, (label, domain) in said.items()
-        }
+        key: {name: ClipName("section_03", domain, label) for name, (label, domain) in said.items()}
     }
-    with pytest.raises(BadInput, match=r"the test clips lack 1 of the ground truth: .*_0001\.wav"):
+    with pytest.raises(
+        BadInput, match=r"1 of the ground truth missing from the test clips: .*_0001\.wav"
+    ):
         results.with_truth([clip], "fan", truth)
     unusable = [(Path("elsewhere/section_03_test_0001.wav"), "is empty")]
     (found,) = results.with_truth([clip], "fan", truth, unusable)
@@ -291,7 +291,7 @@ def spoil(out: Path) -> tuple[str, ...]:
     (out / "model" / "ae" / "model_fan_eval.json").unlink()
     (result / "result.csv").write_text("not,a,table\n")
     return (
-        "anomaly_score_fan_section_03_test.csv lack 1 of the clips",
+        "1 of the clips missing from",
         "a second time",
         "'nan' is not a finite number",
         "'2' is neither 0 nor 1",

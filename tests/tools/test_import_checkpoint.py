@@ -110,6 +110,7 @@ def nothing_written(out: Path) -> bool:
 
 
 @pytest.mark.parametrize("folder", folders(), ids=lambda folder: folder.name)
+@pytest.mark.slow
 def test_a_fixture_scores_as_the_original_when_imported(folder, tmp_path, monkeypatch) -> None:
     fixture = Fixture(folder)
     system, assigned = fixture.meta["system"], unreadable(fixture)
@@ -160,6 +161,7 @@ def published(system: str, folder: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize("system", list(keras_model.SYSTEMS))
+@pytest.mark.slow
 def test_from_wavs_to_csv_with_an_imported_model(system, few, tmp_path) -> None:
     tensors, made = made_here(system)
     if system == "mobilenet_v2":
@@ -195,7 +197,7 @@ def test_from_wavs_to_csv_with_an_imported_model(system, few, tmp_path) -> None:
 
 
 def scores_of(made: Any, system: str, data: Path, out: Path) -> dict[str, float]:
-    param = made.param.with_values(
+    param = made.settings.with_values(
         {
             "dev_directory": data / "dev_data",
             "eval_directory": data / "eval_data",
@@ -277,6 +279,7 @@ def test_what_the_tensors_say_wins_over_the_defaults_but_not_over_the_person(few
     assert "network.ndf: 4 then, 8 now); use its settings, or import it again" in run.stderr
 
 
+@pytest.mark.slow
 def test_without_training_clips_it_says_what_cannot_be_given(few, tmp_path) -> None:
     data = tmp_path / "data"
     shutil.copytree(few / "dev_data" / "fan" / "test", data / "dev_data" / "fan" / "test")
@@ -307,6 +310,7 @@ def test_without_training_clips_it_says_what_cannot_be_given(few, tmp_path) -> N
             assert "imported without training clips, so it lacks the range of" in test.stderr
 
 
+@pytest.mark.slow
 def test_an_official_distribution_decides_without_training_clips(few, tmp_path) -> None:
     data = tmp_path / "data"
     shutil.copytree(few / "dev_data" / "fan" / "test", data / "dev_data" / "fan" / "test")
@@ -336,14 +340,14 @@ def test_class_names_that_do_not_fit_are_named(few, tmp_path) -> None:
     put = {"data": few, "assigned": UNREAD["mobilenet_v2"]}
     run = import_("mobilenet_v2", files, tmp_path, **put)
     assert run.returncode == 1
-    assert "tells 3 sections apart, but 2 are named: section_00, section_01" in run.stderr
+    assert "has 3 sections, but 2 are named: section_00, section_01" in run.stderr
     shutil.copytree(few / "dev_data", tmp_path / "data" / "dev_data")
     for path in (tmp_path / "data" / "dev_data" / "fan" / "train").glob("section_02*"):
         path.unlink()
     put["data"] = tmp_path / "data"
     run = import_("mobilenet_v2", files[:1], tmp_path, **put)
     assert run.returncode == 1
-    assert "tells 3 sections apart, but the training clips have 2: section_00," in run.stderr
+    assert "has 3 sections, but the training clips have 2: section_00," in run.stderr
     assert nothing_written(tmp_path)
 
 
@@ -366,7 +370,7 @@ def test_classes_of_stgram_mfn_are_in_the_order_of_its_release(tmp_path) -> None
     names = import_checkpoint.class_names(args, param, 3, None)
     assert names == ["fan id_00", "ToyCar id_01", "fan id_01"]
     assert import_checkpoint.class_names(args, param, 2, None) == names[:2]
-    with pytest.raises(BadInput, match=r"tells 4 sections apart, but .* have 3: fan"):
+    with pytest.raises(BadInput, match=r"has 4 sections, but .* have 3: fan"):
         import_checkpoint.class_names(args, param, 4, None)
     tensors = {
         "arcface.weight": np.arange(6.0)[:, None],  # two centres a class
@@ -434,6 +438,7 @@ def test_misuse_shows_the_usage(capsys) -> None:
         assert words in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_real_clips_through_the_import(reference, tmp_path) -> None:
     expected = lay_out(reference, tmp_path)
     for machine in ("fan", "gearbox"):

@@ -137,7 +137,7 @@ def test_a_system_that_does_not_rebuild_is_refused(tmp_path) -> None:
         raise NotImplementedError
 
     param = param_of(tmp_path, n_mels=N_MELS)
-    system = SimpleNamespace(param=param, n_frames=5, reconstruct=reconstruct)
+    system = SimpleNamespace(settings=param, n_frames=5, reconstruct=reconstruct)
     frames = frames_of([np.zeros((6, N_MELS))])
     with pytest.raises(BadInput, match="--system ae: it does not rebuild"):
         localize.draw_clips(system, "fan", frames, frames)
