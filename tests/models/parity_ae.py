@@ -21,7 +21,7 @@ def build(fixture: Fixture) -> DenseAE:
     widths = [shape[1] for shape in shapes[: len(shapes) // 2]]
     norm = fixture.settings["batch_norm"]
     system = keras_model.get_model(
-        fixture.settings(
+        fixture.run(
             "ae",
             # Stacking is checked elsewhere; here a vector is one frame.
             ("feature.n_frames", 1),

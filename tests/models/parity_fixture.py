@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from core import settings
+from core.run_settings import SystemSettings
 
 FORWARD = 1e-4  # of the largest magnitude: float32 sums in another order
 FIRST_LOSS = 1e-4  # relative: a forward pass and a mean
@@ -78,7 +79,7 @@ class Fixture:
                 for name, x in self.tensors().items()
             }
 
-    def param(self, system: str, *assignments: tuple[str, Any]) -> dict[str, Any]:
+    def run(self, system: str, *assignments: tuple[str, Any]) -> SystemSettings:
         """The settings of a system from `baseline.yaml`, with (dotted key, value) over them."""
         held = settings.read_config(None, list(assignments))
         return held.for_system(system)

@@ -30,7 +30,7 @@ def build(fixture: Fixture) -> GRLNet:
     adam = {"lr": given["adam"]["lr_generators"], **given["adam"]}
     keys = ("alpha", "adversarial_training_factor", "comprehensive_output_factor")
     system = keras_model.get_model(
-        fixture.settings(
+        fixture.run(
             "grlnet",
             ("grlnet.feature.n_frames", given["segment_length"]),
             ("grlnet.network.channels", channels),

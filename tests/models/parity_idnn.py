@@ -20,7 +20,7 @@ def build(fixture: Fixture) -> IDNN:
         if name.startswith("encoder.") and name.endswith(".liner.weight")
     ]
     system = keras_model.get_model(
-        fixture.settings(
+        fixture.run(
             "idnn",
             ("feature.n_frames", fixture.settings["n_frames"]),
             ("feature.n_mels", fixture.settings["n_mels"]),

@@ -33,7 +33,7 @@ def build(fixture: Fixture) -> STgramMFN:
     ]
     n_samples = fixture.arrays["wav"].shape[1]
     system = keras_model.get_model(
-        fixture.settings(
+        fixture.run(
             "stgram_mfn",
             ("stgram_mfn.network.seconds", n_samples / 16000),
             ("stgram_mfn.network.bottlenecks", bottlenecks),

@@ -24,12 +24,12 @@ def cases() -> list:
         if system not in keras_model.SYSTEMS:
             reason = f"the system {system} of fixture {folder.name} is not built yet"
             found.append(
-                pytest.settings(folder, None, id=folder.name, marks=pytest.mark.skip(reason=reason))
+                pytest.param(folder, None, id=folder.name, marks=pytest.mark.skip(reason=reason))
             )
             continue
         checks = importlib.import_module(f"tests.models.parity_{system}")
         found += [
-            pytest.settings(
+            pytest.param(
                 folder,
                 getattr(checks, name),
                 id=f"{folder.name}-{name[6:]}",
