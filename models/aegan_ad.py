@@ -60,7 +60,7 @@ class AEGANAD(System):
 
     Score of a clip: one of AEGAN_AD_SCORES.
     G_<what>_<distance>_<over windows>: distance between window and reconstruction (x), or between
-    their latents (z): squared Euclidean (2), Manhattan (1) or cosine (cos, of z alone).
+    their latents (z): squared Euclidean (2), Manhattan (1) or cosine (cos, of z only).
     D_<detector>: of the critic's embedding of the clip, the mean over its windows; see
     `EmbeddingDetectors`.
 

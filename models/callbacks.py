@@ -35,7 +35,7 @@ class Resume(keras.callbacks.Callback):
     Parameters
     ----------
     place : the file; it may be deleted at any time
-    identity : what the training depends on; the state of another one is left alone
+    identity : what the training depends on; the state of another one is not used
     """
 
     def __init__(self, place: Path, identity: str):
