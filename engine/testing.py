@@ -63,7 +63,8 @@ def plan(
         truth = results.read_truth(options.ground_truth) if options.ground_truth else None
     for run in runs:
         setup_log(run.result_directory)
-        config.log_contradictions()
+        if run is runs[0]:
+            config.log_contradictions()
         tasks: list[TestTask] = []
         for machine_type in clips.select_machines(run, command.mode, command.machines):
             with problems:

@@ -44,7 +44,8 @@ def plan(
     todo, bad, problems = [], [], ProblemCollector()
     for settings in runs:
         setup_log(settings.result_directory)
-        config.log_contradictions()
+        if settings is runs[0]:
+            config.log_contradictions()
         machine_types = clips.select_machines(settings, command.mode, command.machines)
         for name, members in saved.network_groups(settings, machine_types):
             run = settings.for_machine(name)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import yaml
 
 from evaluation.csv_files import evaluate_directory
 from tests.conftest import call_script, run_inside
@@ -302,3 +303,29 @@ def test_scores_that_are_no_numbers_leave_the_others_their_results(trained, demo
     assert not list(results.glob("*_fan_*"))
     assert {row[0] for row in rows(results / "thresholds.csv")[1:]} == {"valve"}
     assert "official score" in run.stdout
+
+
+def test_of_contradictory_settings_the_log_says_which_counts(demo, tmp_path):
+    put = {"data": demo, "out": tmp_path, "assigned": ("fit.epochs=9", "fit.epochs=1")}
+    run = run_inside("00_train.py", "-d", "--machine", "fan", **put)
+    assert run.returncode == 0, run.stderr
+    assert "--set fit.epochs: 1, not 9; the last one counts" in run.stdout
+    history = (tmp_path / "model" / "ae" / "history_fan.csv").read_text().splitlines()
+    assert len(history) == 2
+
+
+def test_the_settings_of_a_run_are_printed_and_can_be_given_back(demo, tmp_path):
+    own = tmp_path / "own.yaml"
+    own.write_text("fit: {epochs: 3}\nvae: {network: {latent: 4}}\n")
+    asked = ["-d", "--system", "vae", "ae", "--print-config", "--config"]
+    first = run_inside("00_train.py", *asked, str(own), data=demo, out=tmp_path)
+    assert first.returncode == 0
+    (tmp_path / "printed.yaml").write_text(first.stdout)
+    again = run_inside(
+        "01_test.py", *asked, str(tmp_path / "printed.yaml"), data=demo, out=tmp_path
+    )
+    assert again.stdout == first.stdout
+    printed = yaml.safe_load(first.stdout)
+    assert printed["vae"]["fit"]["epochs"] == printed["ae"]["fit"]["epochs"] == 3
+    assert printed["vae"]["network"]["latent"] == 4
+    assert not (tmp_path / "model").exists()
