@@ -39,8 +39,8 @@ from core.log import progress_bar
 from core.run_settings import SystemSettings
 from core.system_settings import AEGAN_AD_SCORES
 from data.frames import Frames
+from models.aegan_ad_checkpoint import infer_values
 from models.aegan_ad_networks import decoder, discriminator, encoder
-from models.aegan_checkpoint import infer_values
 from models.base import System
 from models.callbacks import Resume
 from models.embedding_detectors import LOF_NEIGHBOURS, EmbeddingDetectors
