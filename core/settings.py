@@ -7,7 +7,7 @@ the more specific wins: shared < system < release < machine type.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -230,15 +230,7 @@ def _assigned(assignments: Sequence[Assignment]) -> tuple[dict[str, Any], list[s
             contradictions.append(f"--set {key}: {value}, not {values[key]}; the last one counts")
         values.pop(key, None)
         values[key] = value
-    tree: dict[str, Any] = {}
-    for key, value in values.items():
-        *blocks, name = key.split(".")
-        inner = tree
-        for block in blocks:
-            existing = inner.get(block)
-            inner[block] = inner = dict(existing) if isinstance(existing, dict) else {}
-        inner[name] = value
-    return tree, contradictions
+    return _nested({tuple(key.split(".")): value for key, value in values.items()}), contradictions
 
 
 def _check_layer(tree: Mapping[Any, Any], name: str, where: str) -> tuple[Layer, list[str]]:
@@ -257,30 +249,44 @@ def _check_layer(tree: Mapping[Any, Any], name: str, where: str) -> tuple[Layer,
 
 def _check_block(system: str, tree: Any, where: str) -> tuple[dict[str, Any], list[str]]:
     kind = system_classes()[system]
-    rest = dict(tree) if isinstance(tree, dict) else tree
-    also = ("machines", *(["releases"] if kind.releases else []))
-    chosen = {key: rest.pop(key) for key in also if isinstance(rest, dict) and key in rest}
-    checked, problems = check_tree(rest, kind, where, system, NOT_IN_BLOCKS, also)
-    inner = {*NOT_IN_BLOCKS, "release"}
-    if "machines" in chosen:
-        at = f"{system}.machines"
-        checked["machines"], more = check_named(chosen["machines"], kind, where, at, inner)
-        problems += more
-    releases = chosen.get("releases") or {}
-    if not isinstance(releases, dict):
+    own, releases = _split_off("releases", tree) if kind.releases else (tree, None)
+    also = ("releases",) if kind.releases else ()
+    checked, problems = _check_with_machines(own, kind, where, system, NOT_IN_BLOCKS, also)
+    if not isinstance(releases or {}, dict):
         return checked, [*problems, f"{where}: {system}.releases is no block of keys"]
-    for name, block in releases.items():
+    for name, block in (releases or {}).items():
         at = f"{system}.releases.{name}"
         if name not in kind.releases:
             problems.append(f"{where}: unknown key {at}{nearest(str(name), list(kind.releases))}")
             continue
-        own = dict(block) if isinstance(block, dict) else block
-        machines = own.pop("machines", None) if isinstance(own, dict) else None
-        values, more = check_tree(own, kind, where, at, inner, ("machines",))
-        named, still = check_named(machines, kind, where, f"{at}.machines", inner)
-        checked.setdefault("releases", {})[name] = {**values, "machines": named}
-        problems += more + still
+        leave_out = {*NOT_IN_BLOCKS, "release"}
+        values, more = _check_with_machines(block, kind, where, at, leave_out)
+        checked.setdefault("releases", {})[name] = values
+        problems += more
     return checked, problems
+
+
+def _check_with_machines(
+    tree: Any,
+    kind: type[SystemSettings],
+    where: str,
+    at: str,
+    leave_out: Collection[str],
+    also: Collection[str] = (),
+) -> tuple[dict[str, Any], list[str]]:
+    """Check a block of settings that may have blocks of machine types, as `check_tree`."""
+    own, machines = _split_off("machines", tree)
+    checked, problems = check_tree(own, kind, where, at, leave_out, ("machines", *also))
+    inner = {*leave_out, "release"}
+    checked["machines"], more = check_named(machines, kind, where, f"{at}.machines", inner)
+    return checked, problems + more
+
+
+def _split_off(key: str, tree: Any) -> tuple[Any, Any]:
+    """Return a block without a key, and the value of the key; None where there is none."""
+    if not isinstance(tree, dict):
+        return tree, None
+    return {name: value for name, value in tree.items() if name != key}, tree.get(key)
 
 
 def _flat(tree: Mapping[str, Any], at: tuple[str, ...] = ()) -> Values:
@@ -296,6 +302,8 @@ def _nested(values: Values) -> dict[str, Any]:
     for (*blocks, name), value in values.items():
         inner = tree
         for block in blocks:
-            inner = inner.setdefault(block, {})
+            # A copy: the block may be a value that the caller keeps. What is no block gives way.
+            existing = inner.get(block)
+            inner[block] = inner = dict(existing) if isinstance(existing, dict) else {}
         inner[name] = value
     return tree

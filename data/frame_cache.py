@@ -386,10 +386,11 @@ def _write(
 
 def _frames(task: Task, recipe: dict[str, Any]) -> Iterator[np.ndarray | str]:
     """Yield the frames of each clip, or what is wrong with it."""
+    feature = Feature(**recipe)
     for _, path, _, count in task:
         try:
-            y, _ = file_load(path, recipe["channel"])
-            frames = y[:, None] if recipe["input"] == "waveform" else log_mel(y, Feature(**recipe))
+            y, _ = file_load(path, feature.channel)
+            frames = y[:, None] if feature.input == "waveform" else log_mel(y, feature)
             yield frames if len(frames) == count else "ends before its header says"
         except ValueError as problem:
             yield str(problem)

@@ -33,7 +33,7 @@ from evaluation.metrics import (
     undefined_warnings,
 )
 from evaluation.result_csv import format_table, write_result_csv
-from evaluation.text_tables import format_values, plain_table
+from evaluation.text_tables import format_values, text_table
 from evaluation.thresholds import ALL_SECTIONS, Threshold
 
 
@@ -204,7 +204,7 @@ def comparison(runs: Mapping[str, Sequence[SectionResult]]) -> str:
         [name, *format_values(row.get(column, np.nan) for column in columns)]
         for name, row in rows.items()
     ]
-    return plain_table([["", *columns], *lines])
+    return text_table([["", *columns], *lines])
 
 
 def save_all_scores(run: SystemSettings, scored: Sequence[Scores]) -> None:

@@ -23,7 +23,7 @@ from evaluation.metrics import (
     harmonic_mean,
     official_score,
 )
-from evaluation.text_tables import format_values, group_by_machine_type, plain_table
+from evaluation.text_tables import format_values, group_by_machine_type, text_table
 
 POOLED_COLUMNS = ("AUC", "pAUC", "precision", "recall", "F1 score")
 ALL_MACHINE_TYPES = "all machine types"
@@ -75,7 +75,7 @@ def text(results: Sequence[SectionResult], max_fpr: float = MAX_FPR) -> str:
     for machine_type, group in _groups(results):
         means = pooled_means(group).items()
         table = [[name, *format_values(values)] for name, values in means]
-        lines.append(plain_table([[machine_type, *POOLED_COLUMNS], *table]))
+        lines.append(text_table([[machine_type, *POOLED_COLUMNS], *table]))
         if machine_type != ALL_MACHINE_TYPES:
             aucs = [f"{r.section} {format_values([r.auc_all])[0]}".rstrip() for r in group]
             lines.append(f"AUC (all): {', '.join(aucs)}")

@@ -20,7 +20,7 @@ from evaluation.metrics import (
     harmonic_mean,
     official_score,
 )
-from evaluation.text_tables import format_values, group_by_machine_type, plain_table
+from evaluation.text_tables import format_values, group_by_machine_type, text_table
 
 
 def write_result_csv(
@@ -66,12 +66,12 @@ def format_table(results: Sequence[SectionResult]) -> str:
         lines += [[name, *format_values(values)] for name, values in _means(group).items()]
         lines += [[""] * len(lines[0])]
     if columns != DOMAIN_COLUMNS:
-        return plain_table(lines).rstrip()
+        return text_table(lines).rstrip()
     lines += _heads("all machine types", columns)
     lines += [[name, *format_values(values)] for name, values in _means(results).items()]
     (score,) = format_values([official_score(results)])
     score = f"official score (harmonic mean of AUC and pAUC over all): {score}"
-    return f"{plain_table(lines)}\n\n{score}".rstrip()
+    return f"{text_table(lines)}\n\n{score}".rstrip()
 
 
 def _heads(title: str, columns: Sequence[str]) -> list[list[str]]:

@@ -25,11 +25,17 @@ def format_values(values: Iterable[float], form: str = "{:.3f}") -> list[str]:
     return ["" if np.isnan(value) else form.format(float(value)) for value in values]
 
 
-def plain_table(lines: Sequence[Sequence[str]]) -> str:
-    """Return lines of cells in columns, the first one to the left, the others to the right."""
+def text_table(lines: Sequence[Sequence[str]], form: str = "plain") -> str:
+    """Return lines of cells in columns, the first one to the left, the others to the right.
+
+    lines : the first has the heads
+    form : "plain" or "pipe" (Markdown), as tabulate names them
+    """
     return tabulate(
         lines,
-        tablefmt="plain",
+        # As mere lines, heads of "plain" are not padded beyond their columns.
+        headers="firstrow" if form == "pipe" else (),
+        tablefmt=form,
         colalign=("left", *["right"] * (len(lines[0]) - 1)),
         disable_numparse=True,
     )

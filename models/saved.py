@@ -182,8 +182,6 @@ class OfficialModel:
     training : the frames of its training clips; None where they are not at hand
     """
 
-    imported: dict[str, Any] = {}  # noqa: RUF012, nothing comes with it
-
     def __init__(
         self, path: Path, run: SystemSettings | None = None, training: Frames | None = None
     ) -> None:

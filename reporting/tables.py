@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from tabulate import tabulate
 
 from core.files import save_csv
 from evaluation.metrics import (
@@ -22,6 +21,7 @@ from evaluation.metrics import (
     harmonic_mean,
     official_score,
 )
+from evaluation.text_tables import text_table
 from reporting.folder import save_text
 from reporting.runs import MEAN_OF_BOTH, SCORE, ReportData
 from reporting.significance import (
@@ -283,12 +283,12 @@ def markdown(report: Report) -> str:
             [_escape_markdown(row.system), str(row.seeds), *(one.text("**{}**") for one in of_row)]
             for row, of_row in table.rows
         ]
-        lines += [_aligned([["system", "seeds", *report.columns], *rows], "pipe"), ""]
+        lines += [text_table([["system", "seeds", *report.columns], *rows], "pipe"), ""]
     lines += [*notes(report), ""]
     if report.intervals:
         heads, rows = interval_cells(report.data, report.intervals, _escape_markdown)
         lines += [f"## 95 % intervals of the {report.data.score_name}", ""]
-        lines += [_aligned([heads, *rows], "pipe"), ""]
+        lines += [text_table([heads, *rows], "pipe"), ""]
         lines += map(_escape_markdown, report.comparisons)
         lines += ["", *interval_notes(report.data.seed), ""]
     for title, items in (("Missing", report.data.gaps), ("Left out", report.data.problems)):
@@ -308,26 +308,11 @@ def on_screen(report: Report) -> str:
     if table is None:
         return "no clip has a label, so there is nothing to compare"
     rows = [[row.system, *(one.text() for one in of_row)] for row, of_row in table.rows]
-    lines = [_aligned([[ALL, *report.columns], *rows], "plain"), ""]
+    lines = [text_table([[ALL, *report.columns], *rows]), ""]
     if report.intervals:
         heads, rows = interval_cells(report.data, report.intervals)
-        lines += [_aligned([heads, *rows], "plain"), ""]
+        lines += [text_table([heads, *rows]), ""]
     return "\n".join([*lines, *report.comparisons]).rstrip() + "\n"
-
-
-def _aligned(lines: Sequence[Sequence[str]], form: str) -> str:
-    """The heads and the rows, the first column to the left, the others to the right.
-
-    form : "plain" or "pipe" (Markdown), as tabulate names them
-    """
-    return tabulate(
-        lines,
-        # As mere lines, heads of "plain" are not padded beyond their columns.
-        headers="firstrow" if form == "pipe" else (),
-        tablefmt=form,
-        colalign=("left", *["right"] * (len(lines[0]) - 1)),
-        disable_numparse=True,
-    )
 
 
 def latex(report: Report) -> str:
