@@ -63,22 +63,22 @@ class SavedModel:
 
     @property
     def files(self) -> list[Path]:
-        """The files of the model."""
+        """Return the files of the model."""
         return [file_of(self.stem, ".json"), file_of(self.stem, ".npz")]
 
     @property
     def fits_thresholds(self) -> bool:
-        """Whether its thresholds are fitted to scores of training clips."""
+        """Return whether its thresholds are fitted to scores of training clips."""
         return bool(self._about["training_clips"]["count"]) and not self.distribution
 
     @property
     def has_thresholds(self) -> bool:
-        """Whether it has thresholds."""
+        """Return whether it has thresholds."""
         return bool(self._about["training_clips"]["count"] or self.distribution)
 
     @property
     def distribution(self) -> list[float] | None:
-        """The gamma distribution that was imported for its thresholds."""
+        """Return the gamma distribution that was imported for its thresholds."""
         return self.imported.get("distribution")
 
     def thresholds(self, run: SystemSettings, machine_type: str) -> dict[str, Any] | None:
@@ -194,17 +194,17 @@ class OfficialModel:
 
     @property
     def files(self) -> list[Path]:
-        """The file of the model."""
+        """Return the file of the model."""
         return [self.path]
 
     @property
     def fits_thresholds(self) -> bool:
-        """Whether its thresholds are fitted to scores of training clips."""
+        """Return whether its thresholds are fitted to scores of training clips."""
         return self.training is not None
 
     @property
     def has_thresholds(self) -> bool:
-        """Whether it has thresholds."""
+        """Return whether it has thresholds."""
         return self.training is not None
 
     def thresholds(self, run: SystemSettings, machine_type: str) -> None:

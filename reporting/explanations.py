@@ -135,7 +135,7 @@ def _explain(
 
 
 def _maps(system: System, mode: str, machine_type: str, frames: Frames) -> Iterator[np.ndarray]:
-    """The anomaly map of each clip, 0 to 1 of its own largest value; none without reconstruction.
+    """Return each clip's anomaly map, as shares of its largest value; none without reconstruction.
 
     Raises BadInput where there are no training clips, whose mean a map is taken from.
     """
@@ -152,7 +152,7 @@ def _maps(system: System, mode: str, machine_type: str, frames: Frames) -> Itera
 
 
 def _shortened(curve: np.ndarray) -> list[float]:
-    """At most LONGEST_CURVE points, each the largest of several."""
+    """Return at most LONGEST_CURVE points, each the largest of several."""
     several = -(-len(curve) // LONGEST_CURVE)
     kept = np.maximum.reduceat(curve, np.arange(0, len(curve), several))
     return [float(f"{value:.{DIGITS}g}") for value in kept]

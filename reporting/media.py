@@ -164,7 +164,7 @@ def _missing_clips(
     files: Mapping[str, Mapping[str, tuple[Path, str]]],
     settings: SharedSettings,
 ) -> list[str]:
-    """One line per section of which some clips are gone, one for all of which every clip is."""
+    """Return one line per section that misses some clips, and one for all that miss every clip."""
     missing = {
         key: [name for name in names[key] if name not in files[key.machine_type]] for key in names
     }
@@ -267,7 +267,7 @@ def section_lists(
 def _clip_entry(
     run: Run, section: ScoredSection, index: int, clip: ClipMedia | None
 ) -> dict[str, Any]:
-    """A clip as the page takes it; an unknown domain, label or decision is None."""
+    """Return a clip as the page takes it; an unknown domain, label or decision is None."""
     entry: dict[str, Any] = {
         "name": str(section.names[index]),
         "score": float(section.scores[index]),

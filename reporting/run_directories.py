@@ -72,7 +72,7 @@ def _pattern_regex(pattern: str) -> re.Pattern:
 
 
 def _identity_from_path(start: Path, path: Path) -> tuple[str, str]:
-    """The system and the seed that the names of the directories from `start` to `path` give."""
+    """Return system and seed by the names of the directories from `start` to `path`."""
     parts = list(path.relative_to(start).parts)
     home = start.resolve()
     if not parts or (len(parts) == 1 and _SEED.fullmatch(parts[0])):

@@ -50,12 +50,12 @@ class Run:
 
     @property
     def name(self) -> str:
-        """The system and its seed, as in "ae seed 0"."""
+        """Return the system and its seed, as in "ae seed 0"."""
         return f"{self.system} seed {self.seed}" if self.seed else self.system
 
     @property
     def labelled(self) -> dict[SectionKey, ScoredSection]:
-        """The sections that can be evaluated."""
+        """Return the sections that can be evaluated."""
         return {
             key: section for key, section in self.sections.items() if section.labels is not None
         }
@@ -92,22 +92,22 @@ class ReportData:
 
     @property
     def sections(self) -> list[SectionKey]:
-        """The sections that any run has."""
+        """Return the sections that any run has."""
         return sorted({key for run in self.runs for key in run.sections})
 
     @property
     def labelled(self) -> list[SectionKey]:
-        """The sections that any run has with labels."""
+        """Return the sections that any run has with labels."""
         return sorted({key for run in self.runs for key in run.labelled})
 
     @property
     def with_domains(self) -> bool:
-        """Whether the labelled sections have domains."""
+        """Return whether the labelled sections have domains."""
         return any(s.domains is not None for run in self.runs for s in run.labelled.values())
 
     @property
     def score_name(self) -> str:
-        """The name of the one score that systems are ranked by."""
+        """Return the name of the one score that systems are ranked by."""
         return SCORE if self.with_domains else MEAN_OF_BOTH
 
 
@@ -256,7 +256,7 @@ def _contradicts(section: ScoredSection, threshold: Threshold) -> bool:
 
 
 def _threshold_between(section: ScoredSection) -> Threshold | None:
-    """The middle between the scores decided normal and those decided anomalous.
+    """Return the middle between the scores decided normal and those decided anomalous.
 
     None where there are no decisions, only one kind, or where they overlap.
     """
@@ -353,7 +353,7 @@ def _share(keys: Sequence[SectionKey], wanted: Sequence[SectionKey]) -> str:
 
 
 def _names(keys: Sequence[SectionKey], wanted: Sequence[SectionKey]) -> str:
-    """The sections by name; a machine type of which all are meant by its own name."""
+    """Return the sections by name; a machine type of which all are meant by its own name."""
     names: list[str] = []
     for machine_type in dict.fromkeys(key.machine_type for key in keys):
         own = [key for key in keys if key.machine_type == machine_type]

@@ -159,7 +159,7 @@ def system_files(config: Config, name: str, label: str) -> dict[str, bytes]:
 
 
 def _csv_files(own: SystemSettings, machine_type: str) -> tuple[dict[str, bytes], list[SectionKey]]:
-    """The CSV files of a machine type's evaluation clips, each scored and decided once."""
+    """Return the CSV files of a machine type's evaluation clips, each scored and decided once."""
     listed, bad = list_clips(own, "eval", machine_type, clips.TEST_FOLDERS)
     problems = [f"{path}: {problem}" for path, problem in bad]
     files, sections = {}, []
@@ -201,7 +201,7 @@ def _members(name: str, record: dict[str, Any]) -> dict[str, float]:
 
 
 def _parameters(config: Config, system: str, machine_types: Sequence[str]) -> int:
-    """The parameters of a system's network, the most where they differ between machine types."""
+    """Return the number of parameters of a system's network, the largest of all machine types."""
     own, problems, counts = config.for_system(system), ProblemCollector(), [0]
     for machine_type in machine_types:
         with problems:
@@ -265,7 +265,7 @@ def _given(block: dict[str, Any] | None) -> dict[str, Any]:
 
 
 def _joined(systems: dict[str, Any], members: Sequence[str], key: str) -> str:
-    """The entries of the members under a key, each different one once."""
+    """Return the entries of the members under a key, each different one once."""
     entries = [_given(systems.get(member)).get(key) for member in members]
     return ", ".join(dict.fromkeys(entry for entry in entries if entry))
 
@@ -311,7 +311,7 @@ def development_results(
 
 
 def _means(sections: Sequence[dict[str, float]]) -> dict[str, np.ndarray]:
-    """The means over the sections of a machine type, as the template names them, each (1,)."""
+    """Return the means over a machine type's sections, as the template names them, each (1,)."""
     column = {name: [[metrics[name]] for metrics in sections] for name in sections[0]}
     if "pAUC" in column and "AUC" in column:
         return {

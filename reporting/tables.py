@@ -84,11 +84,11 @@ class Cell(NamedTuple):
 
     @property
     def gap(self) -> bool:
-        """Whether there is no result."""
+        """Return whether there is no result."""
         return not np.isfinite(self.value)
 
     def text(self, best: str = "{}") -> str:
-        """The cell in plain letters; best: how the best of a column is written."""
+        """Return the cell in plain letters; best: how the best of a column is written."""
         if self.gap:
             return GAP
         text = best.format(self.mean) if self.best else self.mean
@@ -105,17 +105,17 @@ class Table(NamedTuple):
 
     @property
     def label(self) -> str:
-        """The group in letters and digits, for \\label."""
+        """Return the group in letters and digits, for \\label."""
         return re.sub("[^A-Za-z0-9]+", "-", self.group)
 
     @property
     def complete(self) -> bool:
-        """Whether all rows are."""
+        """Return whether all rows are."""
         return all(row.complete for row, _ in self.rows)
 
     @property
     def several_seeds(self) -> bool:
-        """Whether any row is a mean over several seeds."""
+        """Return whether any row is a mean over several seeds."""
         return any(row.seeds > 1 for row, _ in self.rows)
 
 
@@ -133,14 +133,14 @@ class Report:
 
     @property
     def columns(self) -> list[str]:
-        """The columns of the comparison."""
+        """Return the columns of the comparison."""
         if self.data.with_domains:
             return [*OFFICIAL_SCORE_COLUMNS, SCORE, *BOTH_DOMAINS]
         return [*PLAIN_COLUMNS, MEAN_OF_BOTH]
 
     @property
     def tables(self) -> list[Table]:
-        """One table per group."""
+        """Return one table per group."""
         groups: dict[str, list[Row]] = {}
         for row in self.rows:
             groups.setdefault(row.group, []).append(row)
@@ -151,7 +151,7 @@ class Report:
 
     @property
     def comparisons(self) -> list[str]:
-        """The tests against the baseline, one sentence each."""
+        """Return the tests against the baseline, one sentence each."""
         sentences = [describe_comparison(one, self.data.baseline) for one in self.intervals]
         return [sentence for sentence in sentences if sentence]
 
@@ -191,7 +191,7 @@ def _row(group: str, system: str, runs: Sequence[Sequence[SectionResult]], n_sec
 
 
 def _means(results: Sequence[SectionResult]) -> dict[str, float]:
-    """The means of result.csv, the official score, and the means over the clips of both domains."""
+    """Return the means of result.csv, the official score, and the means of both domains' clips."""
     values = [list(result.metrics.values()) for result in results]
     names = tuple(results[0].metrics)
     if names == PLAIN_COLUMNS:
