@@ -79,7 +79,8 @@ class AEGANAD(System):
         self.critic_optimizer = self.make_optimizer()
         self.seeds = keras.random.SeedGenerator(run.seed)
         self.batch_of_epoch = tf.Variable(0, trainable=False, dtype=tf.int64)
-        self.level_range = tf.Variable([-1.0, 1.0], trainable=False)  # least, greatest, in dB
+        # The least and the greatest level, in decibels.
+        self.level_range = tf.Variable([-1.0, 1.0], trainable=False, dtype=self.compute_dtype)
         self.detectors: EmbeddingDetectors | None = None
         self.all_training_scores: np.ndarray | None = None  # (n_clips, 19), as AEGAN_AD_SCORES
         self.last_outputs: tuple[Frames, np.ndarray, np.ndarray] | None = None
@@ -227,7 +228,7 @@ class AEGANAD(System):
         _, real_embedding = self.discriminator(x, training=training)  # (batch, embedding)
         _, fake_embedding = self.discriminator(fake, training=training)
         mse = tf.reduce_mean(tf.square(fake - x))
-        matching = tf.zeros(())
+        matching = tf.zeros((), mse.dtype)
         for weight, statistic in ((fit.match_mu, _mean), (fit.match_sigma, _deviation)):
             if weight:
                 difference = statistic(fake_embedding) - statistic(real_embedding)
