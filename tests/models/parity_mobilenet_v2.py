@@ -15,7 +15,7 @@ from tests.models.parity_fixture import Fixture, assert_after, assert_forward, a
 
 def build(fixture: Fixture) -> MobileNetV2:
     """The network of the fixture's settings, with its weights."""
-    system = keras_model.get_model(
+    system = keras_model.build_system(
         fixture.run(
             "mobilenet_v2",
             ("feature.n_frames", fixture.settings["n_frames"]),
