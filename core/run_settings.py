@@ -112,6 +112,7 @@ class SharedSettings(Block):
     seed: Natural = 0
     decision_threshold: Inside = 0.9
     threshold_scope: Literal["section", "machine_type"] = "section"
+    threshold_fit: Literal["checked", "official"] = "checked"
     feature: Feature = Feature()
     fit: Fit = Fit()
 

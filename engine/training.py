@@ -101,7 +101,7 @@ def train(
         frames, _ = read_clips(run, mode, machine_types, ("train",), jobs=1)
     keras_model.clear_session()
     classes = [run.class_name(clip) for clip in frames.clips]
-    system = keras_model.get_model(run, classes, run.fit.precision)
+    system = keras_model.build_system(run, classes, run.fit.precision)
     stem = saved.model_stem(run, name, mode)
     title = f"{run.system} {name}"
     history = system.train(frames, title, resume_training(stem, run, frames))
@@ -113,7 +113,7 @@ def train(
         for machine_type, training in by_machine_type(scores, frames).items()
     }
     save_history(stem.with_name(stem.name.replace("model_", "history_", 1)), history)
-    keras_model.save_model(stem, system, run, frames.clips, scores, thresholds)
+    keras_model.save_system(stem, system, run, frames.clips, scores, thresholds)
     logger.info("%s: model -> %s", name, stem)
 
 
@@ -133,7 +133,7 @@ def in_float32(system: System) -> System:
     """Return the same system, computing in float32, as scores are made, however it was trained."""
     if system.compute_dtype == "float32":
         return system
-    exact = keras_model.get_model(system.settings, system.section_names)
+    exact = keras_model.build_system(system.settings, system.section_names)
     exact.set_weights(system.get_weights())
     exact.set_extra_state(system.get_extra_state())
     return exact
@@ -142,7 +142,7 @@ def in_float32(system: System) -> System:
 def resume_training(stem: Path, run: SystemSettings, frames: Frames) -> Resume:
     """Return what continues an interrupted training of these clips and settings.
 
-    `keras_model.save_model` removes the state that it saves.
+    `keras_model.save_system` removes the state that it saves.
     """
     from models.callbacks import Resume
 

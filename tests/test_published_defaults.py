@@ -398,6 +398,11 @@ OWN_CHOICES: list[Own] = [
     ),
     Own(
         EVERY,
+        "threshold_fit",
+        "checked, as SciPy's fit can end far from its scores; the official baselines check none",
+    ),
+    Own(
+        EVERY,
         "seed",
         "0; the official baselines, GRLNet and Anomaly-Transformer set none, AE-ASD 526, AEGAN-AD "
         "783, STgram-MFN 42",

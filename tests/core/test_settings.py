@@ -226,6 +226,7 @@ KEYS = {
     "fit.precision": ("mixed_float16", "mixed_bfloat16", "float32", "mixed_float16"),
     "decision_threshold": SHARES,
     "threshold_scope": ("machine_type", "section", "machine_type", "section"),
+    "threshold_fit": ("official", "checked", "official", "checked"),
 }
 
 

@@ -22,7 +22,7 @@ def build(fixture: Fixture) -> DenseAE:
     ]
     widths = [shape[1] for shape in shapes[: len(shapes) // 2]]
     norm = fixture.settings["batch_norm"]
-    system = keras_model.get_model(
+    system = keras_model.build_system(
         fixture.run(
             "ae",
             # Stacking is checked elsewhere; here a vector is one frame.

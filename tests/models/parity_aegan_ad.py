@@ -48,7 +48,7 @@ def build(fixture: Fixture) -> AEGANAD:
             ("aegan_ad.network.batch_norm_momentum", momentum),
             ("aegan_ad.network.batch_norm_epsilon", norm["epsilon"]),
         ]
-    system = keras_model.get_model(fixture.run("aegan_ad", *assignments), ["section_00"])
+    system = keras_model.build_system(fixture.run("aegan_ad", *assignments), ["section_00"])
     assign_variables(system.checkpoint_variables(), fixture.tensors())
     return system
 

@@ -16,7 +16,7 @@ LOG_NAMES = {"recon": "loss"}
 
 def build(fixture: Fixture) -> AnomalyTransformer:
     given = fixture.settings
-    system = keras_model.get_model(
+    system = keras_model.build_system(
         fixture.run(
             "anomaly_transformer",
             ("feature.n_frames", given["win_size"]),

@@ -21,7 +21,7 @@ def build(fixture: Fixture) -> GRLNet:
     channels = [tensors[f"regional.encoder.{place}.weight"].shape[0] for place in (0, 3, 6, 9)]
     adam = {"lr": given["adam"]["lr_generators"], **given["adam"]}
     keys = ("alpha", "adversarial_training_factor", "comprehensive_output_factor")
-    system = keras_model.get_model(
+    system = keras_model.build_system(
         fixture.run(
             "grlnet",
             ("grlnet.feature.n_frames", given["segment_length"]),

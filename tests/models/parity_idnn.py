@@ -20,7 +20,7 @@ def build(fixture: Fixture) -> IDNN:
         for name, tensor in tensors.items()
         if name.startswith("encoder.") and name.endswith(".liner.weight")
     ]
-    system = keras_model.get_model(
+    system = keras_model.build_system(
         fixture.run(
             "idnn",
             ("feature.n_frames", fixture.settings["n_frames"]),

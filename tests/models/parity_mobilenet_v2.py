@@ -16,7 +16,7 @@ from tests.models.parity_training import Compared, assert_training, losses, one_
 
 def build(fixture: Fixture) -> MobileNetV2:
     """The network of the fixture's settings, with its weights."""
-    system = keras_model.get_model(
+    system = keras_model.build_system(
         fixture.run(
             "mobilenet_v2",
             ("feature.n_frames", fixture.settings["n_frames"]),

@@ -25,7 +25,7 @@ def build(fixture: Fixture) -> STgramMFN:
         for part in re.findall(r"\[([\d,\s]+)\]", given["bottlenecks"])
     ]
     n_samples = fixture.arrays["wav"].shape[1]
-    system = keras_model.get_model(
+    system = keras_model.build_system(
         fixture.run(
             "stgram_mfn",
             ("stgram_mfn.network.seconds", n_samples / 16000),

@@ -58,7 +58,7 @@ def noise(n_clips: int = 8, n_frames: int = 20, seed: int = 0) -> Frames:
 
 
 def train(frames: Frames, *assignments: tuple) -> AEGANAD:
-    system = keras_model.get_model(param_of(*assignments), [c.section for c in frames.clips])
+    system = keras_model.build_system(param_of(*assignments), [c.section for c in frames.clips])
     system.train(frames)
     return system
 
@@ -79,7 +79,7 @@ def system(shared) -> AEGANAD:
 @pytest.mark.slow
 def test_training_and_scores_are_finite_and_repeat(system) -> None:
     frames = noise()
-    again = keras_model.get_model(param_of(), ["section_00", "section_01"])
+    again = keras_model.build_system(param_of(), ["section_00", "section_01"])
     history = again.train(frames)
     assert set(history) == set(AEGANAD.loss_names)
     assert all(np.isfinite(values).all() for values in history.values())
@@ -104,15 +104,15 @@ def test_saved_and_loaded_gives_the_same_scores_also_of_another_score(
     )
     frames, test = noise(), noise(seed=1)
     param = param_of()
-    keras_model.save_model(
+    keras_model.save_system(
         tmp_path / "model_fan", system, param, frames.clips, system.score(frames), {}
     )
-    loaded, training = keras_model.load_model(SavedModel(tmp_path / "model_fan"), param)
+    loaded, training = keras_model.load_system(SavedModel(tmp_path / "model_fan"), param)
     assert np.array_equal(training.scores, system.score(frames))
     for name, scores in system.extra_scores(test).items():
         assert np.array_equal(loaded.extra_scores(test)[name], scores), name
     own = param_of(("aegan_ad.score", "D_knn"))
-    knn, training = keras_model.load_model(SavedModel(tmp_path / "model_fan"), own)
+    knn, training = keras_model.load_system(SavedModel(tmp_path / "model_fan"), own)
     assert np.array_equal(training.scores, system.extra_scores(frames)["D_knn"])
     assert np.array_equal(knn.score(test), system.extra_scores(test)["D_knn"])
     with np.load(tmp_path / "model_fan.npz", allow_pickle=False) as held:
@@ -174,7 +174,7 @@ def test_ncritic_counts_anew_every_epoch() -> None:
 
 @pytest.mark.slow
 def test_held_out_windows_and_divergence() -> None:
-    system = keras_model.get_model(param_of(("fit.validation_split", 0.25)), ["section_00"])
+    system = keras_model.build_system(param_of(("fit.validation_split", 0.25)), ["section_00"])
     assert np.isfinite(system.train(noise())["val_recon_mse"]).all()
     system.decoder.layers[-2].kernel.assign_add(
         np.full(system.decoder.layers[-2].kernel.shape, np.inf)
@@ -186,7 +186,7 @@ def test_held_out_windows_and_divergence() -> None:
 
 
 def test_interpolation_factors_are_uniform_and_new_each_time() -> None:
-    system = keras_model.get_model(param_of(), ["section_00"])
+    system = keras_model.build_system(param_of(), ["section_00"])
     drawn = [np.ravel(system.interpolation_factors(2000)) for _ in range(2)]
     assert not np.array_equal(*drawn)
     assert drawn[0].min() >= 0 and drawn[0].max() <= 1
@@ -194,7 +194,7 @@ def test_interpolation_factors_are_uniform_and_new_each_time() -> None:
 
 
 def test_weights_start_as_released() -> None:
-    system = keras_model.get_model(param_of(("aegan_ad.network.ndf", 32)), ["section_00"])
+    system = keras_model.build_system(param_of(("aegan_ad.network.ndf", 32)), ["section_00"])
     kernel = system.encoder.layers[-1].kernel.numpy()
     assert abs(kernel.mean()) < 1e-3
     assert kernel.std() == pytest.approx(0.02, rel=0.1)
@@ -282,7 +282,7 @@ def test_a_clip_shorter_than_a_window_is_named(tmp_path) -> None:
 def test_a_window_that_is_no_square_of_a_power_of_two_is_refused(n_frames, n_mels) -> None:
     param = param_of(("feature.n_frames", n_frames), ("feature.n_mels", n_mels))
     with pytest.raises(BadInput, match="a power of 2"):
-        keras_model.get_model(param, ["section_00"])
+        keras_model.build_system(param, ["section_00"])
 
 
 def test_an_unknown_score_is_an_error_that_names_the_scores() -> None:

@@ -16,7 +16,7 @@ from tests.models.test_waveform import frames_of, tiny
 def test_noise_is_new_every_step_and_follows_the_seed() -> None:
     drawn = []
     for seed in (4, 4, 5):
-        system = keras_model.get_model(tiny().with_values({"seed": seed}), ["section_00"])
+        system = keras_model.build_system(tiny().with_values({"seed": seed}), ["section_00"])
         drawn.append([system.noise((3, 96)).numpy() for _ in range(2)])
     np.testing.assert_array_equal(drawn[0], drawn[1])
     assert not np.allclose(drawn[0][0], drawn[0][1])
@@ -25,7 +25,7 @@ def test_noise_is_new_every_step_and_follows_the_seed() -> None:
 
 @pytest.mark.slow
 def test_a_clip_scores_the_mean_of_its_segments() -> None:
-    system, frames = keras_model.get_model(tiny(), ["section_00"]), frames_of(50, 250)
+    system, frames = keras_model.build_system(tiny(), ["section_00"]), frames_of(50, 250)
     starts, _ = system.windows(frames, 1)
     assert starts.tolist() == [0, 50, 146]
     segments = system.window_scores(

@@ -42,7 +42,7 @@ def frames_of(*counts: int) -> Frames:
 
 
 def build(*assignments: tuple[str, object]):
-    return keras_model.get_model(tiny(*assignments), ["fan section_00", "pump section_00"])
+    return keras_model.build_system(tiny(*assignments), ["fan section_00", "pump section_00"])
 
 
 @pytest.mark.parametrize("changed", [(), (("stgram_mfn.feature.pad_mode", "constant"),)])
@@ -103,7 +103,7 @@ def test_mixtures_score_as_scikit_learn_and_are_saved(tmp_path: Path) -> None:
     from sklearn.mixture import GaussianMixture
 
     param, frames = tiny(("stgram_mfn.network.gmm", 2)), frames_of(*[8000] * 10)
-    system = keras_model.get_model(param, ["fan section_00", "pump section_00"])
+    system = keras_model.build_system(param, ["fan section_00", "pump section_00"])
     system.train(frames)
     scores = system.score(frames)
     mixture = GaussianMixture(2, reg_covar=1e-3, random_state=0)
@@ -114,7 +114,7 @@ def test_mixtures_score_as_scikit_learn_and_are_saved(tmp_path: Path) -> None:
     assert np.all(scores[::2] >= both - 1e-6)
     assert np.all(scores[::2] <= both + np.log(2) + 1e-6)
     system.save_weights(tmp_path / "w.weights.h5")
-    other = keras_model.get_model(param.with_values({"seed": 9}), system.section_names)
+    other = keras_model.build_system(param.with_values({"seed": 9}), system.section_names)
     other.load_weights(tmp_path / "w.weights.h5")
     other.set_extra_state(system.get_extra_state())
     np.testing.assert_array_equal(other.score(frames), scores)
