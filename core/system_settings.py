@@ -72,7 +72,7 @@ class VAESettings(SystemSettings):
 
     system: Text = "vae"
     feature: Feature = Feature(**TORCHAUDIO)
-    fit: Fit = Fit(epsilon=1e-8, epochs=300, batch_size=39552, validation_split=0)
+    fit: Fit = Fit(epsilon=1e-8, epochs=300, batch_size=39552, validation_split=0, train_on="both")
     network: DenseNetwork = DenseNetwork(momentum=0.9, epsilon=1e-5)
 
 
@@ -88,7 +88,7 @@ class IDNNSettings(SystemSettings):
 
     system: Text = "idnn"
     feature: Feature = Feature(**TORCHAUDIO)
-    fit: Fit = Fit(epsilon=1e-8, epochs=300, batch_size=39552, validation_split=0)
+    fit: Fit = Fit(epsilon=1e-8, epochs=300, batch_size=39552, validation_split=0, train_on="both")
     network: DenseNetwork = DenseNetwork(momentum=0.9, epsilon=1e-5)
 
 
@@ -125,7 +125,8 @@ class MobileNetV2Settings(SystemSettings):
 class AEGANADFit(Fit):
     """How AEGAN-AD's generator and critic are trained."""
 
-    deval: Boolean = False
+    removed: ClassVar[dict[str, str]] = {"deval": "fit.train_on: both is what deval: true was"}
+
     ncritic: Count = 1
     lambda_gp: NotNegative = 10.0
     feat_match_eff: NotNegative = 0.1
@@ -163,20 +164,20 @@ class AEGANADSettings(SystemSettings):
         "dcase2022": {
             "machines": {
                 "ToyCar": {"fit": {"beta_1": 0.0}, "network": {"encoder_first_norm": False}},
-                "bearing": {"fit": {"deval": True}, "network": {"encoder_first_norm": False}},
-                "fan": {"fit": {"deval": True}, "network": {"encoder_first_norm": False}},
+                "bearing": {"fit": {"train_on": "both"}, "network": {"encoder_first_norm": False}},
+                "fan": {"fit": {"train_on": "both"}, "network": {"encoder_first_norm": False}},
                 "gearbox": {"fit": {"match_sigma": 1.0}, "network": {"generator_norm": "bn"}},
             }
         },
         "dcase2020": {
             "fit": {"epochs": 50, "feat_match_eff": 1.0},
             "machines": {
-                "ToyCar": {"fit": {"deval": True, "match_sigma": 1.0}},
-                "ToyConveyor": {"fit": {"deval": True, "feat_match_eff": 0.05}},
-                "pump": {"fit": {"deval": True, "match_sigma": 1.0}},
-                "slider": {"fit": {"deval": True}, "network": {"generator_norm": "bn"}},
+                "ToyCar": {"fit": {"train_on": "both", "match_sigma": 1.0}},
+                "ToyConveyor": {"fit": {"train_on": "both", "feat_match_eff": 0.05}},
+                "pump": {"fit": {"train_on": "both", "match_sigma": 1.0}},
+                "slider": {"fit": {"train_on": "both"}, "network": {"generator_norm": "bn"}},
                 "valve": {
-                    "fit": {"deval": True, "feat_match_eff": 0.05},
+                    "fit": {"train_on": "both", "feat_match_eff": 0.05},
                     "network": {"generator_norm": "bn"},
                 },
             },
@@ -189,10 +190,6 @@ class AEGANADSettings(SystemSettings):
     fit: AEGANADFit = AEGANADFit(lr=0.0002, beta_1=0.5, epsilon=1e-8, epochs=60, validation_split=0)
     network: AEGANADNetwork = AEGANADNetwork()
     release: Literal["dcase2022", "dcase2020"] = "dcase2022"
-
-    def trains_on_both_datasets(self) -> bool:
-        """Return whether `fit.deval` adds the training clips of the other dataset."""
-        return self.fit.deval
 
 
 class GRLNetFit(Fit):
@@ -267,7 +264,7 @@ class STgramMFNSettings(SystemSettings):
     system: Text = "stgram_mfn"
     feature: Feature = Feature(input="waveform", n_frames=1, **TORCHAUDIO)
     fit: STgramMFNFit = STgramMFNFit(
-        lr=0.0001, epsilon=1e-8, epochs=300, batch_size=128, validation_split=0
+        lr=0.0001, epsilon=1e-8, epochs=300, batch_size=128, validation_split=0, train_on="both"
     )
     network: STgramMFNNetwork = STgramMFNNetwork()
 

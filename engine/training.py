@@ -16,8 +16,7 @@ from core.files import atomic_write, save_csv
 from core.log import logger, setup_log
 from core.run_settings import SystemSettings
 from core.settings import Config
-from data import clips
-from data.dataset import read_clips, report_bad_clips
+from data.dataset import read_clips, report_bad_clips, training_machines, warn_of_missing_clips
 from data.frames import Frames
 from data.training_scores import TrainingScores
 from engine import jobs
@@ -46,9 +45,11 @@ def plan(
         setup_log(settings.result_directory)
         if settings is runs[0]:
             config.log_contradictions()
-        machine_types = clips.select_machines(settings, command.mode, command.machines)
-        for name, members in saved.network_groups(settings, machine_types):
-            run = settings.for_machine(name)
+        machine_types = training_machines(settings, command.mode, command.machines)
+        groups = saved.network_groups(settings, machine_types)
+        networks = [(settings.for_machine(name), members) for name, members in groups]
+        warn_of_missing_clips(networks, command.mode)
+        for (name, members), (run, _) in zip(groups, networks, strict=True):
             with problems:
                 frames, unusable = read_clips(
                     run, command.mode, members, ("train",), command.jobs, remote

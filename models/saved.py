@@ -36,6 +36,9 @@ NOT_IN_CHECKPOINTS = ("fit", "seed")
 # What the thresholds of a trained system depend on besides: another value means fitting them again.
 THRESHOLD_KEYS = ("decision_threshold", "threshold_scope", "threshold_fit", "score")
 
+# What a setting was before there was such a key; an earlier model's settings have none.
+BEFORE = {"fit.train_on": "same"}
+
 _DESCRIPTION = {
     **{"settings": dict, "sections": list, "training_clips": dict, "thresholds": dict},
     "imported": dict,
@@ -170,7 +173,7 @@ class SavedModel:
 
     def _differences(self, run: SystemSettings) -> list[str]:
         left_out = NOT_IN_CHECKPOINTS if self.imported else ()
-        then, now = self._about["settings"], training_settings(run)
+        then, now = _as_today(self._about["settings"]), training_settings(run)
         return _differences(
             *({key: tree[key] for key in tree if key not in left_out} for tree in (then, now))
         )
@@ -355,6 +358,17 @@ def _look_up(tree: dict[str, Any], key: str) -> Any:
     for name in key.split("."):
         value = value.get(name) if isinstance(value, dict) else None
     return value
+
+
+def _as_today(saved: dict[str, Any]) -> dict[str, Any]:
+    """Return what a model says of its settings, with the keys that came later, or changed."""
+    tree = {key: dict(value) if isinstance(value, dict) else value for key, value in saved.items()}
+    for key, value in BEFORE.items():
+        block, _, name = key.partition(".")
+        tree.setdefault(block, {}).setdefault(name, value)
+    if tree["fit"].pop("deval", False):  # AEGAN-AD's key
+        tree["fit"]["train_on"] = "both"
+    return tree
 
 
 def _differences(then: dict[str, Any], now: dict[str, Any], at: str = "") -> list[str]:

@@ -122,6 +122,7 @@ OFFICIAL: tuple[Entry, ...] = (
     ("fit.validation_split", 0.1, "baseline.yaml: fit.validation_split"),
     ("fit.verbose", 1, "baseline.yaml: fit.verbose"),
     ("fit.precision", "float32", "keras_model.py: get_model, Keras's default of floatx"),
+    ("fit.train_on", "same", "00_train.py: main, the directory that -d or -e names"),
 )
 
 # What the AEGAN-AD release says of both years; {year} is 20 or 22, {config} a file of that year.
@@ -143,7 +144,7 @@ AEGAN_AD_BOTH: tuple[Entry, ...] = (
     ("fit.shuffle", True, "dcase{year}/train.py: main, DataLoader"),
     ("fit.validation_split", 0, "dcase{year}/train.py: main, which trains on all training clips"),
     ("fit.precision", "float32", "dcase{year}/datasets.py: __getitem__"),
-    ("fit.deval", False, "dcase{year}/config.yaml: train_set"),
+    ("fit.train_on", "same", "dcase{year}/config.yaml: train_set"),
     ("fit.ncritic", 1, "{config}: train.wgan.ncritic"),
     ("fit.lambda_gp", 10, "{config}: train.wgan.lambda_gp"),
     ("fit.match_mu", 1, "dcase{year}/config.yaml: train.wgan.match_item.mu"),
@@ -208,7 +209,7 @@ def aegan_ad_rows() -> Iterator[Row]:
         ]
         yield from rows(AEGAN_AD, ("aegan_ad",), *entries, release=release)
         for machine_type, values in AEGAN_AD_MACHINES[year].items():
-            beta_1, deval, eff, sigma, norm, first_norm = values
+            beta_1, both, eff, sigma, norm, first_norm = values
             file = f"dcase{year}/pretrain/{machine_type}_cfg.yaml"
             if year == "22" and machine_type in ("ToyTrain", "valve"):
                 file = "dcase22/config.yaml"  # these have none of their own
@@ -216,7 +217,7 @@ def aegan_ad_rows() -> Iterator[Row]:
                 AEGAN_AD,
                 ("aegan_ad",),
                 ("fit.beta_1", beta_1, f"{file}: train.beta1"),
-                ("fit.deval", deval, f"{file}: train_set"),
+                ("fit.train_on", "both" if both else "same", f"{file}: train_set"),
                 ("fit.feat_match_eff", eff, f"{file}: train.wgan.feat_match_eff"),
                 ("fit.match_mu", 1, f"{file}: train.wgan.match_item.mu"),
                 ("fit.match_sigma", sigma, f"{file}: train.wgan.match_item.sigma"),
@@ -294,6 +295,7 @@ PUBLISHED: list[Row] = [
         ),
         ("fit.shuffle", True, "run.py: main, DataLoader"),
         ("fit.validation_split", 0, "run.py: main, which trains on all training clips"),
+        ("fit.train_on", "both", "run.py: main, train_dirs and add_dirs"),
         ("fit.precision", "float32", "trainer.py: Trainer.train"),
         ("network.units", [128, 128, 128, 128], "net.py: VAE, Auto_encoder"),
         ("network.latent", 8, "net.py: VAE, Auto_encoder"),
@@ -346,6 +348,7 @@ PUBLISHED: list[Row] = [
         ("fit.batch_size", 128, "config.yaml: batch_size"),
         ("fit.shuffle", True, "run.py: main, DataLoader"),
         ("fit.validation_split", 0, "run.py: main, which trains on all training clips"),
+        ("fit.train_on", "both", "run.py: main, train_dirs and add_dirs"),
         ("fit.precision", "float32", "trainer.py: Trainer.train"),
         ("fit.schedule_start", 20, "config.yaml: start_scheduler_epoch"),
         ("fit.lr_floor", 0.1, "run.py: main, CosineAnnealingLR's eta_min"),
@@ -434,6 +437,11 @@ OWN_CHOICES: list[Own] = [
         "test labels, Anomaly-Transformer by a quantile of training and test scores together",
     ),
     Own(NOT_OFFICIAL, "fit.verbose", "as the official baselines; PyTorch has no such setting"),
+    Own(
+        ("grlnet", "anomaly_transformer"),
+        "fit.train_on",
+        "as the official baselines; the releases work on other data",
+    ),
     Own(
         ("grlnet", "anomaly_transformer"),
         "max_fpr",

@@ -17,7 +17,6 @@ from core.log import logger
 from core.system_settings import AEGAN_AD_SCORES
 from data import frame_cache
 from data.clips import Clip
-from data.dataset import read_clips
 from data.frames import Frames
 from engine.checks import check_trainable
 from models import saved as model_files
@@ -291,13 +290,13 @@ def test_an_unknown_score_is_an_error_that_names_the_scores() -> None:
 
 
 RELEASED = {
-    ("dcase2022", "fan"): {"deval": True, "encoder_first_norm": False, "feat_match_eff": 0.1},
-    ("dcase2022", "bearing"): {"deval": True, "encoder_first_norm": False},
-    ("dcase2022", "ToyCar"): {"beta_1": 0, "encoder_first_norm": False, "deval": False},
+    ("dcase2022", "fan"): {"train_on": "both", "encoder_first_norm": False, "feat_match_eff": 0.1},
+    ("dcase2022", "bearing"): {"train_on": "both", "encoder_first_norm": False},
+    ("dcase2022", "ToyCar"): {"beta_1": 0, "encoder_first_norm": False, "train_on": "same"},
     ("dcase2022", "gearbox"): {"generator_norm": "bn", "match_sigma": 1, "epochs": 60},
     ("dcase2022", "slider"): {"generator_norm": "ln", "match_sigma": 0, "beta_1": 0.5},
-    ("dcase2020", "fan"): {"deval": False, "encoder_first_norm": True, "feat_match_eff": 1},
-    ("dcase2020", "ToyCar"): {"match_sigma": 1, "deval": True, "beta_1": 0.5, "epochs": 50},
+    ("dcase2020", "fan"): {"train_on": "same", "encoder_first_norm": True, "feat_match_eff": 1},
+    ("dcase2020", "ToyCar"): {"match_sigma": 1, "train_on": "both", "beta_1": 0.5, "epochs": 50},
     ("dcase2020", "pump"): {"match_sigma": 1, "generator_norm": "ln"},
     ("dcase2020", "slider"): {"generator_norm": "bn", "match_sigma": 0},
     ("dcase2020", "valve"): {"generator_norm": "bn", "feat_match_eff": 0.05},
@@ -334,31 +333,6 @@ def test_what_comes_over_what_for_a_machine_type() -> None:
     )
     with pytest.raises(BadInput, match=r"aegan_ad.machines.fan.scores; did you mean score"):
         resolved("fan", ("aegan_ad.machines.fan.scores", "D_lof"))
-
-
-def test_deval_trains_on_both_datasets(tmp_path, caplog, monkeypatch) -> None:
-    import soundfile
-
-    monkeypatch.setattr(logger, "propagate", True)
-    for folder, section in (("dev", "00"), ("eval", "03")):
-        train = tmp_path / folder / "fan" / "train"
-        train.mkdir(parents=True)
-        name = f"section_{section}_source_train_normal_0000_x.wav"
-        soundfile.write(train / name, np.zeros(8000), 16000)
-    param = param_of(
-        ("dev_directory", str(tmp_path / "dev")),
-        ("eval_directory", str(tmp_path / "eval")),
-        ("cache_directory", str(tmp_path / "cache")),
-        ("aegan_ad.fit.deval", True),
-    )
-    for mode in ("dev", "eval"):
-        frames, _ = read_clips(param, mode, "fan", ("train",), 1)
-        assert sorted(clip.section for clip in frames.clips) == ["section_00", "section_03"]
-    assert not caplog.text
-    (tmp_path / "eval").rename(tmp_path / "elsewhere")
-    frames, _ = read_clips(param, "dev", "fan", ("train",), 1)
-    assert len(frames.clips) == 1
-    assert "fit.deval asks for the training clips of both datasets" in caplog.text
 
 
 def test_importing_settings_does_not_load_keras() -> None:
