@@ -213,7 +213,7 @@ def save_all_scores(run: SystemSettings, scored: Sequence[Scores]) -> None:
     The second has, for each machine type whose test clips all have labels, what each score
     reaches: the harmonic mean of AUC (source), AUC (target) and pAUC over its sections, or without
     domains the arithmetic mean of AUC and pAUC. Its best row is chosen with the labels of the test
-    clips, as papers do that publish the best of many scores, and is marked so.
+    clips, as some papers do that publish the best of many scores, and is marked so.
 
     Parameters
     ----------
@@ -226,6 +226,7 @@ def save_all_scores(run: SystemSettings, scored: Sequence[Scores]) -> None:
         return
     rows: list[Sequence[Any]] = [("machine_type", "section", "clip", *columns)]
     reached: list[Sequence[Any]] = [("machine_type", "score", "hmean", "note")]
+    of_best = "chosen on test labels" + (", as published" if run.publishes_best_score else "")
     for clips, scores in ((part.clips, part.extra) for part in scored):
         rows += [
             (clip.machine_type, clip.section, clip.name, *(float(x) for x in values))
@@ -236,7 +237,7 @@ def save_all_scores(run: SystemSettings, scored: Sequence[Scores]) -> None:
         means = {name: _mean_metric(clips, scores[name], run.max_fpr) for name in columns}
         best = max(means, key=lambda name: np.nan_to_num(means[name], nan=-1))
         for name, mean in means.items():
-            note = "chosen on test labels, as published" if name == best else ""
+            note = of_best if name == best else ""
             reached.append((clips[0].machine_type, name, "" if np.isnan(mean) else mean, note))
     save_csv(directory / "all_scores.csv", rows)
     if len(reached) > 1:
