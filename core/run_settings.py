@@ -128,12 +128,14 @@ class SystemSettings(SharedSettings):
     releases : name of a release → the values that it has in place of the defaults, among them
             `machines`, machine type → values; `release` names the one that counts
     description : what a challenge package says about the system
+    publishes_best_score : its release publishes the best of several scores by the test labels
     """
 
     joint: ClassVar[bool] = False
     official: ClassVar[bool] = False
     releases: ClassVar[dict[str, dict[str, Any]]] = {}
     description: ClassVar[NamedDescription] = NamedDescription()
+    publishes_best_score: ClassVar[bool] = False
 
     system: Text
 
