@@ -72,7 +72,7 @@ class VAESettings(SystemSettings):
 
     system: Text = "vae"
     feature: Feature = Feature(**TORCHAUDIO)
-    fit: Fit = Fit(epsilon=1e-8, epochs=300, batch_size=39552, validation_split=0)
+    fit: Fit = Fit(epsilon=1e-8, epochs=300, batch_size=39552, validation_split=0, train_on="both")
     network: DenseNetwork = DenseNetwork(momentum=0.9, epsilon=1e-5)
 
 
@@ -88,7 +88,7 @@ class IDNNSettings(SystemSettings):
 
     system: Text = "idnn"
     feature: Feature = Feature(**TORCHAUDIO)
-    fit: Fit = Fit(epsilon=1e-8, epochs=300, batch_size=39552, validation_split=0)
+    fit: Fit = Fit(epsilon=1e-8, epochs=300, batch_size=39552, validation_split=0, train_on="both")
     network: DenseNetwork = DenseNetwork(momentum=0.9, epsilon=1e-5)
 
 
@@ -122,15 +122,23 @@ class MobileNetV2Settings(SystemSettings):
         return "2022_mobilenet_v2" if self.evaluation == "release" else ""
 
 
+class AEGANADFeature(Feature):
+    """How AEGAN-AD's clips become frames, and frames windows."""
+
+    window_starts: Literal["spread", "first"] = "spread"
+
+
 class AEGANADFit(Fit):
     """How AEGAN-AD's generator and critic are trained."""
 
-    deval: Boolean = False
+    removed: ClassVar[dict[str, str]] = {"deval": "fit.train_on: both is what deval: true was"}
+
     ncritic: Count = 1
     lambda_gp: NotNegative = 10.0
     feat_match_eff: NotNegative = 0.1
     match_mu: NotNegative = 1.0
     match_sigma: NotNegative = 0.0
+    lr_discriminator: Positive = 0.0002
 
 
 class AEGANADNetwork(Block):
@@ -158,25 +166,26 @@ class AEGANADSettings(SystemSettings):
         machine_learning_method="GAN",
         aggregation_method="average",
     )
+    publishes_best_score: ClassVar[bool] = True
 
     releases: ClassVar[dict[str, dict[str, Any]]] = {
         "dcase2022": {
             "machines": {
                 "ToyCar": {"fit": {"beta_1": 0.0}, "network": {"encoder_first_norm": False}},
-                "bearing": {"fit": {"deval": True}, "network": {"encoder_first_norm": False}},
-                "fan": {"fit": {"deval": True}, "network": {"encoder_first_norm": False}},
+                "bearing": {"fit": {"train_on": "both"}, "network": {"encoder_first_norm": False}},
+                "fan": {"fit": {"train_on": "both"}, "network": {"encoder_first_norm": False}},
                 "gearbox": {"fit": {"match_sigma": 1.0}, "network": {"generator_norm": "bn"}},
             }
         },
         "dcase2020": {
             "fit": {"epochs": 50, "feat_match_eff": 1.0},
             "machines": {
-                "ToyCar": {"fit": {"deval": True, "match_sigma": 1.0}},
-                "ToyConveyor": {"fit": {"deval": True, "feat_match_eff": 0.05}},
-                "pump": {"fit": {"deval": True, "match_sigma": 1.0}},
-                "slider": {"fit": {"deval": True}, "network": {"generator_norm": "bn"}},
+                "ToyCar": {"fit": {"train_on": "both", "match_sigma": 1.0}},
+                "ToyConveyor": {"fit": {"train_on": "both", "feat_match_eff": 0.05}},
+                "pump": {"fit": {"train_on": "both", "match_sigma": 1.0}},
+                "slider": {"fit": {"train_on": "both"}, "network": {"generator_norm": "bn"}},
                 "valve": {
-                    "fit": {"deval": True, "feat_match_eff": 0.05},
+                    "fit": {"train_on": "both", "feat_match_eff": 0.05},
                     "network": {"generator_norm": "bn"},
                 },
             },
@@ -185,14 +194,10 @@ class AEGANADSettings(SystemSettings):
 
     system: Text = "aegan_ad"
     score: Literal[AEGAN_AD_SCORES] = "D_maha"
-    feature: Feature = Feature(n_frames=128, n_fft=2048, floor=1e-10, top_db=80)
+    feature: AEGANADFeature = AEGANADFeature(n_frames=128, n_fft=2048, floor=1e-10, top_db=80)
     fit: AEGANADFit = AEGANADFit(lr=0.0002, beta_1=0.5, epsilon=1e-8, epochs=60, validation_split=0)
     network: AEGANADNetwork = AEGANADNetwork()
     release: Literal["dcase2022", "dcase2020"] = "dcase2022"
-
-    def trains_on_both_datasets(self) -> bool:
-        """Return whether `fit.deval` adds the training clips of the other dataset."""
-        return self.fit.deval
 
 
 class GRLNetFit(Fit):
@@ -223,10 +228,16 @@ class GRLNetSettings(SystemSettings):
         aggregation_method="average",
     )
 
+    releases: ClassVar[dict[str, dict[str, Any]]] = {
+        f"length_{n}": {"feature": {"n_frames": n, "n_hop_frames": n}}
+        for n in (233472, 80000, 16000)
+    }
+
     system: Text = "grlnet"
     feature: Feature = Feature(input="waveform", n_frames=4096, n_hop_frames=32768)
-    fit: GRLNetFit = GRLNetFit(epsilon=1e-8, epochs=5, batch_size=2, validation_split=0)
+    fit: GRLNetFit = GRLNetFit(epsilon=1e-8, epochs=1, batch_size=2, validation_split=0)
     network: GRLNetNetwork = GRLNetNetwork()
+    release: Literal["none", "length_233472", "length_80000", "length_16000"] = "none"
     equal_error: Boolean = True
 
     def reports_equal_error_rate(self) -> bool:
@@ -267,7 +278,7 @@ class STgramMFNSettings(SystemSettings):
     system: Text = "stgram_mfn"
     feature: Feature = Feature(input="waveform", n_frames=1, **TORCHAUDIO)
     fit: STgramMFNFit = STgramMFNFit(
-        lr=0.0001, epsilon=1e-8, epochs=300, batch_size=128, validation_split=0
+        lr=0.0001, epsilon=1e-8, epochs=300, batch_size=128, validation_split=0, train_on="both"
     )
     network: STgramMFNNetwork = STgramMFNNetwork()
 

@@ -270,8 +270,8 @@ def save_all_scores(
 
     The second has, for each machine type whose test clips all have labels, what each score
     reaches: the official score over its sections, or without domains the arithmetic mean of AUC and
-    pAUC. Its best row is chosen with the labels of the test clips, as papers do that publish the
-    best of many scores, and is marked so.
+    pAUC. Its best row is chosen with the labels of the test clips, as some papers do that publish
+    the best of many scores, and is marked so.
 
     Parameters
     ----------
@@ -283,6 +283,7 @@ def save_all_scores(
         return
     rows: list[Sequence[Any]] = []
     reached: list[Sequence[Any]] = []
+    of_best = "chosen on test labels" + (", as published" if run.publishes_best_score else "")
     for clips, scores in ((part.clips, part.extra) for part in scored):
         rows += [
             (clip.machine_type, clip.section, clip.name, *(float(x) for x in values))
@@ -296,7 +297,7 @@ def save_all_scores(
         }
         best = max(means, key=lambda name: np.nan_to_num(means[name], nan=-1))
         for name, mean in means.items():
-            note = "chosen on test labels, as published" if name == best else ""
+            note = of_best if name == best else ""
             reached.append((clips[0].machine_type, name, "" if np.isnan(mean) else mean, note))
     tested = {part.clips[0].machine_type for part in scored}
     path, hmean_path = (

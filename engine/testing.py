@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import keras_model
 from core.command_line import Command
 from core.errors import BadInput, ProblemCollector
 from core.log import logger, setup_log
@@ -31,7 +32,7 @@ from models.saved import Model, OfficialModel, usable_model
 class TestTask(NamedTuple):
     """One machine type to test.
 
-    model : an official one with its training clips, where these are present
+    model : an official one with its training clips, where these are needed and present
     frames : of the test clips
     """
 
@@ -72,11 +73,12 @@ def plan(
         tasks: list[TestTask] = []
         for machine_type in clips.select_machines(run, command.mode, command.machines):
             with problems:
-                task, unusable = _task(command, run, machine_type, truth, remote)
+                combined = any(run.system in ensemble.weights for ensemble in options.ensembles)
+                task, unusable = _task(command, run, machine_type, truth, remote, combined)
                 tasks.append(task)
                 bad += unusable
                 _check_task(task)
-                if any(run.system in ensemble.weights for ensemble in options.ensembles):
+                if combined:
                     task.model.check_training_names(machine_type)
         planned.append((run, tasks))
     problems.stop()
@@ -90,8 +92,12 @@ def _task(
     machine_type: str,
     truth: Truth | None,
     remote: RemoteWorkers | None,
+    combined: bool,
 ) -> tuple[TestTask, list[tuple[Path, str]]]:
-    """Return the task of a machine type, and its clips that cannot be used."""
+    """Return the task of a machine type, and its clips that cannot be used.
+
+    combined : an ensemble takes the scores, so those of the training clips are needed too
+    """
     mode, jobs = command.mode, command.jobs
     model, run = usable_model(run.for_machine(machine_type), machine_type, mode)
     frames, bad = read_clips(run, mode, machine_type, clips.TEST_FOLDERS, jobs, remote)
@@ -99,14 +105,26 @@ def _task(
         labelled = results.with_truth(frames.clips, machine_type, truth.sections, bad)
         frames = dataclasses.replace(frames, clips=tuple(labelled))
     if isinstance(model, OfficialModel):
-        model, unusable = _with_training_clips(model, run, mode, machine_type, jobs, remote)
-        bad = [*bad, *unusable]
+        if combined or _needs_training_clips(model, run):
+            model, unusable = _with_training_clips(model, run, mode, machine_type, jobs, remote)
+            bad = [*bad, *unusable]
+        if model.distribution:
+            logger.info(
+                "%s: the threshold is that of %s, whether there are training clips or not",
+                *(machine_type, model.files[1].name),
+            )
     elif not model.has_thresholds:
         logger.warning(
             "%s: imported without training clips, so no threshold: its decisions are left out",
             machine_type,
         )
     return TestTask(machine_type, run, model, frames), bad
+
+
+def _needs_training_clips(model: OfficialModel, run: SystemSettings) -> bool:
+    """Return whether the training clips are wanted of an official model: scores, or sections."""
+    names_missing = not model.classes and keras_model.system_class(run.system).class_axes
+    return not model.distribution or bool(names_missing)
 
 
 def _with_training_clips(
@@ -121,10 +139,12 @@ def _with_training_clips(
     if (clips.dataset_directory(run, mode) / machine_type / "train").is_dir():
         training, bad = read_clips(run, mode, machine_type, ("train",), jobs, remote)
         return OfficialModel(model.path, run, training), bad
-    logger.warning(
-        "%s: no training clips, so no threshold for the official model: its decisions are left out",
-        machine_type,
-    )
+    if not model.has_thresholds:
+        logger.warning(
+            "%s: neither training clips nor score_distr_%s.pkl, so no threshold for the official "
+            "model: its decisions are left out",
+            *(machine_type, machine_type),
+        )
     return model, []
 
 
@@ -216,6 +236,7 @@ def slice_jobs(task: TestTask, command: Command) -> list[Job]:
     """Return the jobs of a task: one, or where there are many clips, one per slice."""
     machine_type, run = task.machine_type, task.run
     parts, todo = task.frames.split(scoring.CLIPS_PER_SLICE), []
+    with_training = isinstance(task.model, OfficialModel) and task.model.training is not None
     for number, part in enumerate(parts, start=1):
         slice_name, suffix = "", ""
         if len(parts) > 1:
@@ -226,17 +247,25 @@ def slice_jobs(task: TestTask, command: Command) -> list[Job]:
             f"test_{command.mode}_{machine_type}{suffix}",
             run,
             score_slice,
-            (command.mode, machine_type, FramesRef.to(part), command.force),
+            (command.mode, machine_type, FramesRef.to(part), command.force, with_training),
         )
         todo.append(job)
     return todo
 
 
 def score_slice(
-    run: SystemSettings, mode: str, machine_type: str, part: FramesRef, force: bool
+    run: SystemSettings,
+    mode: str,
+    machine_type: str,
+    part: FramesRef,
+    force: bool,
+    with_training: bool = False,
 ) -> None:
-    """Score a slice of test clips in a worker, and cache the scores."""
+    """Score a slice of test clips in a worker, and cache the scores.
+
+    with_training : of an official model, those of the training clips too
+    """
     model, run = usable_model(run, machine_type, mode)
-    if isinstance(model, OfficialModel):
+    if isinstance(model, OfficialModel) and with_training:
         model, _ = _with_training_clips(model, run, mode, machine_type, 1)
     scoring.score(model, run, machine_type, part.load(), force)

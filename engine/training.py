@@ -16,8 +16,7 @@ from core.files import atomic_write, save_csv
 from core.log import logger, setup_log
 from core.run_settings import SystemSettings
 from core.settings import Config
-from data import clips
-from data.dataset import read_clips, report_bad_clips
+from data.dataset import read_clips, report_bad_clips, training_machines, warn_of_missing_clips
 from data.frames import Frames
 from data.training_scores import TrainingScores
 from engine import jobs
@@ -46,9 +45,11 @@ def plan(
         setup_log(settings.result_directory)
         if settings is runs[0]:
             config.log_contradictions()
-        machine_types = clips.select_machines(settings, command.mode, command.machines)
-        for name, members in saved.network_groups(settings, machine_types):
-            run = settings.for_machine(name)
+        machine_types = training_machines(settings, command.mode, command.machines)
+        groups = saved.network_groups(settings, machine_types)
+        networks = [(settings.for_machine(name), members) for name, members in groups]
+        warn_of_missing_clips(networks, command.mode)
+        for (name, members), (run, _) in zip(groups, networks, strict=True):
             with problems:
                 frames, unusable = read_clips(
                     run, command.mode, members, ("train",), command.jobs, remote
@@ -101,7 +102,7 @@ def train(
         frames, _ = read_clips(run, mode, machine_types, ("train",), jobs=1)
     keras_model.clear_session()
     classes = [run.class_name(clip) for clip in frames.clips]
-    system = keras_model.get_model(run, classes, run.fit.precision)
+    system = keras_model.build_system(run, classes, run.fit.precision)
     stem = saved.model_stem(run, name, mode)
     title = f"{run.system} {name}"
     history = system.train(frames, title, resume_training(stem, run, frames))
@@ -113,7 +114,7 @@ def train(
         for machine_type, training in by_machine_type(scores, frames).items()
     }
     save_history(stem.with_name(stem.name.replace("model_", "history_", 1)), history)
-    keras_model.save_model(stem, system, run, frames.clips, scores, thresholds)
+    keras_model.save_system(stem, system, run, frames.clips, scores, thresholds)
     logger.info("%s: model -> %s", name, stem)
 
 
@@ -133,7 +134,7 @@ def in_float32(system: System) -> System:
     """Return the same system, computing in float32, as scores are made, however it was trained."""
     if system.compute_dtype == "float32":
         return system
-    exact = keras_model.get_model(system.settings, system.section_names)
+    exact = keras_model.build_system(system.settings, system.section_names)
     exact.set_weights(system.get_weights())
     exact.set_extra_state(system.get_extra_state())
     return exact
@@ -142,7 +143,7 @@ def in_float32(system: System) -> System:
 def resume_training(stem: Path, run: SystemSettings, frames: Frames) -> Resume:
     """Return what continues an interrupted training of these clips and settings.
 
-    `keras_model.save_model` removes the state that it saves.
+    `keras_model.save_system` removes the state that it saves.
     """
     from models.callbacks import Resume
 

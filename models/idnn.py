@@ -21,7 +21,7 @@ from checkpoints.inferred_settings import (
 from core.run_settings import SystemSettings
 from models import ae_asd
 from models.base import System
-from models.layers import dense_block, torch_dense, torch_variables
+from models.layers import Adam, dense_block, torch_dense, torch_variables
 
 
 class IDNN(System):
@@ -43,7 +43,7 @@ class IDNN(System):
             (self.n_frames - 1) * self.n_mels, self.n_mels, **dict(run.network)
         )
         self.compile(
-            self.make_optimizer(),
+            Adam(run.fit, torch=True),
             loss="mean_squared_error",
             steps_per_execution=64,
             jit_compile=False,

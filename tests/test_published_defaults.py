@@ -122,6 +122,7 @@ OFFICIAL: tuple[Entry, ...] = (
     ("fit.validation_split", 0.1, "baseline.yaml: fit.validation_split"),
     ("fit.verbose", 1, "baseline.yaml: fit.verbose"),
     ("fit.precision", "float32", "keras_model.py: get_model, Keras's default of floatx"),
+    ("fit.train_on", "same", "00_train.py: main, the directory that -d or -e names"),
 )
 
 # What the AEGAN-AD release says of both years; {year} is 20 or 22, {config} a file of that year.
@@ -137,13 +138,14 @@ AEGAN_AD_BOTH: tuple[Entry, ...] = (
     *librosa_mel("dcase{year}/utils.py: generate_spec, melspectrogram"),
     ("feature.floor", 1e-10, "dcase{year}/utils.py: generate_spec, power_to_db's default of amin"),
     ("feature.top_db", 80, "dcase{year}/utils.py: generate_spec, power_to_db's default of top_db"),
-    ("fit.lr", 0.0002, "{config}: train.lrG, train.lrD"),
+    ("fit.lr", 0.0002, "{config}: train.lrG"),
+    ("fit.lr_discriminator", 0.0002, "{config}: train.lrD"),
     *pytorch_adam("dcase{year}/train.py: main", beta_1=0.5),
     ("fit.batch_size", 512, "{config}: train.batch_size, in dcase20 train.bs"),
     ("fit.shuffle", True, "dcase{year}/train.py: main, DataLoader"),
     ("fit.validation_split", 0, "dcase{year}/train.py: main, which trains on all training clips"),
     ("fit.precision", "float32", "dcase{year}/datasets.py: __getitem__"),
-    ("fit.deval", False, "dcase{year}/config.yaml: train_set"),
+    ("fit.train_on", "same", "dcase{year}/config.yaml: train_set"),
     ("fit.ncritic", 1, "{config}: train.wgan.ncritic"),
     ("fit.lambda_gp", 10, "{config}: train.wgan.lambda_gp"),
     ("fit.match_mu", 1, "dcase{year}/config.yaml: train.wgan.match_item.mu"),
@@ -208,7 +210,7 @@ def aegan_ad_rows() -> Iterator[Row]:
         ]
         yield from rows(AEGAN_AD, ("aegan_ad",), *entries, release=release)
         for machine_type, values in AEGAN_AD_MACHINES[year].items():
-            beta_1, deval, eff, sigma, norm, first_norm = values
+            beta_1, both, eff, sigma, norm, first_norm = values
             file = f"dcase{year}/pretrain/{machine_type}_cfg.yaml"
             if year == "22" and machine_type in ("ToyTrain", "valve"):
                 file = "dcase22/config.yaml"  # these have none of their own
@@ -216,7 +218,7 @@ def aegan_ad_rows() -> Iterator[Row]:
                 AEGAN_AD,
                 ("aegan_ad",),
                 ("fit.beta_1", beta_1, f"{file}: train.beta1"),
-                ("fit.deval", deval, f"{file}: train_set"),
+                ("fit.train_on", "both" if both else "same", f"{file}: train_set"),
                 ("fit.feat_match_eff", eff, f"{file}: train.wgan.feat_match_eff"),
                 ("fit.match_mu", 1, f"{file}: train.wgan.match_item.mu"),
                 ("fit.match_sigma", sigma, f"{file}: train.wgan.match_item.sigma"),
@@ -294,6 +296,7 @@ PUBLISHED: list[Row] = [
         ),
         ("fit.shuffle", True, "run.py: main, DataLoader"),
         ("fit.validation_split", 0, "run.py: main, which trains on all training clips"),
+        ("fit.train_on", "both", "run.py: main, train_dirs and add_dirs"),
         ("fit.precision", "float32", "trainer.py: Trainer.train"),
         ("network.units", [128, 128, 128, 128], "net.py: VAE, Auto_encoder"),
         ("network.latent", 8, "net.py: VAE, Auto_encoder"),
@@ -316,6 +319,7 @@ PUBLISHED: list[Row] = [
         ("fit.lr", 0.001, "opts.py: r_g_net_learning_rate, l_g_net_learning_rate"),
         ("fit.lr_discriminator", 0.0001, "opts.py: d_net_learning_rate"),
         *pytorch_adam("main.py: train"),
+        ("fit.epochs", 1, "opts.py: epochs"),
         ("fit.batch_size", 2, "opts.py: batch_size"),
         ("fit.shuffle", True, "opts.py: train_batch_shuffle"),
         ("fit.validation_split", 0, "main.py: train, which trains on all training signals"),
@@ -328,6 +332,15 @@ PUBLISHED: list[Row] = [
         ("network.adversarial_training_factor", 0.5, "opts.py: adversarial_training_factor"),
         ("network.comprehensive_output_factor", 0.5, "opts.py: comprehensive_output_factor"),
         ("equal_error", True, "main.py: train, err_thresholds1"),
+    ),
+    *(
+        row
+        for n, where in (
+            (233472, "opts.py: mess_length"),
+            (80000, "opts.py: mess_length's help"),
+            (16000, "network.py: D_Net, the comment on its Linear"),
+        )
+        for row in rows(GRLNET, ("grlnet",), ("feature.n_frames", n, where), release=f"length_{n}")
     ),
     *rows(
         STGRAM_MFN,
@@ -346,6 +359,7 @@ PUBLISHED: list[Row] = [
         ("fit.batch_size", 128, "config.yaml: batch_size"),
         ("fit.shuffle", True, "run.py: main, DataLoader"),
         ("fit.validation_split", 0, "run.py: main, which trains on all training clips"),
+        ("fit.train_on", "both", "run.py: main, train_dirs and add_dirs"),
         ("fit.precision", "float32", "trainer.py: Trainer.train"),
         ("fit.schedule_start", 20, "config.yaml: start_scheduler_epoch"),
         ("fit.lr_floor", 0.1, "run.py: main, CosineAnnealingLR's eta_min"),
@@ -399,6 +413,11 @@ OWN_CHOICES: list[Own] = [
     ),
     Own(
         EVERY,
+        "threshold_fit",
+        "checked, as SciPy's fit can end far from its scores; the official baselines check none",
+    ),
+    Own(
+        EVERY,
         "seed",
         "0; the official baselines, GRLNet and Anomaly-Transformer set none, AE-ASD 526, AEGAN-AD "
         "783, STgram-MFN 42",
@@ -431,6 +450,11 @@ OWN_CHOICES: list[Own] = [
     Own(NOT_OFFICIAL, "fit.verbose", "as the official baselines; PyTorch has no such setting"),
     Own(
         ("grlnet", "anomaly_transformer"),
+        "fit.train_on",
+        "as the official baselines; the releases work on other data",
+    ),
+    Own(
+        ("grlnet", "anomaly_transformer"),
         "max_fpr",
         "as the official baselines; the releases take no partial AUC",
     ),
@@ -445,20 +469,20 @@ OWN_CHOICES: list[Own] = [
         "D_maha, for every machine type; the release takes the best of nineteen by the test labels",
     ),
     Own(
+        ("aegan_ad",),
+        "feature.window_starts",
+        "spread; the release's windows start at a clip's first frames (datasets.py: __getitem__), "
+        "which with its hop of 1 is the same",
+    ),
+    Own(
         ("grlnet",),
         "feature.n_frames",
-        "4096, which two cores can train; the release has 233472 (opts.py: mess_length), and names "
-        "80000 and 16000",
+        "4096, which two cores can train; the released lengths are grlnet.release",
     ),
     Own(
         ("grlnet",),
         "feature.n_hop_frames",
         "several segments a clip; the release takes the first one only (trunate_and_pad)",
-    ),
-    Own(
-        ("grlnet",),
-        "fit.epochs",
-        "5, of several segments a clip; the release has 1 (opts.py: epochs)",
     ),
     *(
         Own(("grlnet",), f"feature.{key}", "shared, and unused: it hears the waveform alone")
