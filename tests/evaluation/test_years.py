@@ -52,7 +52,7 @@ def figures(path: Path, title: str = OVER_ALL) -> Figures:
         elif len(row) == 1:
             group = row[0]
         elif row[0].startswith(("official score", "TOTAL")):
-            found[OVER_ALL, row[0], ""] = float("".join(row[1:3]))
+            found[OVER_ALL, row[0], ""] = float(next(filter(None, row[1:])))
         elif first is not None:
             header, start = row, first
         elif header:
