@@ -186,6 +186,13 @@ class SystemSettings(SharedSettings):
         """Return whether a system is trained on the development and the evaluation dataset."""
         return False
 
+    def own_definition(self) -> str:
+        """Return the name of the definition in `evaluation.years` that a system evaluates by.
+
+        It counts in its year only; "" means that of all systems.
+        """
+        return ""
+
     def reports_equal_error_rate(self) -> bool:
         """Return whether testing also writes the metrics at the equal error threshold."""
         return False

@@ -115,6 +115,11 @@ class MobileNetV2Settings(SystemSettings):
     fit: Fit = Fit(lr=1e-5, epochs=20, batch_size=32)
     network: MobileNetV2Network = MobileNetV2Network()
     unseen_section: Literal["error", "last_class"] = "error"
+    evaluation: Literal["release", "common"] = "release"
+
+    def own_definition(self) -> str:
+        """Return the definition of the release of 2022, where `evaluation` asks for it."""
+        return "2022_mobilenet_v2" if self.evaluation == "release" else ""
 
 
 class AEGANADFit(Fit):

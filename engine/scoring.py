@@ -27,6 +27,7 @@ CACHE_VERSION = 1  # raise when the same model and clips would give other scores
 NOT_IN_SCORE_KEY = {
     *("dev_directory", "eval_directory", "model_directory", "result_directory"),
     *("cache_directory", "result_file", "decision_threshold", "threshold_scope", "max_fpr"),
+    "evaluation",
 }
 
 

@@ -269,6 +269,7 @@ PUBLISHED: list[Row] = [
             0.999,
             "keras_model.py: get_model, that of Keras's MobileNetV2",
         ),
+        ("evaluation", "release", "01_test.py: main, y_true of each domain's precision and recall"),
     ),
     *rows(
         AE_ASD,

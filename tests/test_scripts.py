@@ -119,10 +119,8 @@ def test_evaluation_data(trained, demo, tmp_path):
         assert run.returncode == 0, run.stdout + run.stderr
     assert (out / "model" / "ae" / "model_fan_eval.npz").is_file()
     after = files(out / "result" / "ae")
-    assert {name: after[name] for name in before if name != "thresholds.csv"} == {
-        name: content for name, content in before.items() if name != "thresholds.csv"
-    }
-    new = set(after) - set(before)
+    assert {name: after[name] for name in before} == before
+    new = set(after) - set(before) - {"thresholds_eval.csv"}
     assert len(new) == 12
     assert {name.split("_section_")[1][:2] for name in new} == {"03", "04", "05"}
     results, _ = evaluate_directory(out / "result" / "ae", demo / "ground_truth")

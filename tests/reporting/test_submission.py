@@ -147,7 +147,7 @@ def test_truth_gives_the_table_of_evaluation_py(out, demo):
     assert run.stdout.count("target harmonic mean") == 3 * 2
     for name in ("ae", "mix"):
         result = out / "result" / name / "result.csv"
-        made = result.read_bytes()
+        made = result.with_name("result_eval.csv").read_bytes()
         assert main([str(result.parent), *truth]) == 0
         assert result.read_bytes() == made
         held = rows(result)
