@@ -27,19 +27,12 @@ from core.command_line import assignment
 from core.files import save_csv, save_text
 from core.run_settings import SystemSettings
 from core.settings import __version__
-from evaluation.metrics import (
-    DOMAIN_COLUMNS,
-    OFFICIAL_SCORE_COLUMNS,
-    PLAIN_COLUMNS,
-    SectionResult,
-    arithmetic_mean,
-    harmonic_mean,
-)
+from evaluation.metrics import SectionResult, arithmetic_mean, harmonic_mean
 from evaluation.text_tables import text_table
+from evaluation.years import DEFINITIONS
 
 PUBLISHED = Path(__file__).with_name("published_results.csv")
 CLIP_COUNTS = Path(__file__).with_name("clip_counts.csv")
-OFFICIAL_SCORE = " + ".join(OFFICIAL_SCORE_COLUMNS)
 HARMONIC, ARITHMETIC, OVER_MACHINE_TYPES = (
     "harmonic",
     "arithmetic",
@@ -48,7 +41,7 @@ HARMONIC, ARITHMETIC, OVER_MACHINE_TYPES = (
 # The words that a part of the column `differs` begins with, and what each of them means.
 DIFFERENCES = {
     "oracle": "picked with the labels of test clips, which a fair run does not see",
-    "definition": "evaluated by another definition",
+    "definition": "evaluated by another definition than the year's",
     "data": "trained on other clips",
     "settings": "made with other settings",
 }
@@ -197,15 +190,18 @@ def compare(
 
 
 def _own_figures(results: Results) -> Iterator[tuple[str, str, str]]:
-    """Yield (machine type, metric, mean) of what is listed whether or not it was published."""
-    columns = {tuple(r.metrics) for r in results}
-    machine_types = [*dict.fromkeys(r.machine_type for r in results), "all"]
-    for name in machine_types if results else ():
-        if columns == {DOMAIN_COLUMNS}:
-            yield from ((name, c, HARMONIC) for c in (*OFFICIAL_SCORE_COLUMNS, OFFICIAL_SCORE))
-        else:
-            mean = OVER_MACHINE_TYPES if name == "all" else ARITHMETIC
-            yield from ((name, column, mean) for column in PLAIN_COLUMNS)
+    """Yield (machine type, metric, mean) of what is listed whether or not it was published.
+
+    It is what the year's score is made of, and the official score, where there is one.
+    """
+    for definition in dict.fromkeys(r.definition for r in results):
+        metrics = definition.score
+        mean, over_all = ARITHMETIC, OVER_MACHINE_TYPES
+        if definition.official:
+            metrics, mean, over_all = (*metrics, " + ".join(metrics)), HARMONIC, HARMONIC
+        for name in dict.fromkeys(r.machine_type for r in results):
+            yield from ((name, metric, mean) for metric in metrics)
+        yield from (("all", metric, over_all) for metric in metrics)
 
 
 def _beside(line: Line, row: Published, run: SystemSettings) -> Line:
@@ -318,9 +314,12 @@ def _table(lines: Sequence[Line], sources: Sequence[str]) -> str:
 
 def label(line: Line) -> str:
     """Return what a figure is called on the page."""
-    if line.metric == OFFICIAL_SCORE and line.mean == HARMONIC:
-        return "official score" if line.machine_type == "all" else "mean of the three, harmonic"
-    return f"{line.metric.replace(' + ', ' and ')}, {line.mean}"
+    columns = tuple(line.metric.split(" + "))
+    scores = {definition.score for definition in DEFINITIONS if definition.official}
+    if columns in scores and line.mean == HARMONIC:
+        whole = line.machine_type == "all"
+        return "official score" if whole else f"harmonic mean of the {len(columns)}"
+    return f"{' and '.join(columns)}, {line.mean}"
 
 
 def _one_line(text: str) -> str:

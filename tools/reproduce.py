@@ -23,6 +23,7 @@ from core.files import lock_directories
 from core.script import run_script
 from core.settings import HOME, Config, read_config
 from core.system_settings import system_classes
+from evaluation.kept_rows import table_path
 from evaluation.metrics import SectionResult
 from evaluation.result_csv import read_result_csv
 from tools import comparison, download, estimate
@@ -187,32 +188,32 @@ def train_and_test(plan: Plan, system: str, mode: str, truth: Path | None) -> No
         command += [*plan.seeds, *(["--machine", *present] if present else [])]
         command += [*(["--jobs", plan.args.jobs] if plan.args.jobs else [])]
         command += [*(["--config", plan.args.config] if plan.args.config else [])]
-        if script == SCRIPTS[1] and mode == "eval":
-            command += ["--ground-truth", truth]
-        command += ["--set", *plan.args.set, *_places(plan, mode)]
+        if script == SCRIPTS[1]:
+            command += ["--year", plan.args.year]
+            command += ["--ground-truth", truth] if mode == "eval" else []
+        command += ["--set", *plan.args.set, *_places(plan)]
         print(f"\n{system}, {mode} data: {script}", flush=True)
         if status := _run([str(word) for word in command]):
             raise BadInput(
                 f"{system}, {mode} data: {script} failed (exit status {status}); see its message "
-                f"above, or baseline.log in {_result_directory(plan, mode, system, plan.seeds[0])}"
+                f"above, or baseline.log in {_result_directory(plan, system, plan.seeds[0])}"
             )
 
 
-def _places(plan: Plan, mode: str) -> Iterator[str]:
+def _places(plan: Plan) -> Iterator[str]:
     """Yield the directories of a run, as --set takes them."""
     places = {
         "dev_directory": plan.data / "dev_data",
         "eval_directory": plan.data / "eval_data",
         "model_directory": plan.work / "model" / "{system}_seed{seed}",
-        # The two datasets have a result.csv each, of the same name.
-        "result_directory": _result_directory(plan, mode, "{system}", "{seed}"),
+        "result_directory": _result_directory(plan, "{system}", "{seed}"),
         "cache_directory": plan.work / "cache",
     }
     yield from (f"{key}={json.dumps(str(path))}" for key, path in places.items())
 
 
-def _result_directory(plan: Plan, mode: str, system: str, seed: object) -> Path:
-    return plan.work / "result" / mode / f"{system}_seed{seed}"
+def _result_directory(plan: Plan, system: str, seed: object) -> Path:
+    return plan.work / "result" / f"{system}_seed{seed}"
 
 
 def _run(command: Sequence[str]) -> int:
@@ -237,7 +238,7 @@ def read_results(plan: Plan, mode: str, system: str) -> Results:
     results = {}
     for seed in plan.seeds:
         name = plan.config.for_system(system, seed).result_file
-        path = _result_directory(plan, mode, system, seed) / name
+        path = table_path(_result_directory(plan, system, seed) / name, mode)
         if path.is_file():
             results[seed] = read_result_csv(path)
     return results

@@ -14,8 +14,9 @@ import pytest
 
 from core.errors import BadInput
 from core.settings import read_config
-from evaluation.metrics import DOMAIN_COLUMNS, PLAIN_COLUMNS, SectionResult
+from evaluation.metrics import DOMAIN_COLUMNS, SectionResult
 from evaluation.result_csv import write_result_csv
+from evaluation.years import NAMES, YEAR_2021
 from tests import processes
 from tests.conftest import ROOT
 from tests.tools.failing_server import serving
@@ -23,6 +24,7 @@ from tools import comparison, demo_data, download, estimate, reproduce
 from tools.comparison import Line, Published
 
 YEAR = 2022
+OFFICIAL_SCORE = "AUC (source) + AUC (target) + pAUC"
 QUICK = ("fit.epochs=1", "fit.verbose=0", "ae.network.units=[16]", "ae.network.latent=4")
 
 
@@ -149,14 +151,16 @@ def test_options_and_directories_reach_the_scripts(server, tmp_path, monkeypatch
     more = ["fit.lr=1e-4", "--dev", "--machine", "fan", "--jobs", "2"]
     reproduce.main(command(server, to, *more), pause=0.001)
     train, test = started
-    assert train[1:] == [str(ROOT / "00_train.py"), *train[2:]]
-    assert test[1:] == [str(ROOT / "01_test.py"), *train[2:]]
+    assert train[1] == str(ROOT / "00_train.py")
+    year = ["--year", str(YEAR)]
+    at = train.index("--set")
+    assert test[1:] == [str(ROOT / "01_test.py"), *train[2:at], *year, *train[at:]]
     for words in ("--dev --system ae --seed 0 1 --machine fan --jobs 2 --set", "fit.lr=1e-4"):
         assert words in " ".join(train)
     config = read_config(None, [reproduce.assignment(x) for x in train[train.index("--set") + 1 :]])
     run = config.for_system("ae", 1)
     assert run.model_directory == to / str(YEAR) / "model" / "ae_seed1"
-    assert run.result_directory == to / str(YEAR) / "result" / "dev" / "ae_seed1"
+    assert run.result_directory == to / str(YEAR) / "result" / "ae_seed1"
     assert Path(run.dev_directory) == to / str(YEAR) / "dev_data"
     assert run.fit.epochs == 1
 
@@ -237,9 +241,10 @@ def sections(machine_type: str, *values: float) -> list[SectionResult]:
 
 def write(to: Path, mode: str, system: str, value: float) -> None:
     for seed in (0, 1):
-        folder = to / str(YEAR) / "result" / mode / f"{system}_seed{seed}"
+        folder = to / str(YEAR) / "result" / f"{system}_seed{seed}"
         folder.mkdir(parents=True, exist_ok=True)
-        write_result_csv(folder / "result.csv", sections("fan", value + seed / 10))
+        name = "result.csv" if mode == "dev" else "result_eval.csv"
+        write_result_csv(folder / name, sections("fan", value + seed / 10))
 
 
 def line(values, published: str | None = "0.6", **more) -> Line:
@@ -310,7 +315,7 @@ def test_a_figure_made_with_other_settings_is_not_compared():
 
 def test_oracle_figures_and_other_definitions_are_marked():
     lines = compared("aegan_ad", 2022, [sections("fan", 0.5)])
-    (remark,) = lines["fan", comparison.OFFICIAL_SCORE, "harmonic"].remarks
+    (remark,) = lines["fan", OFFICIAL_SCORE, "harmonic"].remarks
     assert remark == "oracle: epoch and score (G_z_cos_min) chosen on the test clips"
     lines = compared("mobilenet_v2", 2022, [sections("fan", 0.5)], "threshold_scope=machine_type")
     remarks = lines["fan", "recall (source)", "harmonic"].remarks
@@ -338,6 +343,18 @@ def test_ids_of_2020_have_their_own_figures():
     assert over.remarks[0] == "ours of fan, pump only"
 
 
+def test_figures_of_2021_are_within_a_domain():
+    metrics = dict.fromkeys(YEAR_2021.column_names, 0.5)
+    results = [SectionResult("fan", "00", {**metrics, "AUC (target)": 0.9, "pAUC (source)": 1.0})]
+    lines = compared("ae", 2021, [results])
+    both = lines["fan", "AUC (source) + AUC (target)", "harmonic"]
+    assert both.average == pytest.approx(2 / (1 / 0.5 + 1 / 0.9))
+    assert both.published.value == "0.631866714"
+    score = lines["all", " + ".join(YEAR_2021.score), "harmonic"]
+    assert comparison.label(score) == "official score"
+    assert score.average == pytest.approx(4 / (1 / 0.5 + 1 / 0.9 + 1 / 1.0 + 1 / 0.5))
+
+
 def rows() -> list[Published]:
     with comparison.PUBLISHED.open(newline="", encoding="utf-8") as stream:
         return [Published(int(year), *rest) for year, *rest in list(csv.reader(stream))[1:]]
@@ -355,7 +372,7 @@ def test_table_of_published_figures():
         }
         assert row.machine_type in {*machine_types, "all"}, row
         assert 0 <= float(row.value) <= 1 and row.source, row
-        assert set(row.metric.split(" + ")) <= {*DOMAIN_COLUMNS, *PLAIN_COLUMNS}, row
+        assert set(row.metric.split(" + ")) <= set(NAMES[str(row.year)].column_names), row
         kinds = (comparison.HARMONIC, comparison.ARITHMETIC, comparison.OVER_MACHINE_TYPES)
         assert row.mean in kinds, row
         for part in filter(None, row.differs.split("; ")):
@@ -372,7 +389,7 @@ PRINTED = {
     (2020, "vae", "eval", "all", "AUC"): "0.6956",
     (2022, "ae", "dev", "valve", "AUC (target)"): "0.496",
     (2022, "mobilenet_v2", "dev", "valve", "pAUC"): "0.630",
-    (2022, "aegan_ad", "dev", "slider", comparison.OFFICIAL_SCORE): "0.7406",
+    (2022, "aegan_ad", "dev", "slider", OFFICIAL_SCORE): "0.7406",
 }
 
 
@@ -396,7 +413,7 @@ def test_means_of_the_evaluators_follow_from_their_machine_types():
         names = {row.machine_type for row in own} - {"all"}
         value = {(r.machine_type, r.metric): float(r.value) for r in own if r.machine_type != "all"}
         results = [
-            SectionResult(name, "00", {c: value[name, c] for c in DOMAIN_COLUMNS[:3]})
+            SectionResult(name, "00", {c: value[name, c] for c in NAMES["2023"].score})
             for name in names
         ]
         for row in own:
