@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from core.errors import BadInput
 from core.run_settings import SystemSettings
 from data.clip_names import clip_key
@@ -46,11 +48,10 @@ def find_evaluation(run: SystemSettings, mode: str, options: TestOptions) -> Eva
 def _test_clips(run: SystemSettings, mode: str) -> list[Clip]:
     """Return the test clips of all machine types; what is wrong with them is told elsewhere."""
     clips: list[Clip] = []
-    for machine_type in select_machines(run, mode, []):
-        try:
-            clips += list_clips(run, mode, machine_type, TEST_FOLDERS)[0]
-        except BadInput:
-            continue
+    with contextlib.suppress(BadInput):
+        for machine_type in select_machines(run, mode, []):
+            with contextlib.suppress(BadInput):
+                clips += list_clips(run, mode, machine_type, TEST_FOLDERS)[0]
     return clips
 
 

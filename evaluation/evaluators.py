@@ -33,14 +33,11 @@ def pooled_means(results: Sequence[SectionResult]) -> dict[str, np.ndarray]:
 
     results : sections of a dataset with domains, at least one. Undefined values are left out.
     """
+    definition = results[0].definition
+    values = np.array([list(result.metrics.values()) for result in results], dtype=float)
+    at = {name: number for number, name in enumerate(definition.column_names)}
     source, target = (
-        np.array(
-            [
-                [one.metrics[column.format(domain)] for _, column in one.definition.pooled]
-                for one in results
-            ],
-            dtype=float,
-        )
+        values[:, [at[column.format(domain)] for _, column in definition.pooled]]
         for domain in DOMAINS
     )
     both = np.concatenate([source, target])

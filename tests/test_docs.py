@@ -51,6 +51,7 @@ OTHER_MODULES = {"venv", "pytest"}
 NOT_IN_REPOSITORY = {
     *("demo", "model", "result", "report", "cache", "logs", "my_data", ".venv", "..", "~", ""),
     *("task2", "train", "test", "ground_truth_data", "ground_truth_domain", "Label"),
+    "ground_truth_attributes",
     *("reproduce", "clips", "spectrograms", "maps", "pictures", "#!", "FILE-SYSTEM:"),
 }
 NOT_A_FILE = {"cluster.yaml", "ray_bootstrap_config.yaml", "comparison.md"}

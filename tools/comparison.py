@@ -169,8 +169,8 @@ def compare(
     seeds : how many were asked for
     """
     published = [row for row in read_published(year, run.system) if row.dataset == dataset]
-    keys = dict.fromkeys(_own_figures([r for results in by_seed.values() for r in results]))
-    keys |= dict.fromkeys((row.machine_type, row.metric, row.mean) for row in published)
+    own = dict.fromkeys(_own_figures([r for results in by_seed.values() for r in results]))
+    keys = own | dict.fromkeys((row.machine_type, row.metric, row.mean) for row in published)
     ours = {r.machine_type for results in by_seed.values() for r in results}
     missing = {c.machine_type for c in read_clip_counts(year) if c.dataset == dataset} - ours
     lines = []
@@ -184,8 +184,10 @@ def compare(
         if 0 < len(values) < seeds:
             remarks.append(f"{len(values)} of {seeds} seeds")
         line = Line(dataset, *key, values, None, tuple(remarks), not incomplete)
-        matching = [r for r in published if (r.machine_type, r.metric, r.mean) == key]
-        lines += [_beside(line, row, run) for row in matching] or [line]
+        rows = [row for row in published if (row.machine_type, row.metric, row.mean) == key]
+        if key in own and not any(row.holds(run) for row in rows):
+            lines.append(line)
+        lines += [_beside(line, row, run) for row in rows]
     return lines
 
 

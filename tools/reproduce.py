@@ -26,7 +26,7 @@ from core.system_settings import system_classes
 from evaluation.kept_rows import table_path
 from evaluation.metrics import SectionResult
 from evaluation.result_csv import read_result_csv
-from tools import comparison, download, estimate
+from tools import comparison, download, estimate, truth
 from tools.zenodo import ZenodoClient
 
 PARTS = {"dev": ("dev",), "eval": ("additional", "eval")}  # of the download
@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None, pause: float = 1.0) -> int:
     seeds = list(dict.fromkeys(args.seed))
     plan = Plan(args, config, select_systems(args.system), seeds, modes, (args.data or work), work)
     if args.dry_run:
-        for line in dry_run(plan, ZenodoClient(args.base_url, pause)):
+        for line in dry_run(plan, ZenodoClient(args.base_url or download.BASE_URL, pause)):
             print(line, flush=True)
         return 0
     with lock_directories(work):
@@ -110,7 +110,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "(default: <year> in the folder of --to)",
     )
     add("--dry-run", action="store_true", help="say sizes and expected time, and do nothing else")
-    add("--base-url", default=download.BASE_URL, metavar="URL", help="another server of the data")
+    add("--base-url", metavar="URL", help="another server of the data and of the truth")
     args = parser.parse_args(argv)
     if min(args.seed) < 0:
         parser.error("argument --seed: expected 0 or more")
@@ -127,11 +127,11 @@ def reproduce(plan: Plan, pause: float) -> None:
 
     Raises BadInput naming everything that failed, at the end.
     """
-    problems, modes, truth = ProblemCollector(), list(plan.modes), None
+    problems, modes, known = ProblemCollector(), list(plan.modes), None
     if "eval" in modes:
         with problems:
-            truth = fetch_truth(plan, pause)
-        if truth is None:
+            known = fetch_truth(plan, pause)
+        if known is None:
             modes.remove("eval")
     if modes:
         fetch_data(plan, modes, pause)
@@ -139,7 +139,7 @@ def reproduce(plan: Plan, pause: float) -> None:
     for mode in modes:
         for system in plan.systems:
             with problems:
-                train_and_test(plan, system, mode, truth)
+                train_and_test(plan, system, mode, known)
                 results[system][mode] = read_results(plan, mode, system)
     if any(by_seed for by_mode in results.values() for by_seed in by_mode.values()):
         write_page(plan, results, problems.messages)
@@ -149,8 +149,8 @@ def reproduce(plan: Plan, pause: float) -> None:
 def fetch_data(plan: Plan, modes: Sequence[str], pause: float) -> None:
     """Download what is missing of the data; raises BadInput as tools.download."""
     machines = ["--machine", *plan.args.machine] if plan.args.machine else []
-    command = [str(plan.args.year), "--to", str(plan.data), "--base-url", plan.args.base_url]
-    download.main([*command, *(f"--{part}" for part in parts_of(plan, modes)), *machines], pause)
+    parts = [f"--{part}" for part in parts_of(plan, modes)]
+    download.main([*_source(plan), *parts, *machines], pause)
 
 
 def parts_of(plan: Plan, modes: Sequence[str]) -> list[str]:
@@ -164,21 +164,33 @@ def parts_of(plan: Plan, modes: Sequence[str]) -> list[str]:
     return [part for mode in (PARTS if both else modes) for part in PARTS[mode]]
 
 
-def fetch_truth(plan: Plan, pause: float) -> Path | None:
-    """Return the folder with the published truth of the evaluation data.
+def fetch_truth(plan: Plan, pause: float) -> Path:
+    """Return the folder with the published truth of the evaluation data, downloaded if missing.
 
-    None, with a message, where none is published. Raises BadInput where it cannot be had.
+    Raises BadInput where it cannot be downloaded.
     """
-    folder = plan.data / "ground_truth"
-    if folder.is_dir():
-        return folder
-    raise BadInput(
-        f"{folder}: missing, so the evaluation data are left out; put the published truth there"
-    )
+    folder = plan.data / truth.FOLDER
+    if not folder.is_dir():
+        try:
+            download.main([*_source(plan), "--truth"], pause)
+        except BadInput as error:
+            raise BadInput(
+                f"{error}\nso the evaluation data are left out; the same command tries again, or "
+                f"put the truth into {folder}"
+            ) from None
+    return folder
 
 
-def train_and_test(plan: Plan, system: str, mode: str, truth: Path | None) -> None:
-    """Train and test a system on a dataset, with every seed; raises BadInput where that fails."""
+def _source(plan: Plan) -> list[str]:
+    server = ["--base-url", plan.args.base_url] if plan.args.base_url else []
+    return [str(plan.args.year), "--to", str(plan.data), *server]
+
+
+def train_and_test(plan: Plan, system: str, mode: str, known: Path | None) -> None:
+    """Train and test a system on a dataset, with every seed; raises BadInput where that fails.
+
+    known : the published truth, for the evaluation data
+    """
     present = [name for name in plan.args.machine if (plan.data / f"{mode}_data" / name).is_dir()]
     if plan.args.machine and not present:
         print(f"{mode} data: has none of the machine types {', '.join(plan.args.machine)}")
@@ -190,7 +202,7 @@ def train_and_test(plan: Plan, system: str, mode: str, truth: Path | None) -> No
         command += [*(["--config", plan.args.config] if plan.args.config else [])]
         if script == SCRIPTS[1]:
             command += ["--year", plan.args.year]
-            command += ["--ground-truth", truth] if mode == "eval" else []
+            command += ["--ground-truth", known] if mode == "eval" else []
         command += ["--set", *plan.args.set, *_places(plan)]
         print(f"\n{system}, {mode} data: {script}", flush=True)
         if status := _run([str(word) for word in command]):

@@ -104,7 +104,7 @@ def test_an_ensemble_is_a_system_everywhere(handed, demo):
         for name in ("ae", "idnn", "mix")
     }
     thresholds = {
-        (row[0], row[1]): row for row in rows(handed / "result" / "mix" / "thresholds.csv")
+        (row[0], row[1]): row for row in rows(handed / "result" / "mix" / "thresholds_eval.csv")
     }
     assert int(thresholds["fan", "section_03"][-1]) == 10
     decided = read_decisions(handed / "result" / "mix" / "decision_result_fan_section_03_test.csv")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import dataclasses
 import os
 import shutil
 import signal
 import sys
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,13 +18,14 @@ import pytest
 from core.errors import BadInput
 from core.settings import read_config
 from evaluation.metrics import DOMAIN_COLUMNS, SectionResult
-from evaluation.result_csv import write_result_csv
+from evaluation.result_csv import read_result_csv, write_result_csv
 from evaluation.years import NAMES, YEAR_2021
 from tests import processes
 from tests.conftest import ROOT
-from tests.tools.failing_server import serving
+from tests.tools.failing_server import Server, serving
 from tools import comparison, demo_data, download, estimate, reproduce
 from tools.comparison import Line, Published
+from tools.truth import SOURCES, git_tree
 
 YEAR = 2022
 OFFICIAL_SCORE = "AUC (source) + AUC (target) + pAUC"
@@ -35,30 +39,47 @@ def archive(path: Path, machine_type: str, home: Path, inside: str) -> bytes:
     return path.read_bytes()
 
 
-@pytest.fixture
-def server(tmp_path):
-    """A server with the demo sounds of one machine type, packed as the year's archives."""
-    folder = tmp_path / "made"
-    demo_data.make_dataset(folder, YEAR, ["fan"], clips=6, test_clips=4, seconds=0.5)
-    dev, evaluation = folder / "dev_data" / "fan", folder / "eval_data" / "fan"
-    packed = tmp_path / "packed.zip"
-    records = download.RECORDS[YEAR]
+@contextlib.contextmanager
+def serve(folder: Path, year: int, dev: str, evaluation: str) -> Iterator[Server]:
+    """Serve demo sounds of two machine types as a year's archives, with their truth.
+
+    folder : gets the demo sounds
+    """
+    machine_types = list(dict.fromkeys((dev, evaluation)))
+    demo_data.make_dataset(folder, year, machine_types, clips=6, test_clips=4, seconds=0.5)
+    packed, records = folder / "packed.zip", download.RECORDS[year]
+    home, other = folder / "dev_data" / dev, folder / "eval_data" / evaluation
     with serving() as server:
         server.files = {
-            records["dev"]: {"dev_fan.zip": archive(packed, "fan", dev, "*/*.wav")},
+            records["dev"]: {f"dev_{dev}.zip": archive(packed, dev, home, "*/*.wav")},
             records["additional"]: {
-                "eval_data_fan_train.zip": archive(packed, "fan", evaluation, "train/*.wav")
+                f"eval_data_{evaluation}_train.zip": archive(
+                    packed, evaluation, other, "train/*.wav"
+                )
             },
             records["eval"]: {
-                "eval_data_fan_test.zip": archive(packed, "fan", evaluation, "test/*.wav")
+                f"eval_data_{evaluation}_test.zip": archive(packed, evaluation, other, "test/*.wav")
             },
         }
+        source = SOURCES[year]
+        truth = folder / "ground_truth"
+        shutil.copytree(truth / "ground_truth_data", truth / "ground_truth_attributes")
+        server.pages[f"/{source.repository}/zip/{source.commit}"] = archive(
+            packed, "repository", truth, "*/*.csv"
+        )
         yield server
 
 
-def command(server, to: Path, *more: str) -> list[str]:
+@pytest.fixture
+def server(tmp_path):
+    """A server with the demo sounds of one machine type, packed as the year's archives."""
+    with serve(tmp_path / "made", YEAR, "fan", "fan") as server:
+        yield server
+
+
+def command(server: Server, to: Path, *more: str, year: int = YEAR) -> list[str]:
     return [
-        *(str(YEAR), "--to", str(to), "--base-url", server.url, "--seed", "0", "1"),
+        *(str(year), "--to", str(to), "--base-url", server.url, "--seed", "0", "1"),
         *("--set", *QUICK, *more),
     ]
 
@@ -68,40 +89,40 @@ def add_truth(tmp_path: Path, to: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_year_from_nothing_to_its_page_over_an_interruption(server, tmp_path):
-    to = tmp_path / "out"
-    add_truth(tmp_path, to)
-    whole = [sys.executable, "-m", "tools.reproduce", *command(server, to)]
+def test_a_year_from_nothing_to_its_page_over_an_interruption(tmp_path):
+    year, to = 2023, tmp_path / "out"
     options = {"cwd": ROOT, "env": {**os.environ, "PYTHONPATH": str(ROOT)}}
-    first = to / str(YEAR) / "model" / "ae_seed0" / "model_fan.npz"
-    with processes.child(whole, **options) as process:
-        processes.wait_until(first.is_file, process, seconds=240)
-        os.killpg(process.pid, signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
-        assert process.returncode == 130
-        assert processes.ends(process.pid)
-    assert "interrupted; the same command goes on from here" in errors
-    assert not (to / f"{YEAR}.md").exists()
-    trained = first.stat().st_mtime_ns
-    server.requests.clear()
-
-    run = processes.run(whole, **options)
+    first = to / str(year) / "model" / "ae_seed0" / "model_fan.npz"
+    with serve(tmp_path / "made", year, "fan", "bandsaw") as server:
+        whole = [sys.executable, "-m", "tools.reproduce", *command(server, to, year=year)]
+        with processes.child(whole, **options) as process:
+            processes.wait_until(first.is_file, process, seconds=240)
+            os.killpg(process.pid, signal.SIGINT)
+            _, errors = process.communicate(timeout=60)
+            assert process.returncode == 130
+            assert processes.ends(process.pid)
+        assert "interrupted; the same command goes on from here" in errors
+        assert not (to / f"{year}.md").exists()
+        trained = first.stat().st_mtime_ns
+        server.requests.clear()
+        run = processes.run(whole, **options)
     assert run.returncode == 0, run.stdout + run.stderr
     assert first.stat().st_mtime_ns == trained
     assert server.requests == []
-    page = (to / f"{YEAR}.md").read_text()
+    page = (to / f"{year}.md").read_text()
     assert "Seeds: 0, 1." in page
     assert f"`--set {' '.join(QUICK)}`" in page
-    rows = list(csv.DictReader((to / f"{YEAR}.csv").open()))
-    assert {row["dataset"] for row in rows if row["ours"]} == {"dev", "eval"}
-    (row,) = [
-        row
-        for row in rows
-        if (row["dataset"], row["machine_type"]) == ("dev", "fan")
-        and (row["metric"], row["mean"]) == ("AUC (source)", "harmonic")
-    ]
-    assert (row["seeds"], row["published"]) == ("2", "0.785")
-    assert float(row["difference"]) == pytest.approx(float(row["ours"]) - 0.785)
+    rows = list(csv.DictReader((to / f"{year}.csv").open()))
+    ours = {
+        (r["dataset"], r["machine_type"]): r for r in rows if r["metric"] == "pAUC" and r["ours"]
+    }
+    assert {("dev", "fan"), ("eval", "bandsaw")} <= set(ours)
+    for mode, name, machine_type in (("dev", "result", "fan"), ("eval", "result_eval", "bandsaw")):
+        tables = [to / str(year) / "result" / f"ae_seed{n}" / f"{name}.csv" for n in (0, 1)]
+        values = [r.metrics["pAUC"] for path in tables for r in read_result_csv(path)]
+        row = ours[mode, machine_type]
+        assert float(row["ours"]) == pytest.approx(sum(values) / 2)
+        assert float(row["deviation"]) == pytest.approx(abs(values[0] - values[1]) / 2**0.5)
 
 
 def test_failure_of_one_system_leaves_the_others(server, tmp_path, monkeypatch, capsys):
@@ -134,12 +155,33 @@ def test_failure_of_one_system_leaves_the_others(server, tmp_path, monkeypatch, 
     assert "### Evaluation data" in own and "### Development data" not in own
 
 
+def test_the_truth_is_downloaded_once(server, tmp_path, monkeypatch):
+    to, folder = tmp_path / "out", tmp_path / "made" / "ground_truth"
+    trees = {
+        name: git_tree({path.name: path.read_bytes() for path in (folder / name).iterdir()})
+        for name in SOURCES[YEAR].folders
+    }
+    monkeypatch.setitem(SOURCES, YEAR, dataclasses.replace(SOURCES[YEAR], folders=trees))
+    started: list[list[str]] = []
+    monkeypatch.setattr(reproduce, "_run", lambda words: started.append(words) or 0)
+    for _ in range(2):
+        reproduce.main([*command(server, to), "--eval"], pause=0.001)
+    assert len([path for path, _ in server.requests if "/zip/" in path]) == 1
+    known = to / str(YEAR) / "ground_truth"
+    assert (known / "ground_truth_domain").is_dir()
+    assert [Path(words[1]).name for words in started] == ["00_train.py", "01_test.py"] * 2
+    for words in started[1::2]:
+        assert words[words.index("--ground-truth") + 1] == str(known)
+    assert not (to / str(YEAR) / "dev_data").exists()
+
+
 def test_without_truth_the_development_data_are_done(server, tmp_path, monkeypatch):
     to = tmp_path / "out"
+    server.pages.clear()
     monkeypatch.setattr(
         reproduce, "_run", lambda words: write(to, "dev", "ae", 0.7) if "--dev" in words else 1 / 0
     )
-    with pytest.raises(BadInput, match=r"ground_truth: missing, so the evaluation data are left"):
+    with pytest.raises(BadInput, match=r"answers 404.*\nso the evaluation data are left out"):
         reproduce.main(command(server, to), pause=0.001)
     assert "### Development data" in (to / f"{YEAR}.md").read_text()
     assert not (to / str(YEAR) / "eval_data").exists()
@@ -311,6 +353,15 @@ def test_a_figure_made_with_other_settings_is_not_compared():
     assert "0.5340" not in text and "- 1 of `--set threshold_scope=machine_type`" in text
     same = compared("ae", 2022, results, "threshold_scope=machine_type")[key]
     assert same.difference == pytest.approx(0.5 - 0.534)
+
+
+def test_a_figure_of_other_settings_does_not_hide_ours():
+    given = dict.fromkeys(NAMES["2023"].column_names, 0.5)
+    run = read_config().for_system("ae")
+    lines = comparison.compare(run, 2023, "eval", {0: [SectionResult("Vacuum", "00", given)]}, 1)
+    own = [x for x in lines if (x.machine_type, x.metric) == ("Vacuum", "pAUC")]
+    assert [x.values for x in own] == [(0.5,), (), ()]
+    assert [x.other_settings for x in own] == [False, True, True]
 
 
 def test_oracle_figures_and_other_definitions_are_marked():
