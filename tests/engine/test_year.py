@@ -9,7 +9,7 @@ import pytest
 
 from core.errors import BadInput
 from core.settings import read_config
-from engine.options import TestOptions
+from engine import options
 from engine.year import find_evaluation
 from evaluation import years
 
@@ -30,12 +30,10 @@ def labelled(section: str, domains: tuple[str, ...] = ("source", "target")) -> l
     ]
 
 
-def found(
-    data: Path, system: str = "ae", mode: str = "dev", assigned: dict | None = None, **options
-):
+def found(data: Path, system: str = "ae", mode: str = "dev", assigned=None, **given):
     values = {"dev_directory": data, "eval_directory": data, **(assigned or {})}
     run = read_config().for_system(system).with_values(values)
-    return find_evaluation(run, mode, TestOptions(**options))
+    return find_evaluation(run, mode, options.TestOptions(**given))
 
 
 @pytest.mark.parametrize(
