@@ -73,6 +73,7 @@ class Fit(Block):
     validation_split: Part = 0.1
     verbose: Literal[0, 1, 2] = 1
     precision: Literal["float32", "mixed_float16", "mixed_bfloat16"] = "float32"
+    train_on: Literal["same", "dev", "eval", "both"] = "same"
 
 
 class Description(Block):
@@ -127,12 +128,14 @@ class SystemSettings(SharedSettings):
     releases : name of a release → the values that it has in place of the defaults, among them
             `machines`, machine type → values; `release` names the one that counts
     description : what a challenge package says about the system
+    publishes_best_score : its release publishes the best of several scores by the test labels
     """
 
     joint: ClassVar[bool] = False
     official: ClassVar[bool] = False
     releases: ClassVar[dict[str, dict[str, Any]]] = {}
     description: ClassVar[NamedDescription] = NamedDescription()
+    publishes_best_score: ClassVar[bool] = False
 
     system: Text
 
@@ -183,9 +186,21 @@ class SystemSettings(SharedSettings):
         """Return the class of a clip: its section, with its machine type where one is joint."""
         return clip.machine_section if self.joint else clip.section
 
-    def trains_on_both_datasets(self) -> bool:
-        """Return whether a system is trained on the development and the evaluation dataset."""
-        return False
+    def training_datasets(self, mode: str) -> tuple[str, ...]:
+        """Return the datasets whose training clips a network of a dataset is trained on.
+
+        mode : that of the command, "dev" or "eval"; it comes first where both are trained on
+        """
+        other = "eval" if mode == "dev" else "dev"
+        choices = {"same": (mode,), "both": (mode, other)}
+        return choices.get(self.fit.train_on, (self.fit.train_on,))
+
+    def own_definition(self) -> str:
+        """Return the name of the definition in `evaluation.years` that a system evaluates by.
+
+        It counts in its year only; "" means that of all systems.
+        """
+        return ""
 
     def reports_equal_error_rate(self) -> bool:
         """Return whether testing also writes the metrics at the equal error threshold."""

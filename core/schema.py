@@ -7,7 +7,7 @@ import typing
 from collections.abc import Collection
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     BaseModel,
@@ -23,7 +23,12 @@ from core.errors import nearest
 
 
 class Block(BaseModel):
-    """One block of settings: every key has a type and a shipped value. It is immutable."""
+    """One block of settings: every key has a type and a shipped value. It is immutable.
+
+    removed : a key of earlier versions → what to say to who still gives it
+    """
+
+    removed: ClassVar[dict[str, str]] = {}
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
@@ -115,7 +120,9 @@ def check_tree(
     for name, value in tree.items():
         key = f"{at}.{name}" if at else str(name)
         if name not in known:
-            problems.append(f"{where}: unknown key {key}{nearest(str(name), [*known, *also])}")
+            instead = getattr(model, "removed", {}).get(name)
+            hint = f"; {instead}" if instead else nearest(str(name), [*known, *also])
+            problems.append(f"{where}: unknown key {key}{hint}")
         elif block := _block_class(known[name].annotation):
             converted[name], more = check_tree(value, block, where, key)
             problems += more

@@ -42,6 +42,18 @@ class DenseNetwork(Block):
     epsilon: Positive = 0.001
 
 
+class DenseAENetwork(DenseNetwork):
+    """The dense autoencoder's network, and whose conventions it follows.
+
+    framework : where the weights start, whether the running variance is unbiased, and where Adam
+        adds its epsilon
+    """
+
+    framework: Literal["keras", "pytorch"] = "keras"
+
+
+Pooling = Literal["mean", "max", "gwrp"]
+
 TORCHAUDIO = {"mel_scale": "htk", "mel_norm": "none", "pad_mode": "reflect", "floor": 1e-10}
 
 
@@ -55,9 +67,31 @@ class DenseAESettings(SystemSettings):
         machine_learning_method="AE",
         aggregation_method="average",
     )
+    releases: ClassVar[dict[str, dict[str, Any]]] = {
+        "dcase2022": {},
+        "dcase2023": {
+            "fit": {"epsilon": 1e-8, "batch_size": 256},
+            "network": {"framework": "pytorch"},
+        },
+        "ae_asd": {
+            "feature": TORCHAUDIO,
+            "fit": {
+                "epsilon": 1e-8,
+                "epochs": 300,
+                "batch_size": 39552,
+                "validation_split": 0,
+                "train_on": "both",
+            },
+            "network": {"framework": "pytorch", "momentum": 0.9, "epsilon": 1e-5},
+        },
+    }
 
     system: Text = "ae"
-    network: DenseNetwork = DenseNetwork()
+    score: Literal["mse", "selective_mahalanobis"] = "mse"
+    pool_type: Pooling = "mean"
+    decay: Fraction = 0.99
+    network: DenseAENetwork = DenseAENetwork()
+    release: Literal["dcase2022", "dcase2023", "ae_asd"] = "dcase2022"
 
 
 class VAESettings(SystemSettings):
@@ -71,8 +105,10 @@ class VAESettings(SystemSettings):
     )
 
     system: Text = "vae"
+    pool_type: Pooling = "mean"
+    decay: Fraction = 0.99
     feature: Feature = Feature(**TORCHAUDIO)
-    fit: Fit = Fit(epsilon=1e-8, epochs=300, batch_size=39552, validation_split=0)
+    fit: Fit = Fit(epsilon=1e-8, epochs=300, batch_size=39552, validation_split=0, train_on="both")
     network: DenseNetwork = DenseNetwork(momentum=0.9, epsilon=1e-5)
 
 
@@ -87,8 +123,10 @@ class IDNNSettings(SystemSettings):
     )
 
     system: Text = "idnn"
+    pool_type: Pooling = "mean"
+    decay: Fraction = 0.99
     feature: Feature = Feature(**TORCHAUDIO)
-    fit: Fit = Fit(epsilon=1e-8, epochs=300, batch_size=39552, validation_split=0)
+    fit: Fit = Fit(epsilon=1e-8, epochs=300, batch_size=39552, validation_split=0, train_on="both")
     network: DenseNetwork = DenseNetwork(momentum=0.9, epsilon=1e-5)
 
 
@@ -115,17 +153,30 @@ class MobileNetV2Settings(SystemSettings):
     fit: Fit = Fit(lr=1e-5, epochs=20, batch_size=32)
     network: MobileNetV2Network = MobileNetV2Network()
     unseen_section: Literal["error", "last_class"] = "error"
+    evaluation: Literal["release", "common"] = "release"
+
+    def own_definition(self) -> str:
+        """Return the definition of the release of 2022, where `evaluation` asks for it."""
+        return "2022_mobilenet_v2" if self.evaluation == "release" else ""
+
+
+class AEGANADFeature(Feature):
+    """How AEGAN-AD's clips become frames, and frames windows."""
+
+    window_starts: Literal["spread", "first"] = "spread"
 
 
 class AEGANADFit(Fit):
     """How AEGAN-AD's generator and critic are trained."""
 
-    deval: Boolean = False
+    removed: ClassVar[dict[str, str]] = {"deval": "fit.train_on: both is what deval: true was"}
+
     ncritic: Count = 1
     lambda_gp: NotNegative = 10.0
     feat_match_eff: NotNegative = 0.1
     match_mu: NotNegative = 1.0
     match_sigma: NotNegative = 0.0
+    lr_discriminator: Positive = 0.0002
 
 
 class AEGANADNetwork(Block):
@@ -153,25 +204,26 @@ class AEGANADSettings(SystemSettings):
         machine_learning_method="GAN",
         aggregation_method="average",
     )
+    publishes_best_score: ClassVar[bool] = True
 
     releases: ClassVar[dict[str, dict[str, Any]]] = {
         "dcase2022": {
             "machines": {
                 "ToyCar": {"fit": {"beta_1": 0.0}, "network": {"encoder_first_norm": False}},
-                "bearing": {"fit": {"deval": True}, "network": {"encoder_first_norm": False}},
-                "fan": {"fit": {"deval": True}, "network": {"encoder_first_norm": False}},
+                "bearing": {"fit": {"train_on": "both"}, "network": {"encoder_first_norm": False}},
+                "fan": {"fit": {"train_on": "both"}, "network": {"encoder_first_norm": False}},
                 "gearbox": {"fit": {"match_sigma": 1.0}, "network": {"generator_norm": "bn"}},
             }
         },
         "dcase2020": {
             "fit": {"epochs": 50, "feat_match_eff": 1.0},
             "machines": {
-                "ToyCar": {"fit": {"deval": True, "match_sigma": 1.0}},
-                "ToyConveyor": {"fit": {"deval": True, "feat_match_eff": 0.05}},
-                "pump": {"fit": {"deval": True, "match_sigma": 1.0}},
-                "slider": {"fit": {"deval": True}, "network": {"generator_norm": "bn"}},
+                "ToyCar": {"fit": {"train_on": "both", "match_sigma": 1.0}},
+                "ToyConveyor": {"fit": {"train_on": "both", "feat_match_eff": 0.05}},
+                "pump": {"fit": {"train_on": "both", "match_sigma": 1.0}},
+                "slider": {"fit": {"train_on": "both"}, "network": {"generator_norm": "bn"}},
                 "valve": {
-                    "fit": {"deval": True, "feat_match_eff": 0.05},
+                    "fit": {"train_on": "both", "feat_match_eff": 0.05},
                     "network": {"generator_norm": "bn"},
                 },
             },
@@ -180,14 +232,10 @@ class AEGANADSettings(SystemSettings):
 
     system: Text = "aegan_ad"
     score: Literal[AEGAN_AD_SCORES] = "D_maha"
-    feature: Feature = Feature(n_frames=128, n_fft=2048, floor=1e-10, top_db=80)
+    feature: AEGANADFeature = AEGANADFeature(n_frames=128, n_fft=2048, floor=1e-10, top_db=80)
     fit: AEGANADFit = AEGANADFit(lr=0.0002, beta_1=0.5, epsilon=1e-8, epochs=60, validation_split=0)
     network: AEGANADNetwork = AEGANADNetwork()
     release: Literal["dcase2022", "dcase2020"] = "dcase2022"
-
-    def trains_on_both_datasets(self) -> bool:
-        """Return whether `fit.deval` adds the training clips of the other dataset."""
-        return self.fit.deval
 
 
 class GRLNetFit(Fit):
@@ -218,10 +266,16 @@ class GRLNetSettings(SystemSettings):
         aggregation_method="average",
     )
 
+    releases: ClassVar[dict[str, dict[str, Any]]] = {
+        f"length_{n}": {"feature": {"n_frames": n, "n_hop_frames": n}}
+        for n in (233472, 80000, 16000)
+    }
+
     system: Text = "grlnet"
     feature: Feature = Feature(input="waveform", n_frames=4096, n_hop_frames=32768)
-    fit: GRLNetFit = GRLNetFit(epsilon=1e-8, epochs=5, batch_size=2, validation_split=0)
+    fit: GRLNetFit = GRLNetFit(epsilon=1e-8, epochs=1, batch_size=2, validation_split=0)
     network: GRLNetNetwork = GRLNetNetwork()
+    release: Literal["none", "length_233472", "length_80000", "length_16000"] = "none"
     equal_error: Boolean = True
 
     def reports_equal_error_rate(self) -> bool:
@@ -241,6 +295,7 @@ class STgramMFNNetwork(Block):
 
     seconds: Positive = 10.0
     bottlenecks: Bottlenecks = ((2, 128, 2, 2), (4, 128, 2, 2), (4, 128, 2, 2))
+    use_arcface: Boolean = True
     margin: Fraction = 0.7
     scale: Positive = 30.0
     sub_centers: Count = 1
@@ -262,7 +317,7 @@ class STgramMFNSettings(SystemSettings):
     system: Text = "stgram_mfn"
     feature: Feature = Feature(input="waveform", n_frames=1, **TORCHAUDIO)
     fit: STgramMFNFit = STgramMFNFit(
-        lr=0.0001, epsilon=1e-8, epochs=300, batch_size=128, validation_split=0
+        lr=0.0001, epsilon=1e-8, epochs=300, batch_size=128, validation_split=0, train_on="both"
     )
     network: STgramMFNNetwork = STgramMFNNetwork()
 

@@ -26,7 +26,7 @@ CACHE_VERSION = 1  # raise when the same model and clips would give other scores
 # What scores do not depend on.
 NOT_IN_SCORE_KEY = {
     *("dev_directory", "eval_directory", "model_directory", "result_directory"),
-    *("cache_directory", "result_file", "max_fpr"),
+    *("cache_directory", "result_file", "max_fpr", "evaluation"),
     *("decision_threshold", "threshold_scope", "threshold_fit"),
 }
 

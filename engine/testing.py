@@ -22,8 +22,10 @@ from engine import results, scoring
 from engine.checks import check_sections
 from engine.jobs import Executor, Job, run_jobs
 from engine.options import TestOptions
-from engine.results import TestedRun
+from engine.results import Evaluation, TestedRun
+from engine.year import find_evaluation
 from evaluation import equal_error_rate
+from evaluation.truth import Truth
 from models.saved import Model, OfficialModel, usable_model
 
 
@@ -61,7 +63,9 @@ def plan(
     with problems:
         if options.ground_truth and command.mode == "dev":
             raise BadInput("--ground-truth is for -e: development clips have labels in their names")
-        truth = results.read_truth(options.ground_truth) if options.ground_truth else None
+        truth = find_evaluation(runs[0], command.mode, options).truth
+        for warning in truth.warnings if truth else ():
+            logger.warning("%s", warning)
     for run in runs:
         setup_log(run.result_directory)
         if run is runs[0]:
@@ -86,7 +90,7 @@ def _task(
     command: Command,
     run: SystemSettings,
     machine_type: str,
-    truth: results.Truth | None,
+    truth: Truth | None,
     remote: RemoteWorkers | None,
     combined: bool,
 ) -> tuple[TestTask, list[tuple[Path, str]]]:
@@ -98,7 +102,7 @@ def _task(
     model, run = usable_model(run.for_machine(machine_type), machine_type, mode)
     frames, bad = read_clips(run, mode, machine_type, clips.TEST_FOLDERS, jobs, remote)
     if truth is not None:
-        labelled = results.with_truth(frames.clips, machine_type, truth, bad)
+        labelled = results.with_truth(frames.clips, machine_type, truth.sections, bad)
         frames = dataclasses.replace(frames, clips=tuple(labelled))
     if isinstance(model, OfficialModel):
         if combined or _needs_training_clips(model, run):
@@ -171,9 +175,9 @@ def test(
 ) -> list[TestedRun]:
     """Score, decide and evaluate every run; those that could not be scored are left out."""
     failed = score_in_workers(command, planned, executor, problems)
-    force, has_truth = command.force and executor is None, options.ground_truth is not None
+    force = command.force and executor is None
     return [
-        test_run(run, tasks, force, has_truth, problems)
+        test_run(run, tasks, force, find_evaluation(run, command.mode, options), problems)
         for run, tasks in planned
         if run.result_directory not in failed
     ]
@@ -183,7 +187,7 @@ def test_run(
     run: SystemSettings,
     tasks: Sequence[TestTask],
     force: bool,
-    has_truth: bool,
+    evaluation: Evaluation,
     problems: ProblemCollector,
 ) -> TestedRun:
     """Score, decide and evaluate one run.
@@ -197,15 +201,18 @@ def test_run(
         with problems:
             scored = scoring.score(model, own, machine_type, frames, force)
             fitted = scoring.model_thresholds(model, own, machine_type, scored.training)
-            sections += results.save(run, machine_type, scored.clips, scored.scores, fitted)
+            sections += results.save(
+                run, machine_type, scored.clips, scored.scores, fitted, evaluation.definition
+            )
             scores[machine_type], thresholds[machine_type] = scored, fitted
     if scores:
-        results.save_summary(run, sections, thresholds, has_truth)
-        results.save_all_scores(run, list(scores.values()))
+        results.save_summary(run, sections, thresholds, evaluation)
+        results.save_all_scores(run, list(scores.values()), evaluation)
         if run.reports_equal_error_rate():
             equal_error_rate.save(
                 run.result_directory,
                 [(name, scored.clips, scored.scores) for name, scored in scores.items()],
+                evaluation.mode,
             )
     return TestedRun(run, sections, scores)
 

@@ -16,8 +16,7 @@ from core.files import atomic_write, save_csv
 from core.log import logger, setup_log
 from core.run_settings import SystemSettings
 from core.settings import Config
-from data import clips
-from data.dataset import read_clips, report_bad_clips
+from data.dataset import read_clips, report_bad_clips, training_machines, warn_of_missing_clips
 from data.frames import Frames
 from data.training_scores import TrainingScores
 from engine import jobs
@@ -46,9 +45,11 @@ def plan(
         setup_log(settings.result_directory)
         if settings is runs[0]:
             config.log_contradictions()
-        machine_types = clips.select_machines(settings, command.mode, command.machines)
-        for name, members in saved.network_groups(settings, machine_types):
-            run = settings.for_machine(name)
+        machine_types = training_machines(settings, command.mode, command.machines)
+        groups = saved.network_groups(settings, machine_types)
+        networks = [(settings.for_machine(name), members) for name, members in groups]
+        warn_of_missing_clips(networks, command.mode)
+        for (name, members), (run, _) in zip(groups, networks, strict=True):
             with problems:
                 frames, unusable = read_clips(
                     run, command.mode, members, ("train",), command.jobs, remote
@@ -105,7 +106,7 @@ def train(
     stem = saved.model_stem(run, name, mode)
     title = f"{run.system} {name}"
     history = system.train(frames, title, resume_training(stem, run, frames))
-    system = in_float32(system)
+    system = in_float32(system, frames)
     scores = system.score(frames)
     check_finite(scores, frames.clips, title)
     thresholds = {
@@ -129,13 +130,16 @@ def by_machine_type(scores: np.ndarray, frames: Frames) -> dict[str, TrainingSco
     return parts
 
 
-def in_float32(system: System) -> System:
-    """Return the same system, computing in float32, as scores are made, however it was trained."""
+def in_float32(system: System, frames: Frames) -> System:
+    """Return the same system, computing in float32, as scores are made, however it was trained.
+
+    frames : of its training clips, for what it learns from them after the training
+    """
     if system.compute_dtype == "float32":
         return system
     exact = keras_model.build_system(system.settings, system.section_names)
     exact.set_weights(system.get_weights())
-    exact.set_extra_state(system.get_extra_state())
+    exact.fit_statistics(frames)
     return exact
 
 

@@ -20,18 +20,18 @@ from checkpoints.inferred_settings import (
 )
 from core.run_settings import SystemSettings
 from models import ae_asd
-from models.base import System
-from models.layers import dense_block, torch_dense, torch_variables
+from models.layers import Adam, dense_block, torch_dense, torch_variables
+from models.pooling import PooledSystem
 
 
-class IDNN(System):
+class IDNN(PooledSystem):
     """Guesses a frame from those before and after it; what it guesses badly is anomalous.
 
     The ends of a short sound cannot be guessed from far away, so unlike an autoencoder it need
     not rebuild what comes without warning.
 
     Score of a window: the mean squared error of the n_mels values of its middle frame; of a clip:
-    the mean over its windows.
+    the mean over its windows, or another pooling (`pool_type`).
     """
 
     uses_xla = True
@@ -43,7 +43,7 @@ class IDNN(System):
             (self.n_frames - 1) * self.n_mels, self.n_mels, **dict(run.network)
         )
         self.compile(
-            self.make_optimizer(),
+            Adam(run.fit, torch=True),
             loss="mean_squared_error",
             steps_per_execution=64,
             jit_compile=False,

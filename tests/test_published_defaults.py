@@ -63,6 +63,7 @@ def rows(
 
 
 OFFICIAL_AE = "Kota-Dohi/dcase2022_task2_baseline_ae"
+OFFICIAL_AE_2023 = "nttcslab/dcase2023_task2_baseline_ae"
 OFFICIAL_MOBILENET_V2 = "Kota-Dohi/dcase2022_task2_baseline_mobile_net_v2"
 AE_ASD = "liuyoude/AE-ASD"
 AEGAN_AD = "jianganbai/AEGAN-AD"
@@ -122,6 +123,47 @@ OFFICIAL: tuple[Entry, ...] = (
     ("fit.validation_split", 0.1, "baseline.yaml: fit.validation_split"),
     ("fit.verbose", 1, "baseline.yaml: fit.verbose"),
     ("fit.precision", "float32", "keras_model.py: get_model, Keras's default of floatx"),
+    ("fit.train_on", "same", "00_train.py: main, the directory that -d or -e names"),
+)
+
+# What AE-ASD says of all its systems.
+AE_ASD_SHARED: tuple[Entry, ...] = (
+    ("max_fpr", 0.1, "config.yaml: max_fpr"),
+    ("feature.input", "log_mel", "utils.py: Wave2Mel"),
+    ("feature.sample_rate", 16000, "config.yaml: sr"),
+    ("feature.n_mels", 128, "config.yaml: n_mels"),
+    ("feature.n_frames", 5, "config.yaml: frames"),
+    ("feature.n_hop_frames", 1, "dataset.py: ASDDataset.transform"),
+    ("feature.n_fft", 1024, "config.yaml: n_fft, win_length"),
+    ("feature.hop_length", 512, "config.yaml: hop_length"),
+    ("feature.power", 2.0, "config.yaml: power"),
+    *torchaudio_log_mel("utils.py: Wave2Mel"),
+    ("pool_type", "mean", "config.yaml: pool_type"),
+    ("decay", 0.99, "config.yaml: decay"),
+    ("fit.lr", 0.001, "config.yaml: lr"),
+    *pytorch_adam("run.py: main"),
+    ("fit.epochs", 300, "config.yaml: epochs"),
+    (
+        "fit.batch_size",
+        128 * (313 - 5 + 1),
+        "config.yaml: batch_size, of clips, and the windows of one of 10 s",
+    ),
+    ("fit.shuffle", True, "run.py: main, DataLoader"),
+    ("fit.validation_split", 0, "run.py: main, which trains on all training clips"),
+    ("fit.train_on", "both", "run.py: main, train_dirs and add_dirs"),
+    ("fit.precision", "float32", "trainer.py: Trainer.train"),
+    ("network.units", [128, 128, 128, 128], "net.py: VAE, Auto_encoder"),
+    ("network.latent", 8, "net.py: VAE, Auto_encoder"),
+    (
+        "network.momentum",
+        0.9,
+        "net.py: Liner_Module, PyTorch's default of BatchNorm1d's momentum, 0.1 of the new",
+    ),
+    (
+        "network.epsilon",
+        1e-5,
+        "net.py: Liner_Module, PyTorch's default of BatchNorm1d's eps",
+    ),
 )
 
 # What the AEGAN-AD release says of both years; {year} is 20 or 22, {config} a file of that year.
@@ -137,13 +179,14 @@ AEGAN_AD_BOTH: tuple[Entry, ...] = (
     *librosa_mel("dcase{year}/utils.py: generate_spec, melspectrogram"),
     ("feature.floor", 1e-10, "dcase{year}/utils.py: generate_spec, power_to_db's default of amin"),
     ("feature.top_db", 80, "dcase{year}/utils.py: generate_spec, power_to_db's default of top_db"),
-    ("fit.lr", 0.0002, "{config}: train.lrG, train.lrD"),
+    ("fit.lr", 0.0002, "{config}: train.lrG"),
+    ("fit.lr_discriminator", 0.0002, "{config}: train.lrD"),
     *pytorch_adam("dcase{year}/train.py: main", beta_1=0.5),
     ("fit.batch_size", 512, "{config}: train.batch_size, in dcase20 train.bs"),
     ("fit.shuffle", True, "dcase{year}/train.py: main, DataLoader"),
     ("fit.validation_split", 0, "dcase{year}/train.py: main, which trains on all training clips"),
     ("fit.precision", "float32", "dcase{year}/datasets.py: __getitem__"),
-    ("fit.deval", False, "dcase{year}/config.yaml: train_set"),
+    ("fit.train_on", "same", "dcase{year}/config.yaml: train_set"),
     ("fit.ncritic", 1, "{config}: train.wgan.ncritic"),
     ("fit.lambda_gp", 10, "{config}: train.wgan.lambda_gp"),
     ("fit.match_mu", 1, "dcase{year}/config.yaml: train.wgan.match_item.mu"),
@@ -208,7 +251,7 @@ def aegan_ad_rows() -> Iterator[Row]:
         ]
         yield from rows(AEGAN_AD, ("aegan_ad",), *entries, release=release)
         for machine_type, values in AEGAN_AD_MACHINES[year].items():
-            beta_1, deval, eff, sigma, norm, first_norm = values
+            beta_1, both, eff, sigma, norm, first_norm = values
             file = f"dcase{year}/pretrain/{machine_type}_cfg.yaml"
             if year == "22" and machine_type in ("ToyTrain", "valve"):
                 file = "dcase22/config.yaml"  # these have none of their own
@@ -216,7 +259,7 @@ def aegan_ad_rows() -> Iterator[Row]:
                 AEGAN_AD,
                 ("aegan_ad",),
                 ("fit.beta_1", beta_1, f"{file}: train.beta1"),
-                ("fit.deval", deval, f"{file}: train_set"),
+                ("fit.train_on", "both" if both else "same", f"{file}: train_set"),
                 ("fit.feat_match_eff", eff, f"{file}: train.wgan.feat_match_eff"),
                 ("fit.match_mu", 1, f"{file}: train.wgan.match_item.mu"),
                 ("fit.match_sigma", sigma, f"{file}: train.wgan.match_item.sigma"),
@@ -241,6 +284,9 @@ PUBLISHED: list[Row] = [
         ("fit.lr", 0.001, "baseline.yaml: fit.lr"),
         ("fit.epochs", 100, "baseline.yaml: fit.epochs"),
         ("fit.batch_size", 512, "baseline.yaml: fit.batch_size"),
+        ("score", "mse", "01_test.py: main"),
+        ("pool_type", "mean", "01_test.py: main"),
+        ("network.framework", "keras", "keras_model.py: get_model"),
         ("network.units", [128, 128, 128, 128], "keras_model.py: get_model"),
         ("network.latent", 8, "keras_model.py: get_model"),
         (
@@ -253,6 +299,37 @@ PUBLISHED: list[Row] = [
             0.001,
             "keras_model.py: get_model, Keras's default of BatchNormalization's epsilon",
         ),
+    ),
+    *rows(
+        OFFICIAL_AE_2023,
+        ("ae",),
+        ("feature.n_mels", 128, "baseline.yaml: --n_mels"),
+        ("feature.n_frames", 5, "baseline.yaml: --frames"),
+        ("feature.n_hop_frames", 1, "baseline.yaml: --frame_hop_length"),
+        ("feature.n_fft", 1024, "baseline.yaml: --n_fft"),
+        ("feature.hop_length", 512, "baseline.yaml: --hop_length"),
+        ("feature.power", 2.0, "baseline.yaml: --power"),
+        *librosa_mel("datasets: file_to_vectors, melspectrogram"),
+        ("fit.lr", 0.001, "baseline.yaml: -lr"),
+        *pytorch_adam("networks/base_model.py"),
+        ("fit.epochs", 100, "baseline.yaml: --epochs"),
+        ("fit.batch_size", 256, "baseline.yaml: --batch_size"),
+        ("fit.shuffle", True, "baseline.yaml: --shuffle"),
+        ("fit.validation_split", 0.1, "baseline.yaml: --validation_split"),
+        ("fit.train_on", "same", "train.py, whose dataset has one part or the other"),
+        ("network.units", [128, 128, 128, 128], "networks/dcase2023t2_ae/network.py"),
+        ("network.latent", 8, "networks/dcase2023t2_ae/network.py"),
+        ("network.momentum", 0.99, "networks/dcase2023t2_ae/network.py, 0.01 of the new"),
+        ("network.epsilon", 0.001, "networks/dcase2023t2_ae/network.py"),
+        ("network.framework", "pytorch", "networks/dcase2023t2_ae/network.py"),
+        release="dcase2023",
+    ),
+    *rows(
+        AE_ASD,
+        ("ae",),
+        *AE_ASD_SHARED,
+        ("network.framework", "pytorch", "net.py: Auto_encoder"),
+        release="ae_asd",
     ),
     *rows(
         OFFICIAL_MOBILENET_V2,
@@ -269,44 +346,9 @@ PUBLISHED: list[Row] = [
             0.999,
             "keras_model.py: get_model, that of Keras's MobileNetV2",
         ),
+        ("evaluation", "release", "01_test.py: main, y_true of each domain's precision and recall"),
     ),
-    *rows(
-        AE_ASD,
-        ("vae", "idnn"),
-        ("max_fpr", 0.1, "config.yaml: max_fpr"),
-        ("feature.input", "log_mel", "utils.py: Wave2Mel"),
-        ("feature.sample_rate", 16000, "config.yaml: sr"),
-        ("feature.n_mels", 128, "config.yaml: n_mels"),
-        ("feature.n_frames", 5, "config.yaml: frames"),
-        ("feature.n_hop_frames", 1, "dataset.py: ASDDataset.transform"),
-        ("feature.n_fft", 1024, "config.yaml: n_fft, win_length"),
-        ("feature.hop_length", 512, "config.yaml: hop_length"),
-        ("feature.power", 2.0, "config.yaml: power"),
-        *torchaudio_log_mel("utils.py: Wave2Mel"),
-        ("fit.lr", 0.001, "config.yaml: lr"),
-        *pytorch_adam("run.py: main"),
-        ("fit.epochs", 300, "config.yaml: epochs"),
-        (
-            "fit.batch_size",
-            128 * (313 - 5 + 1),
-            "config.yaml: batch_size, of clips, and the windows of one of 10 s",
-        ),
-        ("fit.shuffle", True, "run.py: main, DataLoader"),
-        ("fit.validation_split", 0, "run.py: main, which trains on all training clips"),
-        ("fit.precision", "float32", "trainer.py: Trainer.train"),
-        ("network.units", [128, 128, 128, 128], "net.py: VAE, Auto_encoder"),
-        ("network.latent", 8, "net.py: VAE, Auto_encoder"),
-        (
-            "network.momentum",
-            0.9,
-            "net.py: Liner_Module, PyTorch's default of BatchNorm1d's momentum, 0.1 of the new",
-        ),
-        (
-            "network.epsilon",
-            1e-5,
-            "net.py: Liner_Module, PyTorch's default of BatchNorm1d's eps",
-        ),
-    ),
+    *rows(AE_ASD, ("vae", "idnn"), *AE_ASD_SHARED),
     *aegan_ad_rows(),
     *rows(
         GRLNET,
@@ -315,6 +357,7 @@ PUBLISHED: list[Row] = [
         ("fit.lr", 0.001, "opts.py: r_g_net_learning_rate, l_g_net_learning_rate"),
         ("fit.lr_discriminator", 0.0001, "opts.py: d_net_learning_rate"),
         *pytorch_adam("main.py: train"),
+        ("fit.epochs", 1, "opts.py: epochs"),
         ("fit.batch_size", 2, "opts.py: batch_size"),
         ("fit.shuffle", True, "opts.py: train_batch_shuffle"),
         ("fit.validation_split", 0, "main.py: train, which trains on all training signals"),
@@ -327,6 +370,15 @@ PUBLISHED: list[Row] = [
         ("network.adversarial_training_factor", 0.5, "opts.py: adversarial_training_factor"),
         ("network.comprehensive_output_factor", 0.5, "opts.py: comprehensive_output_factor"),
         ("equal_error", True, "main.py: train, err_thresholds1"),
+    ),
+    *(
+        row
+        for n, where in (
+            (233472, "opts.py: mess_length"),
+            (80000, "opts.py: mess_length's help"),
+            (16000, "network.py: D_Net, the comment on its Linear"),
+        )
+        for row in rows(GRLNET, ("grlnet",), ("feature.n_frames", n, where), release=f"length_{n}")
     ),
     *rows(
         STGRAM_MFN,
@@ -345,6 +397,7 @@ PUBLISHED: list[Row] = [
         ("fit.batch_size", 128, "config.yaml: batch_size"),
         ("fit.shuffle", True, "run.py: main, DataLoader"),
         ("fit.validation_split", 0, "run.py: main, which trains on all training clips"),
+        ("fit.train_on", "both", "run.py: main, train_dirs and add_dirs"),
         ("fit.precision", "float32", "trainer.py: Trainer.train"),
         ("fit.schedule_start", 20, "config.yaml: start_scheduler_epoch"),
         ("fit.lr_floor", 0.1, "run.py: main, CosineAnnealingLR's eta_min"),
@@ -354,6 +407,7 @@ PUBLISHED: list[Row] = [
             [[2, 128, 2, 2], [4, 128, 2, 2], [4, 128, 2, 2]],
             "net.py: Mobilefacenet_bottleneck_setting",
         ),
+        ("network.use_arcface", True, "config.yaml: use_arcface"),
         ("network.margin", 0.7, "config.yaml: m"),
         ("network.scale", 30, "config.yaml: s"),
         ("network.sub_centers", 1, "config.yaml: sub_center"),
@@ -435,9 +489,15 @@ OWN_CHOICES: list[Own] = [
     Own(NOT_OFFICIAL, "fit.verbose", "as the official baselines; PyTorch has no such setting"),
     Own(
         ("grlnet", "anomaly_transformer"),
+        "fit.train_on",
+        "as the official baselines; the releases work on other data",
+    ),
+    Own(
+        ("grlnet", "anomaly_transformer"),
         "max_fpr",
         "as the official baselines; the releases take no partial AUC",
     ),
+    Own(("ae",), "decay", "as AE-ASD, and unused with pool_type: mean"),
     Own(
         ("mobilenet_v2",),
         "unseen_section",
@@ -449,20 +509,20 @@ OWN_CHOICES: list[Own] = [
         "D_maha, for every machine type; the release takes the best of nineteen by the test labels",
     ),
     Own(
+        ("aegan_ad",),
+        "feature.window_starts",
+        "spread; the release's windows start at a clip's first frames (datasets.py: __getitem__), "
+        "which with its hop of 1 is the same",
+    ),
+    Own(
         ("grlnet",),
         "feature.n_frames",
-        "4096, which two cores can train; the release has 233472 (opts.py: mess_length), and names "
-        "80000 and 16000",
+        "4096, which two cores can train; the released lengths are grlnet.release",
     ),
     Own(
         ("grlnet",),
         "feature.n_hop_frames",
         "several segments a clip; the release takes the first one only (trunate_and_pad)",
-    ),
-    Own(
-        ("grlnet",),
-        "fit.epochs",
-        "5, of several segments a clip; the release has 1 (opts.py: epochs)",
     ),
     *(
         Own(("grlnet",), f"feature.{key}", "shared, and unused: it hears the waveform alone")

@@ -34,7 +34,7 @@ from core.run_settings import SystemSettings
 from core.script import run_script
 from core.system_settings import system_classes
 from data import clips
-from data.dataset import list_clips, read_clips, report_bad_clips
+from data.dataset import list_clips, read_clips, report_bad_clips, warn_of_missing_clips
 from data.frames import Frames
 from data.training_scores import TrainingScores
 from engine.checks import check_sections, check_trainable
@@ -189,7 +189,7 @@ def class_names(
     """
     if not classes:
         both = [
-            training_sections(run, mode, args.machine) for mode in training_modes(run, args.mode)
+            training_sections(run, mode, args.machine) for mode in run.training_datasets(args.mode)
         ]
         return sorted({section for sections in both for section in sections})
     if published is not None:
@@ -217,17 +217,12 @@ def class_names(
     )
 
 
-def training_modes(run: SystemSettings, mode: str) -> tuple[str, ...]:
-    """Return the datasets whose training clips a system is trained on."""
-    return ("dev", "eval") if run.trains_on_both_datasets() else (mode,)
-
-
 def training_sections(run: SystemSettings, mode: str, machines: Sequence[str]) -> list[str]:
-    """Return the sections of the training clips, after the machine type if the system is joint.
+    """Return the classes of the training clips of one dataset, as `SystemSettings.class_name`.
 
-    Machine types are sorted without regard to case, the sections of each by name.
+    Machine types are sorted without regard to case, the classes of each by name.
     """
-    named = []
+    named, run = [], run.with_values({"fit.train_on": "same"})
     for machine in sorted(with_training_clips(run, mode, machines), key=str.casefold):
         training, _ = list_clips(run, mode, machine, ("train",))
         named += sorted({run.class_name(clip) for clip in training})
@@ -277,13 +272,17 @@ def complete(
     -------
     (n_clips,) scores, empty without clips; and the frames of the clips, None without clips.
     """
-    machines = with_training_clips(run, args.mode, args.machine)
+    datasets = run.training_datasets(args.mode)
+    machines = sorted({m for d in datasets for m in with_training_clips(run, d, args.machine)})
     if not machines:
         home = clips.dataset_directory(run, args.mode)
         logger.warning("%s: no training clips in %s%s", name, home, other_names(home, name))
         return np.empty(0), None
     frames, bad = read_clips(run, args.mode, machines, ("train",), args.jobs)
     report_bad_clips(bad, run.model_directory, args.skip_bad)
+    warn_of_missing_clips([(run, machines)], args.mode)
+    # A joint checkpoint may be of one dataset only.
+    frames = frames.select([run.class_name(clip) in system.section_names for clip in frames.clips])
     check_trainable(run, name, frames)
     system.fit_statistics(frames)
     scores = system.score(frames)

@@ -111,6 +111,11 @@ def test_official_baseline_yaml_is_obeyed(tmp_path, monkeypatch, place, system, 
     assert feature.sample_rate == 16000  # what the file leaves out is the shipped value
 
 
+def test_a_key_that_went_is_named_with_what_took_its_place(tmp_path):
+    said = complaint(tmp_path, "aegan_ad: {machines: {fan: {fit: {deval: true}}}}")
+    assert "unknown key aegan_ad.machines.fan.fit.deval; fit.train_on: both is what" in said
+
+
 def test_unknown_key_is_named_with_the_nearest(tmp_path):
     said = complaint(tmp_path, "feature: {n_mel: 64}\nmax_frp: 0.1\n")
     assert "own.yaml: unknown key feature.n_mel; did you mean n_mels?" in said
@@ -223,6 +228,7 @@ KEYS = {
     "fit.shuffle": (False, True, False, True),
     "fit.validation_split": SHARES,
     "fit.verbose": (0, 2, 0, 2),
+    "fit.train_on": ("dev", "eval", "both", "same"),
     "fit.precision": ("mixed_float16", "mixed_bfloat16", "float32", "mixed_float16"),
     "decision_threshold": SHARES,
     "threshold_scope": ("machine_type", "section", "machine_type", "section"),
@@ -248,7 +254,7 @@ def test_precedence(tmp_path, monkeypatch, system, key):
     keys = {
         "shared": key,
         "system": f"{system}.{key}",
-        "release": f"{system}.releases.dcase2022.{key}",
+        "release": f"{system}.releases.{next(iter(kind.releases), None)}.{key}",
         "machine type": f"{system}.machines.fan.{key}",
     }
     places = [place for place in PLACES if kind.releases or place != "release"]
@@ -256,6 +262,8 @@ def test_precedence(tmp_path, monkeypatch, system, key):
 
     def resolved(*chosen: tuple[str, str]):
         tree, assignments = {}, []
+        if any(place == "release" for _, place in chosen):
+            assignments.append((f"{system}.release", next(iter(kind.releases))))
         for layer, place in chosen:
             if layer == "set":
                 assignments.append((keys[place], values[place]))
@@ -326,7 +334,9 @@ def test_assignments_are_checked(tmp_path):
 @pytest.mark.parametrize("system", list(system_classes()))
 def test_what_is_printed_can_be_given_back(tmp_path, system):
     text = f"fit: {{epochs: 3}}\n{system}: {{machines: {{fan: {{fit: {{lr: 0.5}}}}}}}}"
-    config = load(tmp_path, text, ("aegan_ad.fit.deval", True), ("aegan_ad.release", "dcase2020"))
+    config = load(
+        tmp_path, text, ("aegan_ad.fit.train_on", "eval"), ("aegan_ad.release", "dcase2020")
+    )
     back = load(tmp_path, config.as_yaml([system], [7]))
     for machine_type in (None, "fan", "ToyCar", "pump", "other"):
         run = config.for_system(system, 7)

@@ -95,6 +95,22 @@ def test_a_model_of_version_0_1_is_read(tmp_path):
         )
 
 
+def test_settings_that_came_later_are_what_they_were_before(tmp_path, two_clips):
+    """Of a model that was saved before there was `fit.train_on`, whose forerunner was `deval`."""
+    stem, run, _ = saved_model(tmp_path, two_clips)
+    place = stem.with_name("model_fan.json")
+    about = json.loads(place.read_text())
+    del about["settings"]["fit"]["train_on"]
+    place.write_text(json.dumps(about))
+    saved.SavedModel(stem).check_settings(run)
+    both = run.with_values({"fit.train_on": "both"})
+    with pytest.raises(BadInput, match=r"fit\.train_on: same then, both now"):
+        saved.SavedModel(stem).check_settings(both)
+    about["settings"]["fit"]["deval"] = True
+    place.write_text(json.dumps(about))
+    saved.SavedModel(stem).check_settings(both)
+
+
 def test_thresholds_are_taken_from_the_model_while_its_settings_are_asked_for(tmp_path, two_clips):
     stem, run, scores = saved_model(tmp_path, two_clips)
     system = keras_model.build_system(run, ["section_00"])
