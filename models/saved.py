@@ -37,6 +37,7 @@ THRESHOLD_KEYS = ("decision_threshold", "threshold_scope", "score", "pool_type",
 
 # What a setting was before there was such a key; an earlier model's settings have none.
 BEFORE = {
+    "feature.classes": "section",
     "fit.train_on": "same",
     "network.framework": "keras",
     "network.use_arcface": True,
