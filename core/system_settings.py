@@ -140,6 +140,7 @@ class MobileNetV2Network(Block):
 class MobileNetV2Settings(SystemSettings):
     """The MobileNetV2 section classifier of the official baseline."""
 
+    classifier: ClassVar[bool] = True
     official: ClassVar[bool] = True
     description: ClassVar[NamedDescription] = NamedDescription(
         name="MobileNetV2 classifier",
@@ -305,6 +306,7 @@ class STgramMFNNetwork(Block):
 class STgramMFNSettings(SystemSettings):
     """STgram-MFN."""
 
+    classifier: ClassVar[bool] = True
     joint: ClassVar[bool] = True
     description: ClassVar[NamedDescription] = NamedDescription(
         name="STgram-MFN",

@@ -20,7 +20,7 @@ from data.dataset import read_clips, report_bad_clips, training_machines, warn_o
 from data.frames import Frames
 from data.training_scores import TrainingScores
 from engine import jobs
-from engine.checks import check_finite, check_sections, check_trainable
+from engine.checks import check_classes, check_finite, check_sections, check_trainable
 from evaluation.thresholds import fit_thresholds
 from models import saved
 
@@ -55,6 +55,7 @@ def plan(
                     run, command.mode, members, ("train",), command.jobs, remote
                 )
                 bad += unusable
+                check_classes(run, frames)
                 classes = [run.class_name(clip) for clip in frames.clips]
                 check_sections(run, name, classes, classes)
                 model = saved.find_model(run, name, command.mode)

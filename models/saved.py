@@ -41,6 +41,7 @@ THRESHOLD_KEYS = (
 
 # What a setting was before there was such a key; an earlier model's settings have none.
 BEFORE = {
+    "feature.classes": "section",
     "fit.train_on": "same",
     "network.framework": "keras",
     "network.use_arcface": True,

@@ -25,6 +25,7 @@ from core.errors import BadInput
 from core.run_settings import Feature, SystemSettings
 from data.frames import Frames
 from models.callbacks import Resume
+from models.classifier import Classifier, too_few_classes, unknown_sections
 from models.layers import Adam, torch_dense, torch_variables
 from models.stgram_networks import ArcFace, stgram
 from models.waveform import WaveformSystem
@@ -32,7 +33,7 @@ from models.waveform import WaveformSystem
 SMALLEST_VARIANCE = 1e-3  # added to the covariances of the Gaussian mixtures
 
 
-class STgramMFN(WaveformSystem):
+class STgramMFN(WaveformSystem, Classifier):
     """Tells the sections of all machine types apart; what it takes for another is anomalous.
 
     One network for all machine types: a class is a section of a machine type. A clip is one
@@ -83,17 +84,13 @@ class STgramMFN(WaveformSystem):
     def incompatibilities(
         cls, run: SystemSettings, trained: list[str], scored: list[str]
     ) -> list[str]:
-        reasons = []
-        if len(trained) < 2:
-            reasons.append(
-                f"it learns to tell sections apart, and there is only {', '.join(trained)}; "
-                "train it on two or more sections or machine types"
-            )
-        unknown = ", ".join(sorted(set(scored) - set(trained)))
+        few = too_few_classes(run, trained)
+        reasons = [few] if few else []
+        unknown = unknown_sections(run, trained, scored)
         if unknown:
             reasons.append(
-                f"{unknown} was not trained on; train again with its clips, and without --machine "
-                "or with all that are to be scored"
+                f"{', '.join(unknown)} was not trained on; train again with its clips, and without "
+                "--machine or with all that are to be scored"
             )
         return reasons
 
@@ -143,13 +140,15 @@ class STgramMFN(WaveformSystem):
         return history
 
     def check_mixtures(self, frames: Frames) -> None:
-        """Raise BadInput for a class with fewer clips than Gaussians."""
+        """Raise BadInput for a class with fewer clips than Gaussians, or with a single one."""
+        if not self.gmm:
+            return
         count = np.bincount(self.section_index(frames), minlength=len(self.section_names))
-        few = np.flatnonzero(count < self.gmm)
+        few = np.flatnonzero(count < max(2, self.gmm))
         if len(few):
             raise BadInput(
                 f"stgram_mfn: network.gmm is {self.gmm}, and {self.section_names[few[0]]} has "
-                "fewer training clips; lower it"
+                f"fewer training clips, or one ({count[few[0]]}); lower it, or set it to 0"
             )
 
     def fit_statistics(self, frames: Frames) -> None:
@@ -199,6 +198,24 @@ class STgramMFN(WaveformSystem):
         logits = self((windows, self.log_mel(windows), section))
         return tf.nn.sparse_softmax_cross_entropy_with_logits(section, logits)  # (batch,)
 
+    def class_window_scores(self, windows: tf.Tensor) -> tf.Tensor:
+        embedding = self.embed([windows, self.log_mel(windows)])
+
+        def of_class(index: int) -> tf.Tensor:
+            own = tf.fill(tf.shape(embedding)[:1], tf.constant(index, tf.int64))
+            logits = self.arcface(embedding, own) if self.arcface else self.classifier(embedding)
+            return tf.nn.sparse_softmax_cross_entropy_with_logits(own, logits)
+
+        classes = range(len(self.section_names))
+        return tf.stack([of_class(index) for index in classes], axis=1)  # (batch, classes)
+
+    def class_scores(self, frames: Frames) -> np.ndarray:
+        if not self.gmm:
+            return super().class_scores(frames)
+        classes = range(len(self.section_names))
+        embeddings = self.embeddings(frames)
+        return np.array([[-self.log_density(x, c).max() for c in classes] for x in embeddings])
+
     def windows(self, frames: Frames, hop: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the one window of every clip."""
         return frames.first, np.arange(len(frames.clips))
@@ -219,9 +236,16 @@ class STgramMFN(WaveformSystem):
         return log_det - (len(embedding) * math.log(2 * math.pi) + (apart**2).sum(axis=1)) / 2
 
     def section_index(self, frames: Frames) -> np.ndarray:
-        """Return the class of each clip: (n_clips,)."""
-        known = {name: index for index, name in enumerate(self.section_names)}
-        return np.array([known[clip.machine_section] for clip in frames.clips], np.int64)
+        """Return the class that each clip is scored by (n_clips,).
+
+        Raises BadInput for a section that was not trained on.
+        """
+        index = super().section_index(frames)
+        if (index < 0).any():
+            scored = [self.settings.class_name(clip) for clip in frames.clips]
+            reasons = self.incompatibilities(self.settings, self.section_names, scored)
+            raise BadInput("\n".join(reasons))
+        return index
 
     def get_extra_state(self) -> dict[str, np.ndarray]:
         return {"gmm_means": self.means, "gmm_cholesky": self.cholesky} if self.gmm else {}

@@ -57,12 +57,10 @@ NOT_IN_REPOSITORY = {
 NOT_A_FILE = {"cluster.yaml", "ray_bootstrap_config.yaml", "comparison.md"}
 # Names of functions, columns, files and values that look like settings.
 NOT_A_SETTING = {
-    "ae_asd",  # a choice of ae.release
-    "selective_mahalanobis",  # a choice of ae.score
     *("ground_truth", "source_test", "target_test", "model_all"),
     *("harmonic_mean_auc", "harmonic_mean_pauc", "auc_source", "auc_target"),
     *("tf.nn.moments", "dev_data", "eval_data", "vel_6"),
-    *("log_mel", "machine_type", "last_class"),  # values
+    *("log_mel", "machine_type", "last_class", "ae_asd", "selective_mahalanobis"),  # values
 }
 PLACEHOLDERS = {"key", "key.path", "KEY"}
 OTHER_YAML = {"cluster_name"}  # the first key of a YAML block of another program

@@ -335,6 +335,7 @@ PUBLISHED: list[Row] = [
         OFFICIAL_MOBILENET_V2,
         ("mobilenet_v2",),
         *OFFICIAL,
+        ("feature.classes", "section", "00_train.py: main, section_names"),
         ("feature.n_frames", 64, "baseline.yaml: feature.n_frames"),
         ("feature.n_hop_frames", 8, "baseline.yaml: feature.n_hop_frames"),
         ("fit.lr", 0.00001, "baseline.yaml: fit.lr"),
@@ -384,6 +385,7 @@ PUBLISHED: list[Row] = [
         STGRAM_MFN,
         ("stgram_mfn",),
         ("max_fpr", 0.1, "trainer.py: Trainer.test, max_fpr"),
+        ("feature.classes", "section", "utils.py: metadata_to_label"),
         ("feature.input", "waveform", "dataset.py: ASDDataset.transform"),
         ("feature.sample_rate", 16000, "config.yaml: sr"),
         ("feature.n_mels", 128, "config.yaml: n_mels"),
@@ -496,6 +498,11 @@ OWN_CHOICES: list[Own] = [
         ("grlnet", "anomaly_transformer"),
         "max_fpr",
         "as the official baselines; the releases take no partial AUC",
+    ),
+    Own(
+        tuple(name for name in SINGLE_MACHINE if name != "mobilenet_v2"),
+        "feature.classes",
+        "shared, and unused: it tells no classes apart",
     ),
     Own(("ae",), "decay", "as AE-ASD, and unused with pool_type: mean"),
     Own(
