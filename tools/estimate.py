@@ -176,10 +176,9 @@ def seconds_of(
     for count in counts:
         if count.dataset not in modes or None in (count.train, count.test):
             continue
-        own, train = run.for_machine(count.machine_type), count.train
-        if own.trains_on_both_datasets():
-            other = "eval" if count.dataset == "dev" else "dev"
-            train += training.get((other, count.machine_type), 0)
+        own = run.for_machine(count.machine_type)
+        datasets = own.training_datasets(count.dataset)
+        train = sum(training.get((name, count.machine_type), 0) for name in datasets)
         total += cost.seconds(train, count.test, own.fit.epochs, seeds)
     return total
 
