@@ -284,9 +284,9 @@ def test_clips_on_disk_count_before_the_table(tmp_path):
 
 @pytest.mark.slow
 def test_measurement_of_a_system():
-    run = read_config(None, [("ae.network.units", [16])]).for_system("ae")
+    run = read_config(None, [("idnn.network.units", [16])]).for_system("idnn")
     cost = estimate.measure(run)
-    assert all(0 < value < 10 for value in cost[:3])
+    assert all(1e-4 < value < 10 for value in cost[:3])
     assert 150_000 < cost.disk < 170_000  # 313 frames of 128 mels, float32
 
 
