@@ -42,7 +42,6 @@ HARMONIC, ARITHMETIC, OVER_MACHINE_TYPES = (
 DIFFERENCES = {
     "oracle": "picked with the labels of test clips, which a fair run does not see",
     "definition": "evaluated by another definition than the year's",
-    "data": "trained on other clips",
     "settings": "made with other settings",
 }
 

@@ -66,13 +66,14 @@ def measure(run: SystemSettings) -> Cost:
         times = 1
         while True:
             frames = repeated(few, times)
-            system = keras_model.get_model(run, [run.class_name(clip) for clip in frames.clips])
+            system = keras_model.build_system(run, [run.class_name(clip) for clip in frames.clips])
             epoch = _second_epoch(system, frames)
             most = max(1, min(MOST_CLIPS // len(few.clips), MOST_BYTES // few.array.nbytes))
             if epoch > LONG_ENOUGH or times >= most:
                 break
             times = min(10 * times, most)
-        score = _score_seconds(system, frames) / len(frames.clips)
+        # Other frames than those of the training, whose scores a system may still have.
+        score = _score_seconds(system, repeated(few, times)) / len(frames.clips)
         keras_model.clear_session()
     return Cost(read / cpu_count(), epoch / len(frames.clips), score, disk)
 
@@ -176,10 +177,9 @@ def seconds_of(
     for count in counts:
         if count.dataset not in modes or None in (count.train, count.test):
             continue
-        own, train = run.for_machine(count.machine_type), count.train
-        if own.trains_on_both_datasets():
-            other = "eval" if count.dataset == "dev" else "dev"
-            train += training.get((other, count.machine_type), 0)
+        own = run.for_machine(count.machine_type)
+        datasets = own.training_datasets(count.dataset)
+        train = sum(training.get((name, count.machine_type), 0) for name in datasets)
         total += cost.seconds(train, count.test, own.fit.epochs, seeds)
     return total
 

@@ -29,7 +29,8 @@ from evaluation.result_csv import read_result_csv
 from tools import comparison, download, estimate, truth
 from tools.zenodo import ZenodoClient
 
-PARTS = {"dev": ("dev",), "eval": ("additional", "eval")}  # of the download
+# Mode → the parts of the download with its training clips, and with its test clips.
+PARTS = {"dev": ("dev", "dev"), "eval": ("additional", "eval")}
 SCRIPTS = ("00_train.py", "01_test.py")
 SECONDS_TO_STOP = 30.0  # for a script that was interrupted with this one
 
@@ -154,14 +155,15 @@ def fetch_data(plan: Plan, modes: Sequence[str], pause: float) -> None:
 
 
 def parts_of(plan: Plan, modes: Sequence[str]) -> list[str]:
-    """Return the parts of the data that are needed: all where a system trains on both datasets."""
+    """Return the parts of the data that are needed: some systems train on both datasets."""
     names = {count.machine_type for count in comparison.read_clip_counts(plan.args.year)}
-    both = any(
-        plan.config.for_system(system).for_machine(name).trains_on_both_datasets()
-        for system in plan.systems
-        for name in plan.args.machine or names
-    )
-    return [part for mode in (PARTS if both else modes) for part in PARTS[mode]]
+    parts = {PARTS[mode][1] for mode in modes}
+    for run in map(plan.config.for_system, plan.systems):
+        for name in plan.args.machine or names:
+            for mode in modes:
+                datasets = run.for_machine(name).training_datasets(mode)
+                parts |= {PARTS[dataset][0] for dataset in datasets}
+    return [part for part in download.FOLDERS if part in parts]
 
 
 def fetch_truth(plan: Plan, pause: float) -> Path:
