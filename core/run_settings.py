@@ -35,10 +35,12 @@ class Resolver(Protocol):
 
 
 class Sectioned(Protocol):
-    """Anything with a section, such as `data.clips.Clip`."""
+    """Anything with a section and what else a class is made from, such as `data.clips.Clip`."""
 
     section: str
     machine_section: str
+    attributes: tuple[tuple[str, str], ...]
+    named_domain: str
 
 
 class Feature(Block):
@@ -58,6 +60,7 @@ class Feature(Block):
     pad_mode: Literal["constant", "reflect"] = "constant"
     floor: Positive = 2.220446049250313e-16
     top_db: Decibels = 0.0
+    classes: Literal["section", "attributes", "domain"] = "section"
 
 
 class Fit(Block):
@@ -124,6 +127,7 @@ class SystemSettings(SharedSettings):
     Class attributes
     ----------------
     joint : one network for all machine types, whose classes are all their sections
+    classifier : it learns to tell the classes of `feature.classes` apart
     official : the official baseline's own `.hdf5` is a trained model of this system
     releases : name of a release → the values that it has in place of the defaults, among them
             `machines`, machine type → values; `release` names the one that counts
@@ -132,6 +136,7 @@ class SystemSettings(SharedSettings):
     """
 
     joint: ClassVar[bool] = False
+    classifier: ClassVar[bool] = False
     official: ClassVar[bool] = False
     releases: ClassVar[dict[str, dict[str, Any]]] = {}
     description: ClassVar[NamedDescription] = NamedDescription()
@@ -183,8 +188,23 @@ class SystemSettings(SharedSettings):
         return {".".join(path): origin for path, origin in self._given.items()}
 
     def class_name(self, clip: Sectioned) -> str:
-        """Return the class of a clip: its section, with its machine type where one is joint."""
-        return clip.machine_section if self.joint else clip.section
+        """Return the class of a clip: its section, with its machine type where one is joint.
+
+        A classifier with other `feature.classes` adds the domain or the attribute values, as in
+        "section_00: car_A1_spd_28V". A name that has none of them gives a class that no training
+        clip is of.
+        """
+        section = clip.machine_section if self.joint else clip.section
+        if not self.classifier or self.feature.classes == "section":
+            return section
+        if self.feature.classes == "domain":
+            return f"{section}: {clip.named_domain or 'hidden'}"
+        words = [word for pair in sorted(clip.attributes) for word in pair if word]
+        return f"{section}: {'_'.join(words) or 'hidden'}"
+
+    def section_of(self, class_name: str) -> str:
+        """Return the section, with the machine type where one is joint, of a class."""
+        return class_name.partition(": ")[0]
 
     def training_datasets(self, mode: str) -> tuple[str, ...]:
         """Return the datasets whose training clips a network of a dataset is trained on.

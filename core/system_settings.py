@@ -42,6 +42,18 @@ class DenseNetwork(Block):
     epsilon: Positive = 0.001
 
 
+class DenseAENetwork(DenseNetwork):
+    """The dense autoencoder's network, and whose conventions it follows.
+
+    framework : where the weights start, whether the running variance is unbiased, and where Adam
+        adds its epsilon
+    """
+
+    framework: Literal["keras", "pytorch"] = "keras"
+
+
+Pooling = Literal["mean", "max", "gwrp"]
+
 TORCHAUDIO = {"mel_scale": "htk", "mel_norm": "none", "pad_mode": "reflect", "floor": 1e-10}
 
 
@@ -55,9 +67,31 @@ class DenseAESettings(SystemSettings):
         machine_learning_method="AE",
         aggregation_method="average",
     )
+    releases: ClassVar[dict[str, dict[str, Any]]] = {
+        "dcase2022": {},
+        "dcase2023": {
+            "fit": {"epsilon": 1e-8, "batch_size": 256},
+            "network": {"framework": "pytorch"},
+        },
+        "ae_asd": {
+            "feature": TORCHAUDIO,
+            "fit": {
+                "epsilon": 1e-8,
+                "epochs": 300,
+                "batch_size": 39552,
+                "validation_split": 0,
+                "train_on": "both",
+            },
+            "network": {"framework": "pytorch", "momentum": 0.9, "epsilon": 1e-5},
+        },
+    }
 
     system: Text = "ae"
-    network: DenseNetwork = DenseNetwork()
+    score: Literal["mse", "selective_mahalanobis"] = "mse"
+    pool_type: Pooling = "mean"
+    decay: Fraction = 0.99
+    network: DenseAENetwork = DenseAENetwork()
+    release: Literal["dcase2022", "dcase2023", "ae_asd"] = "dcase2022"
 
 
 class VAESettings(SystemSettings):
@@ -71,6 +105,8 @@ class VAESettings(SystemSettings):
     )
 
     system: Text = "vae"
+    pool_type: Pooling = "mean"
+    decay: Fraction = 0.99
     feature: Feature = Feature(**TORCHAUDIO)
     fit: Fit = Fit(epsilon=1e-8, epochs=300, batch_size=39552, validation_split=0, train_on="both")
     network: DenseNetwork = DenseNetwork(momentum=0.9, epsilon=1e-5)
@@ -87,6 +123,8 @@ class IDNNSettings(SystemSettings):
     )
 
     system: Text = "idnn"
+    pool_type: Pooling = "mean"
+    decay: Fraction = 0.99
     feature: Feature = Feature(**TORCHAUDIO)
     fit: Fit = Fit(epsilon=1e-8, epochs=300, batch_size=39552, validation_split=0, train_on="both")
     network: DenseNetwork = DenseNetwork(momentum=0.9, epsilon=1e-5)
@@ -102,6 +140,7 @@ class MobileNetV2Network(Block):
 class MobileNetV2Settings(SystemSettings):
     """The MobileNetV2 section classifier of the official baseline."""
 
+    classifier: ClassVar[bool] = True
     official: ClassVar[bool] = True
     description: ClassVar[NamedDescription] = NamedDescription(
         name="MobileNetV2 classifier",
@@ -257,6 +296,7 @@ class STgramMFNNetwork(Block):
 
     seconds: Positive = 10.0
     bottlenecks: Bottlenecks = ((2, 128, 2, 2), (4, 128, 2, 2), (4, 128, 2, 2))
+    use_arcface: Boolean = True
     margin: Fraction = 0.7
     scale: Positive = 30.0
     sub_centers: Count = 1
@@ -266,6 +306,7 @@ class STgramMFNNetwork(Block):
 class STgramMFNSettings(SystemSettings):
     """STgram-MFN."""
 
+    classifier: ClassVar[bool] = True
     joint: ClassVar[bool] = True
     description: ClassVar[NamedDescription] = NamedDescription(
         name="STgram-MFN",

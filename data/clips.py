@@ -9,9 +9,10 @@ from pathlib import Path
 
 from core.errors import BadInput, nearest
 from core.run_settings import SystemSettings
-from data.clip_names import split_name
+from data.clip_names import parse_name, split_name
 
 TEST_FOLDERS = ("test", "source_test", "target_test")
+NO_ATTRIBUTE = (("noAttribute", ""),)
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,8 @@ class Clip:
     domain : "source", "target", or "" where the name has none
     label : "normal", "anomaly", or "" where the name has none
     attributes : (name, value) pairs, such as ("m-n", "W"), from `attributes_<NN>.csv` where it
-        lists the clip, else from the name
+        lists some of the clip, else from the name; NO_ATTRIBUTE where the name says that there is
+        none, empty where nothing is said
     """
 
     path: Path
@@ -43,6 +45,11 @@ class Clip:
     def machine_section(self) -> str:
         """Return the machine type and the section, as in "fan section_00"."""
         return f"{self.machine_type} {self.section}"
+
+    @property
+    def named_domain(self) -> str:
+        """Return the domain that its name has, "" for none, whatever a published truth says."""
+        return parse_name(self.name).domain or ""
 
 
 def parse_clip(path: Path, machine_type: str, folder: str) -> Clip:
@@ -164,7 +171,7 @@ def list_wavs(home: Path, folders: tuple[str, ...]) -> tuple[list[Clip], list[tu
         except ValueError as problem:
             bad.append((path, str(problem)))
             continue
-        attributes = listed.get(f"{folder}/{path.name}", clip.attributes)
+        attributes = listed.get(f"{folder}/{path.name}") or clip.attributes
         clips.append(replace(clip, attributes=attributes))
     _check_one_year(home, clips)
     clips.sort(key=lambda clip: (clip.label == "anomaly", clip.name))
@@ -173,8 +180,10 @@ def list_wavs(home: Path, folders: tuple[str, ...]) -> tuple[list[Clip], list[tu
 
 def _attributes(text: str) -> tuple[tuple[str, str], ...]:
     words = text.split("_")
-    if text in ("", "noAttribute"):
+    if not text:
         return ()
+    if text.casefold() == "noattribute":
+        return NO_ATTRIBUTE
     if len(words) % 2:
         return (("attribute", text),)
     return tuple(zip(words[::2], words[1::2], strict=True))
@@ -193,9 +202,10 @@ def _listed_attributes(home: Path) -> dict[str, tuple[tuple[str, str], ...]]:
             raise BadInput(f"{path}: has no column file_name; expected file_name,d1p,d1v,...")
         for row in rows:
             names = [key for key in row if key and re.fullmatch(r"d\d+p", key) and row[key]]
-            listed["/".join((row["file_name"] or "").split("/")[-2:])] = tuple(
-                (row[key], row.get(f"{key[:-1]}v") or "") for key in names
-            )
+            pairs = tuple((row[key], row.get(f"{key[:-1]}v") or "") for key in names)
+            if {name.casefold() for name, _ in pairs} == {"noattribute"}:
+                pairs = NO_ATTRIBUTE
+            listed["/".join((row["file_name"] or "").split("/")[-2:])] = pairs
     return listed
 
 

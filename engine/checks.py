@@ -29,6 +29,28 @@ def check_sections(
         raise BadInput("\n".join(f"{run.system} {machine_type}: {reason}" for reason in reasons))
 
 
+def check_classes(run: SystemSettings, frames: Frames) -> None:
+    """Raise BadInput where training clips do not say which class they are of, naming them."""
+    if not run.classifier or run.feature.classes == "section":
+        return
+    silent = [
+        clip
+        for clip in frames.clips
+        if not (clip.attributes if run.feature.classes == "attributes" else clip.named_domain)
+    ]
+    if silent:
+        what = {
+            "attributes": "attributes, neither in the name (noAttribute where there are none) nor "
+            f"in an attributes_NN.csv in {silent[0].path.parents[1]}",
+            "domain": "domain in the name",
+        }[run.feature.classes]
+        raise BadInput(
+            f"{run.system}: feature.classes is {run.feature.classes}, and {len(silent)} of "
+            f"{len(frames.clips)} training clips have no {what}, first {silent[0].path}; add them, "
+            "or set feature.classes: section"
+        )
+
+
 def check_trainable(run: SystemSettings, machine_type: str, frames: Frames) -> None:
     """Raise BadInput where a system cannot be trained with these settings on these clips."""
     kind, precision = keras_model.system_class(run.system), run.fit.precision

@@ -152,7 +152,7 @@ def _check_task(task: TestTask) -> None:
     """Raise BadInput for test clips of a section that its system or threshold cannot judge."""
     run, known = task.run, task.model.sections
     scored = sorted({run.class_name(clip) for clip in task.frames.clips})
-    unknown = sorted(set(scored) - set(known))
+    unknown = sorted({run.section_of(name) for name in scored} - set(map(run.section_of, known)))
     problems = ProblemCollector()
     with problems:
         check_sections(run, task.machine_type, known, scored)

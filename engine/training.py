@@ -20,7 +20,7 @@ from data.dataset import read_clips, report_bad_clips, training_machines, warn_o
 from data.frames import Frames
 from data.training_scores import TrainingScores
 from engine import jobs
-from engine.checks import check_finite, check_sections, check_trainable
+from engine.checks import check_classes, check_finite, check_sections, check_trainable
 from evaluation.thresholds import fit_thresholds
 from models import saved
 
@@ -55,6 +55,7 @@ def plan(
                     run, command.mode, members, ("train",), command.jobs, remote
                 )
                 bad += unusable
+                check_classes(run, frames)
                 classes = [run.class_name(clip) for clip in frames.clips]
                 check_sections(run, name, classes, classes)
                 model = saved.find_model(run, name, command.mode)
@@ -106,7 +107,7 @@ def train(
     stem = saved.model_stem(run, name, mode)
     title = f"{run.system} {name}"
     history = system.train(frames, title, resume_training(stem, run, frames))
-    system = in_float32(system)
+    system = in_float32(system, frames)
     scores = system.score(frames)
     check_finite(scores, frames.clips, title)
     thresholds = {
@@ -130,13 +131,16 @@ def by_machine_type(scores: np.ndarray, frames: Frames) -> dict[str, TrainingSco
     return parts
 
 
-def in_float32(system: System) -> System:
-    """Return the same system, computing in float32, as scores are made, however it was trained."""
+def in_float32(system: System, frames: Frames) -> System:
+    """Return the same system, computing in float32, as scores are made, however it was trained.
+
+    frames : of its training clips, for what it learns from them after the training
+    """
     if system.compute_dtype == "float32":
         return system
     exact = keras_model.build_system(system.settings, system.section_names)
     exact.set_weights(system.get_weights())
-    exact.set_extra_state(system.get_extra_state())
+    exact.fit_statistics(frames)
     return exact
 
 

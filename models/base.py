@@ -235,9 +235,10 @@ class System(keras.Model):
         return self.device_frames[1]
 
     def section_index(self, frames: Frames) -> np.ndarray:
-        """Return each clip's index in `section_names`, -1 for others: (n_clips,) int64."""
+        """Return each clip's class in `section_names`, -1 for others: (n_clips,) int64."""
         known = {name: index for index, name in enumerate(self.section_names)}
-        return np.array([known.get(clip.section, -1) for clip in frames.clips], np.int64)
+        names = [self.settings.class_name(clip) for clip in frames.clips]
+        return np.array([known.get(name, -1) for name in names], np.int64)
 
     def score(self, frames: Frames) -> np.ndarray:
         """Return anomaly scores of clips (n_clips,) float64, the mean over each clip's windows."""

@@ -20,18 +20,18 @@ from checkpoints.inferred_settings import (
 )
 from core.run_settings import SystemSettings
 from models import ae_asd
-from models.base import System
 from models.layers import Adam, dense_block, torch_dense, torch_variables
+from models.pooling import PooledSystem
 
 
-class IDNN(System):
+class IDNN(PooledSystem):
     """Guesses a frame from those before and after it; what it guesses badly is anomalous.
 
     The ends of a short sound cannot be guessed from far away, so unlike an autoencoder it need
     not rebuild what comes without warning.
 
     Score of a window: the mean squared error of the n_mels values of its middle frame; of a clip:
-    the mean over its windows.
+    the mean over its windows, or another pooling (`pool_type`).
     """
 
     uses_xla = True

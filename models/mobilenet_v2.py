@@ -25,14 +25,14 @@ from checkpoints.inferred_settings import InferredSettings, Tensors, size_of
 from core.errors import BadInput
 from core.run_settings import SystemSettings
 from data.frames import Frames
-from models.base import System
+from models.classifier import Classifier, too_few_classes, unknown_sections
 from models.layers import BatchNorm
 
 EPSILON = np.finfo(np.float64).eps  # the official floor of probabilities in the score
 SMALLEST_SIDE = 32  # of an image that the network's five halvings leave something of
 
 
-class MobileNetV2(System):
+class MobileNetV2(Classifier):
     """Tells the sections of a machine type apart; a clip it tells from its own is anomalous.
 
     Score of a window: log(1 - p) - log(p), p the probability of the clip's section; of a clip: the
@@ -78,15 +78,13 @@ class MobileNetV2(System):
             for key in ("n_frames", "n_mels")
             if getattr(run.feature, key) < SMALLEST_SIDE
         ]
-        if len(trained) < 2:
-            reasons.append(
-                "a classifier of sections needs training clips of two or more sections; "
-                f"here there is {', '.join(trained) or 'none'}: take another system"
-            )
-        unseen = sorted(set(scored) - set(trained))
+        few = too_few_classes(run, trained)
+        reasons += [few] if few else []
+        unseen = unknown_sections(run, trained, scored)
         if unseen and run.unseen_section == "error":
+            sections = dict.fromkeys(run.section_of(name) for name in trained)
             reasons.append(
-                f"{', '.join(unseen)} is none of the sections trained on ({', '.join(trained)}), "
+                f"{', '.join(unseen)} is none of the sections trained on ({', '.join(sections)}), "
                 "so there is no probability of it; train on it too, or set "
                 "mobilenet_v2.unseen_section: last_class, as the official code"
             )
@@ -99,20 +97,22 @@ class MobileNetV2(System):
         return self.images(windows), tf.one_hot(section, len(self.section_names))
 
     def window_scores(self, windows: tf.Tensor, section: tf.Tensor) -> tf.Tensor:
-        p = tf.gather(self(self.images(windows)), section, batch_dims=1)  # (batch,)
-        return tf.math.log(tf.maximum(1 - p, EPSILON)) - tf.math.log(tf.maximum(p, EPSILON))
+        return _log_odds(tf.gather(self(self.images(windows)), section, batch_dims=1))  # (batch,)
+
+    def class_window_scores(self, windows: tf.Tensor) -> tf.Tensor:
+        return _log_odds(self(self.images(windows)))  # (batch, classes)
 
     def images(self, windows: tf.Tensor) -> tf.Tensor:
         """Return the one channel three times: (batch, n_frames, n_mels, 3)."""
         return tf.repeat(windows[..., None], 3, axis=-1)
 
     def section_index(self, frames: Frames) -> np.ndarray:
-        """Return the class of each clip (n_clips,); that of an unseen section is the last one.
+        """Return the class that each clip is scored by (n_clips,); of an unseen section the last.
 
         Raises BadInput for an unseen section where the settings do not say so.
         """
         index = super().section_index(frames)
-        scored = [clip.section for clip in frames.clips]
+        scored = [self.settings.class_name(clip) for clip in frames.clips]
         problems = self.incompatibilities(self.settings, self.section_names, scored)
         if problems:
             raise BadInput("\n".join(problems))
@@ -160,6 +160,11 @@ class MobileNetV2(System):
 
 ALPHAS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)  # the widths that Keras has weights for
 WIDTHS = (16, 24, 32, 64, 96, 160, 320)  # channels of the blocks' outputs, with alpha 1
+
+
+def _log_odds(p: tf.Tensor) -> tf.Tensor:
+    """Return log(1 - p) - log(p) of probabilities of any shape, each floored as officially."""
+    return tf.math.log(tf.maximum(1 - p, EPSILON)) - tf.math.log(tf.maximum(p, EPSILON))
 
 
 def _widths(alpha: float) -> list[int]:

@@ -34,10 +34,18 @@ NOT_TRAINING_KEYS = {"fit": {"verbose"}}
 # What the network of a published checkpoint does not depend on.
 NOT_IN_CHECKPOINTS = ("fit", "seed")
 # What the thresholds of a trained system depend on besides: another value means fitting them again.
-THRESHOLD_KEYS = ("decision_threshold", "threshold_scope", "threshold_fit", "score")
+THRESHOLD_KEYS = (
+    *("decision_threshold", "threshold_scope", "threshold_fit"),
+    *("score", "pool_type", "decay"),
+)
 
 # What a setting was before there was such a key; an earlier model's settings have none.
-BEFORE = {"fit.train_on": "same"}
+BEFORE = {
+    "feature.classes": "section",
+    "fit.train_on": "same",
+    "network.framework": "keras",
+    "network.use_arcface": True,
+}
 
 _DESCRIPTION = {
     **{"settings": dict, "sections": list, "training_clips": dict, "thresholds": dict},
@@ -173,7 +181,8 @@ class SavedModel:
 
     def _differences(self, run: SystemSettings) -> list[str]:
         left_out = NOT_IN_CHECKPOINTS if self.imported else ()
-        then, now = _as_today(self._about["settings"]), training_settings(run)
+        now = training_settings(run)
+        then = _as_today(self._about["settings"], now)
         return _differences(
             *({key: tree[key] for key in tree if key not in left_out} for tree in (then, now))
         )
@@ -360,12 +369,16 @@ def _look_up(tree: dict[str, Any], key: str) -> Any:
     return value
 
 
-def _as_today(saved: dict[str, Any]) -> dict[str, Any]:
-    """Return what a model says of its settings, with the keys that came later, or changed."""
+def _as_today(saved: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
+    """Return what a model says of its settings, with the keys that came later, or changed.
+
+    now : the settings of today, which show whether its system has such a key
+    """
     tree = {key: dict(value) if isinstance(value, dict) else value for key, value in saved.items()}
     for key, value in BEFORE.items():
         block, _, name = key.partition(".")
-        tree.setdefault(block, {}).setdefault(name, value)
+        if name in now.get(block, {}):
+            tree.setdefault(block, {}).setdefault(name, value)
     if tree["fit"].pop("deval", False):  # AEGAN-AD's key
         tree["fit"]["train_on"] = "both"
     return tree

@@ -12,7 +12,6 @@ from typing import Any, ClassVar
 import keras
 import numpy as np
 import tensorflow as tf
-from keras import initializers, layers, ops
 
 from checkpoints.assign import Variables
 from checkpoints.inferred_settings import (
@@ -26,28 +25,31 @@ from core.errors import BadInput
 from core.run_settings import Feature, SystemSettings
 from data.frames import Frames
 from models.callbacks import Resume
-from models.layers import Adam, torch_batch_norm, torch_uniform, torch_variables
+from models.classifier import Classifier, too_few_classes, unknown_sections
+from models.layers import Adam, torch_dense, torch_variables
+from models.stgram_networks import ArcFace, stgram
 from models.waveform import WaveformSystem
 
 SMALLEST_VARIANCE = 1e-3  # added to the covariances of the Gaussian mixtures
 
 
-class STgramMFN(WaveformSystem):
+class STgramMFN(WaveformSystem, Classifier):
     """Tells the sections of all machine types apart; what it takes for another is anomalous.
 
     One network for all machine types: a class is a section of a machine type. A clip is one
     window, cut or filled up with zeros to `seconds`; its log-mel image is computed in the step,
     from the same samples.
 
-    Score of a clip: minus the log softmax of ArcFace's margin logits at the clip's own class.
-    With `gmm` components, a Gaussian mixture is fitted to the normalised training embeddings of
-    every class, and the score is minus the log density of its likeliest component.
+    Score of a clip: minus the log softmax of the logits at the clip's own class. They are ArcFace's
+    margin logits, or without `use_arcface` those of a linear layer with a bias. With `gmm`
+    components, a Gaussian mixture is fitted to the training embeddings of every class (to
+    normalised ones with ArcFace); the score is minus the log density of its likeliest component.
 
     Quirks of the release that are followed:
     1. The margin makes the own class's logit smaller in scoring too.
     2. The weights of the mixture do not count.
     3. The cosine schedule is as long as the training but starts late, so the training ends first.
-    4. The classifier's plain output layer, in its checkpoints, is unused.
+    4. With ArcFace the plain output layer, which is in its checkpoints, is unused.
     """
 
     def __init__(self, run: SystemSettings, sections: list[str]):
@@ -63,8 +65,14 @@ class STgramMFN(WaveformSystem):
             feature.hop_length,
             net.bottlenecks,
         )
-        self.arcface = ArcFace(len(sections), net.sub_centers, net.margin, net.scale)
-        self.arcface.build((None, self.embed.output.shape[-1]))
+        self.arcface = self.classifier = None
+        width = self.embed.output.shape[-1]
+        if net.use_arcface:
+            self.arcface = ArcFace(len(sections), net.sub_centers, net.margin, net.scale)
+            self.arcface.build((None, width))
+        else:
+            self.classifier = torch_dense(len(sections), width, "mobilefacenet-fc_out")
+            self.classifier.build((None, width))
         self.mel_matrix = mel_matrix(feature)
         self.compile(
             Adam(run.fit, torch=True),
@@ -76,24 +84,21 @@ class STgramMFN(WaveformSystem):
     def incompatibilities(
         cls, run: SystemSettings, trained: list[str], scored: list[str]
     ) -> list[str]:
-        reasons = []
-        if len(trained) < 2:
-            reasons.append(
-                f"it learns to tell sections apart, and there is only {', '.join(trained)}; "
-                "train it on two or more sections or machine types"
-            )
-        unknown = ", ".join(sorted(set(scored) - set(trained)))
+        few = too_few_classes(run, trained)
+        reasons = [few] if few else []
+        unknown = unknown_sections(run, trained, scored)
         if unknown:
             reasons.append(
-                f"{unknown} was not trained on; train again with its clips, and without --machine "
-                "or with all that are to be scored"
+                f"{', '.join(unknown)} was not trained on; train again with its clips, and without "
+                "--machine or with all that are to be scored"
             )
         return reasons
 
     def call(self, inputs: tuple[tf.Tensor, ...], training: bool = False) -> tf.Tensor:
-        """Return margin logits (batch, classes), of (wave, mel, class); see `stgram`, `ArcFace`."""
+        """Return logits (batch, classes), of (wave, mel, class); see `stgram`, `ArcFace`."""
         wave, mel, label = inputs
-        return self.arcface(self.embed([wave, mel], training=training), label)
+        embedding = self.embed([wave, mel], training=training)
+        return self.arcface(embedding, label) if self.arcface else self.classifier(embedding)
 
     def training_pair(self, windows: tf.Tensor, section: tf.Tensor) -> tuple[Any, tf.Tensor]:
         return (windows, self.log_mel(windows), section), section
@@ -135,13 +140,15 @@ class STgramMFN(WaveformSystem):
         return history
 
     def check_mixtures(self, frames: Frames) -> None:
-        """Raise BadInput for a class with fewer clips than Gaussians."""
+        """Raise BadInput for a class with fewer clips than Gaussians, or with a single one."""
+        if not self.gmm:
+            return
         count = np.bincount(self.section_index(frames), minlength=len(self.section_names))
-        few = np.flatnonzero(count < self.gmm)
+        few = np.flatnonzero(count < max(2, self.gmm))
         if len(few):
             raise BadInput(
                 f"stgram_mfn: network.gmm is {self.gmm}, and {self.section_names[few[0]]} has "
-                "fewer training clips; lower it"
+                f"fewer training clips, or one ({count[few[0]]}); lower it, or set it to 0"
             )
 
     def fit_statistics(self, frames: Frames) -> None:
@@ -155,26 +162,27 @@ class STgramMFN(WaveformSystem):
         return f"the Gaussian mixtures of the scores (network.gmm is {gmm})" if gmm else ""
 
     def embeddings(self, frames: Frames) -> np.ndarray:
-        """Return normalised embeddings of clips: (n_clips, 128)."""
+        """Return embeddings of clips, with ArcFace of unit length: (n_clips, 128)."""
         starts, owner = self.windows(frames, self.n_frames)
-        return self.all_window_scores(frames, starts, owner, self.normal_embedding)
+        return self.all_window_scores(frames, starts, owner, self.window_embeddings)
 
-    def normal_embedding(self, windows: tf.Tensor, section: tf.Tensor) -> tf.Tensor:
-        return tf.math.l2_normalize(self.embed([windows, self.log_mel(windows)]), axis=-1)
+    def window_embeddings(self, windows: tf.Tensor, section: tf.Tensor) -> tf.Tensor:
+        embedding = self.embed([windows, self.log_mel(windows)])
+        return tf.math.l2_normalize(embedding, axis=-1) if self.arcface else embedding
 
     def fit_mixtures(self, embeddings: np.ndarray, classes: np.ndarray) -> None:
         """Fit one Gaussian mixture per class to embeddings (n_clips, 128).
 
-        With one sub-centre per component it starts from these.
+        With one sub-centre of ArcFace per component it starts from these.
         """
         from sklearn.mixture import GaussianMixture
 
-        centres = self.arcface.centres.numpy().reshape(len(self.section_names), -1, 128)
+        starts: list[np.ndarray | None] = [None] * len(self.section_names)
+        if self.arcface and self.arcface.sub == self.gmm:
+            centres = tf.math.l2_normalize(self.arcface.centres, axis=-1).numpy()
+            starts = np.split(centres, len(starts))
         fitted = []
-        for index in range(len(self.section_names)):
-            start = centres[index] if centres.shape[1] == self.gmm else None
-            if start is not None:
-                start = start / np.linalg.norm(start, axis=-1, keepdims=True)
+        for index, start in enumerate(starts):
             fitted.append(
                 GaussianMixture(
                     self.gmm,
@@ -189,6 +197,24 @@ class STgramMFN(WaveformSystem):
     def window_scores(self, windows: tf.Tensor, section: tf.Tensor) -> tf.Tensor:
         logits = self((windows, self.log_mel(windows), section))
         return tf.nn.sparse_softmax_cross_entropy_with_logits(section, logits)  # (batch,)
+
+    def class_window_scores(self, windows: tf.Tensor) -> tf.Tensor:
+        embedding = self.embed([windows, self.log_mel(windows)])
+
+        def of_class(index: int) -> tf.Tensor:
+            own = tf.fill(tf.shape(embedding)[:1], tf.constant(index, tf.int64))
+            logits = self.arcface(embedding, own) if self.arcface else self.classifier(embedding)
+            return tf.nn.sparse_softmax_cross_entropy_with_logits(own, logits)
+
+        classes = range(len(self.section_names))
+        return tf.stack([of_class(index) for index in classes], axis=1)  # (batch, classes)
+
+    def class_scores(self, frames: Frames) -> np.ndarray:
+        if not self.gmm:
+            return super().class_scores(frames)
+        classes = range(len(self.section_names))
+        embeddings = self.embeddings(frames)
+        return np.array([[-self.log_density(x, c).max() for c in classes] for x in embeddings])
 
     def windows(self, frames: Frames, hop: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the one window of every clip."""
@@ -210,9 +236,16 @@ class STgramMFN(WaveformSystem):
         return log_det - (len(embedding) * math.log(2 * math.pi) + (apart**2).sum(axis=1)) / 2
 
     def section_index(self, frames: Frames) -> np.ndarray:
-        """Return the class of each clip: (n_clips,)."""
-        known = {name: index for index, name in enumerate(self.section_names)}
-        return np.array([known[clip.machine_section] for clip in frames.clips], np.int64)
+        """Return the class that each clip is scored by (n_clips,).
+
+        Raises BadInput for a section that was not trained on.
+        """
+        index = super().section_index(frames)
+        if (index < 0).any():
+            scored = [self.settings.class_name(clip) for clip in frames.clips]
+            reasons = self.incompatibilities(self.settings, self.section_names, scored)
+            raise BadInput("\n".join(reasons))
+        return index
 
     def get_extra_state(self) -> dict[str, np.ndarray]:
         return {"gmm_means": self.means, "gmm_cholesky": self.cholesky} if self.gmm else {}
@@ -223,13 +256,16 @@ class STgramMFN(WaveformSystem):
 
     def checkpoint_variables(self) -> Variables:
         """Return names as in the release: mobilefacenet.blocks.0.conv.3.weight, ..."""
-        names: Variables = {"arcface.weight": (self.arcface.centres, None)}
-        for kind, shape in (("weight", (len(self.section_names), 128)), ("bias", None)):
-            unused = np.zeros(shape or len(self.section_names), np.float32)
-            names[f"mobilefacenet.fc_out.{kind}"] = (
-                keras.Variable(unused, trainable=False),
-                None,
-            )
+        if self.arcface:
+            names: Variables = {"arcface.weight": (self.arcface.centres, None)}
+            for kind, shape in (("weight", (len(self.section_names), 128)), ("bias", None)):
+                unused = np.zeros(shape or len(self.section_names), np.float32)
+                names[f"mobilefacenet.fc_out.{kind}"] = (
+                    keras.Variable(unused, trainable=False),
+                    None,
+                )
+        else:
+            names = torch_variables(self.classifier, "mobilefacenet.fc_out")
         for layer in self.embed.layers:
             names |= torch_variables(layer, layer.name.replace("-", "."))
         return names
@@ -255,6 +291,7 @@ class STgramMFN(WaveformSystem):
             "feature.n_fft": size_of(tensors, (2, r"tgramnet\.conv_extrctor\.weight")),
             "network.sub_centers": (centres // classes or None) if classes else None,
             "network.seconds": seconds,
+            "network.use_arcface": "arcface.weight" in tensors,
         }
         check_network_size(tensors, frames or 1)
         return InferredSettings(tensors, values, classes=classes)
@@ -281,149 +318,6 @@ def _check_bottlenecks(tensors: Tensors, bottlenecks: list[list[int]]) -> None:
             f"{bottlenecks} as {expected}; say (expansion, channels, repeats, stride) with --set "
             "stgram_mfn.network.bottlenecks=[[...], ...]"
         )
-
-
-class ArcFace(layers.Layer):
-    """Cosines to the centres of the classes, the own class's angle widened by a margin.
-
-    Every class has `sub` centres, of which the nearest counts. Where the widened angle would pass
-    a half turn, a plain penalty takes its place.
-    """
-
-    def __init__(self, classes: int, sub: int, margin: float, scale: float):
-        super().__init__(name="arcface")
-        self.classes, self.sub, self.margin, self.scale = classes, sub, margin, scale
-
-    def build(self, shape: tuple[int | None, ...]) -> None:
-        # PyTorch's Xavier, whose fans are the two axes either way round.
-        self.centres = self.add_weight(
-            shape=(self.classes * self.sub, shape[-1]), initializer="glorot_uniform", name="centres"
-        )
-
-    def call(self, x: tf.Tensor, label: tf.Tensor) -> tf.Tensor:
-        """Logits (batch, classes), of embeddings (batch, 128) and their classes (batch,)."""
-        centres = tf.math.l2_normalize(self.centres, axis=-1)
-        cosine = tf.matmul(tf.math.l2_normalize(x, axis=-1), centres, transpose_b=True)
-        cosine = tf.reduce_max(tf.reshape(cosine, (-1, self.classes, self.sub)), axis=-1)
-        # Kept above 0, where the root has no slope: an embedding may lie on its centre.
-        sine = tf.sqrt(tf.maximum(1.0 - tf.square(cosine), 1e-12))
-        wider = cosine * math.cos(self.margin) - sine * math.sin(self.margin)
-        beyond = cosine - math.sin(math.pi - self.margin) * self.margin
-        wider = tf.where(cosine > math.cos(math.pi - self.margin), wider, beyond)
-        own = tf.one_hot(label, self.classes, dtype=cosine.dtype)
-        return self.scale * (own * wider + (1.0 - own) * cosine)
-
-
-class PReLU(layers.Layer):
-    """A slope for what is negative, learnt for every channel (the last axis)."""
-
-    def build(self, shape: tuple[int | None, ...]) -> None:
-        self.slope = self.add_weight(
-            shape=shape[-1:], initializer=initializers.Constant(0.25), name="slope"
-        )
-
-    def call(self, x: tf.Tensor) -> tf.Tensor:
-        return tf.nn.relu(x) - self.slope * tf.nn.relu(-x)
-
-
-def stgram(
-    n_samples: int, n_mels: int, n_fft: int, hop_length: int, bottlenecks: list[list[int]]
-) -> keras.Model:
-    """Return the network up to the embedding.
-
-    Parameters
-    ----------
-    n_samples : of a window
-    n_mels, n_fft, hop_length : of the log-mel image; the Tgram has its shape
-    bottlenecks : (expansion, channels, repeats, stride of the first) of MobileFaceNet's parts
-
-    Returns
-    -------
-    A model of [wave (batch, n_samples), mel (batch, n_mels, frames)], giving (batch, 128).
-    Layers are named by the release's checkpoints, "-" for ".".
-    """
-    wave = keras.Input((n_samples,))
-    h = layers.Reshape((n_samples, 1))(wave)
-    h = layers.ZeroPadding1D(n_fft // 2)(h)
-    h = conv1d(n_mels, n_fft, n_fft, "tgramnet-conv_extrctor", strides=hop_length)(h)
-    frames = h.shape[1]  # (batch, frames, n_mels)
-    for number in range(3):
-        at = f"tgramnet-conv_encoder-{number}"
-        # Over the frames, with a gain and a bias for each.
-        h = layers.LayerNormalization(axis=1, epsilon=1e-5, name=f"{at}-0")(h)
-        h = layers.LeakyReLU(negative_slope=0.2)(h)
-        h = conv1d(n_mels, 3, 3 * n_mels, f"{at}-2", padding="same")(h)
-    tgram = layers.Permute((2, 1), name="tgram")(h)  # (batch, n_mels, frames)
-    mel = keras.Input((n_mels, frames))
-    h = ops.stack([mel, tgram], axis=-1)  # (batch, n_mels, frames, 2)
-    h = block(h, 64, 3, 2, "mobilefacenet-conv1")
-    h = block(h, 64, 3, 1, "mobilefacenet-dw_conv1", depthwise=True)
-    number = 0
-    for expansion, channels, repeats, stride in bottlenecks:
-        for repeat in range(repeats):
-            at = f"mobilefacenet-blocks-{number}-conv"
-            h = bottleneck(h, expansion, channels, 1 if repeat else stride, at)
-            number += 1
-    h = block(h, 512, 1, 1, "mobilefacenet-conv2")
-    # One kernel as large as what is left of the image: (8, 20) for 128 bins and 313 frames.
-    h = block(h, 512, h.shape[1:3], 1, "mobilefacenet-linear7", depthwise=True, linear=True)
-    h = block(h, 128, 1, 1, "mobilefacenet-linear1", linear=True)
-    return keras.Model([wave, mel], layers.Flatten()(h), name="stgram")
-
-
-def block(
-    h: keras.KerasTensor,
-    channels: int,
-    kernel: int | tuple[int, int],
-    stride: int,
-    name: str,
-    depthwise: bool = False,
-    linear: bool = False,
-) -> keras.KerasTensor:
-    """Apply convolution, batch norm and, unless linear, PReLU."""
-    h = conv2d(h, channels, kernel, stride, f"{name}-conv", depthwise)
-    h = torch_batch_norm(f"{name}-bn")(h)
-    return h if linear else PReLU(name=f"{name}-prelu")(h)
-
-
-def bottleneck(
-    h: keras.KerasTensor, expansion: int, channels: int, stride: int, name: str
-) -> keras.KerasTensor:
-    """Widen, filter every channel, narrow; add the input where the shapes allow it."""
-    inside = h.shape[-1] * expansion
-    y = torch_batch_norm(f"{name}-1")(conv2d(h, inside, 1, 1, f"{name}-0"))
-    y = PReLU(name=f"{name}-2")(y)
-    y = torch_batch_norm(f"{name}-4")(conv2d(y, inside, 3, stride, f"{name}-3", depthwise=True))
-    y = PReLU(name=f"{name}-5")(y)
-    y = torch_batch_norm(f"{name}-7")(conv2d(y, channels, 1, 1, f"{name}-6"))
-    return h + y if stride == 1 and h.shape[-1] == channels else y
-
-
-def conv2d(
-    h: keras.KerasTensor,
-    channels: int,
-    kernel: int | tuple[int, int],
-    stride: int,
-    name: str,
-    depthwise: bool = False,
-) -> keras.KerasTensor:
-    """Apply a convolution without bias; one of 3 × 3 pads by 1 on every side, as in PyTorch."""
-    if kernel == 3:
-        h = layers.ZeroPadding2D(1)(h)
-    height, width = (kernel, kernel) if isinstance(kernel, int) else kernel
-    start = initializers.RandomNormal(stddev=math.sqrt(2 / (height * width * channels)))
-    shared = {"strides": stride, "use_bias": False, "name": name}
-    if depthwise:
-        return layers.DepthwiseConv2D((height, width), depthwise_initializer=start, **shared)(h)
-    return layers.Conv2D(channels, (height, width), kernel_initializer=start, **shared)(h)
-
-
-def conv1d(channels: int, kernel: int, fan_in: int, name: str, **kwargs: Any) -> layers.Layer:
-    """Return a convolution without bias that starts as PyTorch's."""
-    start = torch_uniform(fan_in)
-    return layers.Conv1D(
-        channels, kernel, use_bias=False, kernel_initializer=start, name=name, **kwargs
-    )
 
 
 def mel_matrix(feature: Feature) -> np.ndarray:

@@ -27,15 +27,17 @@ from checkpoints.inferred_settings import (
 )
 from core.run_settings import SystemSettings
 from models import ae_asd
-from models.base import System
 from models.layers import Adam, dense_block, torch_dense, torch_variables
+from models.pooling import PooledSystem
 
 
-class VAE(System):
+class VAE(PooledSystem):
     """Rebuilds a vector of stacked frames from a latent that is kept near a standard normal.
 
     Score of a window: the mean squared error of its n_frames * n_mels values; of a clip: the mean
-    over its windows. In the history, `loss` is the sum of `mse` and `kl`.
+    over its windows, or another pooling (`pool_type`).
+
+    In the history, `loss` is the sum of `mse` and `kl`.
     """
 
     uses_xla = True

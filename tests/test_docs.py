@@ -33,7 +33,10 @@ from tests.conftest import ROOT
 MOST_README_LINES = 250
 
 SCRIPTS = tuple(sorted(path.name for path in ROOT.glob("[0-9][0-9]_*.py")))
-TOOLS = ("tools.demo_data", "tools.download", "tools.import_checkpoint", "tools.localize")
+TOOLS = (
+    *("tools.demo_data", "tools.download", "tools.import_checkpoint", "tools.localize"),
+    "tools.reproduce",
+)
 PROGRAMS = (*SCRIPTS, *TOOLS, "evaluation", "benchmarks.run", "benchmarks.scale")
 
 # Long options of other programs, and modules of others that `python -m` runs.
@@ -49,7 +52,7 @@ NOT_IN_REPOSITORY = {
     *("demo", "model", "result", "report", "cache", "logs", "my_data", ".venv", "..", "~", ""),
     *("task2", "train", "test", "ground_truth_data", "ground_truth_domain", "Label"),
     "ground_truth_attributes",
-    *("clips", "spectrograms", "maps", "pictures", "#!", "FILE-SYSTEM:"),
+    *("reproduce", "clips", "spectrograms", "maps", "pictures", "#!", "FILE-SYSTEM:"),
 }
 NOT_A_FILE = {"cluster.yaml", "ray_bootstrap_config.yaml", "comparison.md"}
 # Names of functions, columns, files and values that look like settings.
@@ -57,7 +60,7 @@ NOT_A_SETTING = {
     *("ground_truth", "source_test", "target_test", "model_all"),
     *("harmonic_mean_auc", "harmonic_mean_pauc", "auc_source", "auc_target"),
     *("tf.nn.moments", "dev_data", "eval_data", "vel_6"),
-    *("log_mel", "machine_type", "last_class"),  # values
+    *("log_mel", "machine_type", "last_class", "ae_asd", "selective_mahalanobis"),  # values
 }
 PLACEHOLDERS = {"key", "key.path", "KEY"}
 OTHER_YAML = {"cluster_name"}  # the first key of a YAML block of another program

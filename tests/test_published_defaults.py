@@ -63,6 +63,7 @@ def rows(
 
 
 OFFICIAL_AE = "Kota-Dohi/dcase2022_task2_baseline_ae"
+OFFICIAL_AE_2023 = "nttcslab/dcase2023_task2_baseline_ae"
 OFFICIAL_MOBILENET_V2 = "Kota-Dohi/dcase2022_task2_baseline_mobile_net_v2"
 AE_ASD = "liuyoude/AE-ASD"
 AEGAN_AD = "jianganbai/AEGAN-AD"
@@ -123,6 +124,46 @@ OFFICIAL: tuple[Entry, ...] = (
     ("fit.verbose", 1, "baseline.yaml: fit.verbose"),
     ("fit.precision", "float32", "keras_model.py: get_model, Keras's default of floatx"),
     ("fit.train_on", "same", "00_train.py: main, the directory that -d or -e names"),
+)
+
+# What AE-ASD says of all its systems.
+AE_ASD_SHARED: tuple[Entry, ...] = (
+    ("max_fpr", 0.1, "config.yaml: max_fpr"),
+    ("feature.input", "log_mel", "utils.py: Wave2Mel"),
+    ("feature.sample_rate", 16000, "config.yaml: sr"),
+    ("feature.n_mels", 128, "config.yaml: n_mels"),
+    ("feature.n_frames", 5, "config.yaml: frames"),
+    ("feature.n_hop_frames", 1, "dataset.py: ASDDataset.transform"),
+    ("feature.n_fft", 1024, "config.yaml: n_fft, win_length"),
+    ("feature.hop_length", 512, "config.yaml: hop_length"),
+    ("feature.power", 2.0, "config.yaml: power"),
+    *torchaudio_log_mel("utils.py: Wave2Mel"),
+    ("pool_type", "mean", "config.yaml: pool_type"),
+    ("decay", 0.99, "config.yaml: decay"),
+    ("fit.lr", 0.001, "config.yaml: lr"),
+    *pytorch_adam("run.py: main"),
+    ("fit.epochs", 300, "config.yaml: epochs"),
+    (
+        "fit.batch_size",
+        128 * (313 - 5 + 1),
+        "config.yaml: batch_size, of clips, and the windows of one of 10 s",
+    ),
+    ("fit.shuffle", True, "run.py: main, DataLoader"),
+    ("fit.validation_split", 0, "run.py: main, which trains on all training clips"),
+    ("fit.train_on", "both", "run.py: main, train_dirs and add_dirs"),
+    ("fit.precision", "float32", "trainer.py: Trainer.train"),
+    ("network.units", [128, 128, 128, 128], "net.py: VAE, Auto_encoder"),
+    ("network.latent", 8, "net.py: VAE, Auto_encoder"),
+    (
+        "network.momentum",
+        0.9,
+        "net.py: Liner_Module, PyTorch's default of BatchNorm1d's momentum, 0.1 of the new",
+    ),
+    (
+        "network.epsilon",
+        1e-5,
+        "net.py: Liner_Module, PyTorch's default of BatchNorm1d's eps",
+    ),
 )
 
 # What the AEGAN-AD release says of both years; {year} is 20 or 22, {config} a file of that year.
@@ -243,6 +284,9 @@ PUBLISHED: list[Row] = [
         ("fit.lr", 0.001, "baseline.yaml: fit.lr"),
         ("fit.epochs", 100, "baseline.yaml: fit.epochs"),
         ("fit.batch_size", 512, "baseline.yaml: fit.batch_size"),
+        ("score", "mse", "01_test.py: main"),
+        ("pool_type", "mean", "01_test.py: main"),
+        ("network.framework", "keras", "keras_model.py: get_model"),
         ("network.units", [128, 128, 128, 128], "keras_model.py: get_model"),
         ("network.latent", 8, "keras_model.py: get_model"),
         (
@@ -257,9 +301,41 @@ PUBLISHED: list[Row] = [
         ),
     ),
     *rows(
+        OFFICIAL_AE_2023,
+        ("ae",),
+        ("feature.n_mels", 128, "baseline.yaml: --n_mels"),
+        ("feature.n_frames", 5, "baseline.yaml: --frames"),
+        ("feature.n_hop_frames", 1, "baseline.yaml: --frame_hop_length"),
+        ("feature.n_fft", 1024, "baseline.yaml: --n_fft"),
+        ("feature.hop_length", 512, "baseline.yaml: --hop_length"),
+        ("feature.power", 2.0, "baseline.yaml: --power"),
+        *librosa_mel("datasets: file_to_vectors, melspectrogram"),
+        ("fit.lr", 0.001, "baseline.yaml: -lr"),
+        *pytorch_adam("networks/base_model.py"),
+        ("fit.epochs", 100, "baseline.yaml: --epochs"),
+        ("fit.batch_size", 256, "baseline.yaml: --batch_size"),
+        ("fit.shuffle", True, "baseline.yaml: --shuffle"),
+        ("fit.validation_split", 0.1, "baseline.yaml: --validation_split"),
+        ("fit.train_on", "same", "train.py, whose dataset has one part or the other"),
+        ("network.units", [128, 128, 128, 128], "networks/dcase2023t2_ae/network.py"),
+        ("network.latent", 8, "networks/dcase2023t2_ae/network.py"),
+        ("network.momentum", 0.99, "networks/dcase2023t2_ae/network.py, 0.01 of the new"),
+        ("network.epsilon", 0.001, "networks/dcase2023t2_ae/network.py"),
+        ("network.framework", "pytorch", "networks/dcase2023t2_ae/network.py"),
+        release="dcase2023",
+    ),
+    *rows(
+        AE_ASD,
+        ("ae",),
+        *AE_ASD_SHARED,
+        ("network.framework", "pytorch", "net.py: Auto_encoder"),
+        release="ae_asd",
+    ),
+    *rows(
         OFFICIAL_MOBILENET_V2,
         ("mobilenet_v2",),
         *OFFICIAL,
+        ("feature.classes", "section", "00_train.py: main, section_names"),
         ("feature.n_frames", 64, "baseline.yaml: feature.n_frames"),
         ("feature.n_hop_frames", 8, "baseline.yaml: feature.n_hop_frames"),
         ("fit.lr", 0.00001, "baseline.yaml: fit.lr"),
@@ -273,44 +349,7 @@ PUBLISHED: list[Row] = [
         ),
         ("evaluation", "release", "01_test.py: main, y_true of each domain's precision and recall"),
     ),
-    *rows(
-        AE_ASD,
-        ("vae", "idnn"),
-        ("max_fpr", 0.1, "config.yaml: max_fpr"),
-        ("feature.input", "log_mel", "utils.py: Wave2Mel"),
-        ("feature.sample_rate", 16000, "config.yaml: sr"),
-        ("feature.n_mels", 128, "config.yaml: n_mels"),
-        ("feature.n_frames", 5, "config.yaml: frames"),
-        ("feature.n_hop_frames", 1, "dataset.py: ASDDataset.transform"),
-        ("feature.n_fft", 1024, "config.yaml: n_fft, win_length"),
-        ("feature.hop_length", 512, "config.yaml: hop_length"),
-        ("feature.power", 2.0, "config.yaml: power"),
-        *torchaudio_log_mel("utils.py: Wave2Mel"),
-        ("fit.lr", 0.001, "config.yaml: lr"),
-        *pytorch_adam("run.py: main"),
-        ("fit.epochs", 300, "config.yaml: epochs"),
-        (
-            "fit.batch_size",
-            128 * (313 - 5 + 1),
-            "config.yaml: batch_size, of clips, and the windows of one of 10 s",
-        ),
-        ("fit.shuffle", True, "run.py: main, DataLoader"),
-        ("fit.validation_split", 0, "run.py: main, which trains on all training clips"),
-        ("fit.train_on", "both", "run.py: main, train_dirs and add_dirs"),
-        ("fit.precision", "float32", "trainer.py: Trainer.train"),
-        ("network.units", [128, 128, 128, 128], "net.py: VAE, Auto_encoder"),
-        ("network.latent", 8, "net.py: VAE, Auto_encoder"),
-        (
-            "network.momentum",
-            0.9,
-            "net.py: Liner_Module, PyTorch's default of BatchNorm1d's momentum, 0.1 of the new",
-        ),
-        (
-            "network.epsilon",
-            1e-5,
-            "net.py: Liner_Module, PyTorch's default of BatchNorm1d's eps",
-        ),
-    ),
+    *rows(AE_ASD, ("vae", "idnn"), *AE_ASD_SHARED),
     *aegan_ad_rows(),
     *rows(
         GRLNET,
@@ -346,6 +385,7 @@ PUBLISHED: list[Row] = [
         STGRAM_MFN,
         ("stgram_mfn",),
         ("max_fpr", 0.1, "trainer.py: Trainer.test, max_fpr"),
+        ("feature.classes", "section", "utils.py: metadata_to_label"),
         ("feature.input", "waveform", "dataset.py: ASDDataset.transform"),
         ("feature.sample_rate", 16000, "config.yaml: sr"),
         ("feature.n_mels", 128, "config.yaml: n_mels"),
@@ -369,6 +409,7 @@ PUBLISHED: list[Row] = [
             [[2, 128, 2, 2], [4, 128, 2, 2], [4, 128, 2, 2]],
             "net.py: Mobilefacenet_bottleneck_setting",
         ),
+        ("network.use_arcface", True, "config.yaml: use_arcface"),
         ("network.margin", 0.7, "config.yaml: m"),
         ("network.scale", 30, "config.yaml: s"),
         ("network.sub_centers", 1, "config.yaml: sub_center"),
@@ -458,6 +499,12 @@ OWN_CHOICES: list[Own] = [
         "max_fpr",
         "as the official baselines; the releases take no partial AUC",
     ),
+    Own(
+        tuple(name for name in SINGLE_MACHINE if name != "mobilenet_v2"),
+        "feature.classes",
+        "shared, and unused: it tells no classes apart",
+    ),
+    Own(("ae",), "decay", "as AE-ASD, and unused with pool_type: mean"),
     Own(
         ("mobilenet_v2",),
         "unseen_section",

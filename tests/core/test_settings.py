@@ -228,6 +228,7 @@ KEYS = {
     "fit.shuffle": (False, True, False, True),
     "fit.validation_split": SHARES,
     "fit.verbose": (0, 2, 0, 2),
+    "feature.classes": ("attributes", "domain", "section", "attributes"),
     "fit.train_on": ("dev", "eval", "both", "same"),
     "fit.precision": ("mixed_float16", "mixed_bfloat16", "float32", "mixed_float16"),
     "decision_threshold": SHARES,

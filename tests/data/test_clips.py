@@ -54,7 +54,7 @@ def touch(folder: Path, *names: str) -> None:
             "section_00",
             "target",
             "normal",
-            (),
+            (("noAttribute", ""),),
         ),
     ],
 )

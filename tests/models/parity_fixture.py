@@ -113,6 +113,13 @@ def folders() -> list[Path]:
     return sorted(path.parent for path in PARITY_DIR.glob("*/meta.json"))
 
 
+def checkpoint_folders() -> list[Path]:
+    """Those whose tensors are a checkpoint that is imported: not a further score of a system."""
+    of_scores = {"ae_mahalanobis"}
+    about = {path: json.loads((path / "meta.json").read_text("utf-8")) for path in folders()}
+    return [path for path, meta in about.items() if meta["system"] not in of_scores]
+
+
 def assert_forward(found: Any, expected: Any, what: str) -> None:
     """Equal to FORWARD, relative to the largest magnitude of what is expected."""
     found, expected = np.asarray(found, np.float64), np.asarray(expected, np.float64)

@@ -206,7 +206,7 @@ def test_scoring_takes_the_windows_of_training(system, monkeypatch) -> None:
 
 def test_generator_and_critic_have_learning_rates_of_their_own() -> None:
     run = param_of(("fit.lr", 0.003), ("aegan_ad.fit.lr_discriminator", 0.0007))
-    system = keras_model.get_model(run, ["section_00"])
+    system = keras_model.build_system(run, ["section_00"])
     rates = [float(adam.learning_rate) for adam in (system.optimizer, system.critic_optimizer)]
     assert rates == pytest.approx([0.003, 0.0007])
 

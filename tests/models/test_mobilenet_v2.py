@@ -105,7 +105,7 @@ def test_an_unseen_section_is_refused_or_takes_the_last_class(system, monkeypatc
 
 @pytest.mark.parametrize("trained", [[], ["section_00"]])
 def test_one_section_is_nothing_to_classify(trained) -> None:
-    with pytest.raises(BadInput, match="mobilenet_v2 fan: a classifier of sections needs"):
+    with pytest.raises(BadInput, match="mobilenet_v2 fan: it learns to tell sections apart"):
         check_sections(param(), "fan", trained, trained)
 
 

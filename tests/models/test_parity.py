@@ -7,6 +7,7 @@ checked by the functions `check_*` of tests/models/parity_NAME.py.
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import json
 from pathlib import Path
 
@@ -21,13 +22,14 @@ def cases() -> list:
     found = []
     for folder in folders():
         system = json.loads((folder / "meta.json").read_text(encoding="utf-8"))["system"]
-        if system not in keras_model.SYSTEMS:
+        module = f"tests.models.parity_{system}"
+        if system not in keras_model.SYSTEMS and importlib.util.find_spec(module) is None:
             reason = f"the system {system} of fixture {folder.name} is not built yet"
             found.append(
                 pytest.param(folder, None, id=folder.name, marks=pytest.mark.skip(reason=reason))
             )
             continue
-        checks = importlib.import_module(f"tests.models.parity_{system}")
+        checks = importlib.import_module(module)
         found += [
             pytest.param(
                 folder,

@@ -120,6 +120,50 @@ def test_mixtures_score_as_scikit_learn_and_are_saved(tmp_path: Path) -> None:
     np.testing.assert_array_equal(other.score(frames), scores)
 
 
+PLAIN = ("stgram_mfn.network.use_arcface", False)
+
+
+def test_without_arcface_a_linear_layer_classifies_and_scores() -> None:
+    system, frames = build(PLAIN), frames_of(8000, 8000, 8000)
+    assert system.arcface is None
+    kernel, bias = (variable.numpy() for variable in system.classifier.weights)
+    bound = 128**-0.5
+    for values in (kernel, bias):  # as PyTorch's
+        assert bound / 4 < np.abs(values).max() <= bound
+    starts, _ = system.windows(frames, 1)
+    waves = system.gather_windows(frames, tf.constant(starts))
+    logits = system.embed([waves, system.log_mel(waves)]).numpy() @ kernel + bias
+    shares = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    own = system.section_index(frames)
+    np.testing.assert_allclose(system.score(frames), -shares[np.arange(3), own], rtol=1e-4)
+    # The class that is asked about has no part in the logits: there is no margin.
+    other = system((waves, system.log_mel(waves), tf.constant(1 - own)))
+    np.testing.assert_allclose(other, logits, rtol=1e-4, atol=1e-5)
+
+
+def test_without_arcface_mixtures_are_of_embeddings_as_they_are() -> None:
+    frames = frames_of(*[8000] * 6)
+    for given, unit in (((), True), ((PLAIN,), False)):
+        system = build(*given, ("stgram_mfn.network.gmm", 1))
+        lengths = np.linalg.norm(system.embeddings(frames), axis=1)
+        assert np.allclose(lengths, 1, atol=1e-4) == unit
+        system.fit_statistics(frames)
+        assert np.isfinite(system.score(frames)).all()
+
+
+def test_checkpoints_with_and_without_arcface_are_told_apart() -> None:
+    for given in ((), (PLAIN,)):
+        system = build(*given)
+        tensors = {
+            name: np.asarray(variable if axes is None else np.transpose(variable, np.argsort(axes)))
+            for name, (variable, axes) in system.checkpoint_variables().items()
+        }
+        assert system.recognises(tensors)
+        inferred = system.infer_settings(tensors, system.settings)
+        assert inferred.values["network.use_arcface"] == (not given)
+        assert inferred.classes == 2
+
+
 def test_more_gaussians_than_clips_are_bad_input() -> None:
     system = build(("stgram_mfn.network.gmm", 3))
     with pytest.raises(BadInput, match=r"network\.gmm is 3, and fan section_00 has fewer"):

@@ -42,7 +42,7 @@ from tests.checkpoints.published_files import (
     write,
 )
 from tests.conftest import run_inside
-from tests.models.parity_fixture import Fixture, folders
+from tests.models.parity_fixture import Fixture, checkpoint_folders
 from tests.test_reference import SCORE, lay_out, scores
 from tools import demo_data, import_checkpoint
 
@@ -111,7 +111,7 @@ def nothing_written(out: Path) -> bool:
     return not any((out / name).exists() for name in ("model", "result", "cache"))
 
 
-@pytest.mark.parametrize("folder", folders(), ids=lambda folder: folder.name)
+@pytest.mark.parametrize("folder", checkpoint_folders(), ids=lambda folder: folder.name)
 @pytest.mark.slow
 def test_a_fixture_scores_as_the_original_when_imported(folder, tmp_path, monkeypatch) -> None:
     fixture = Fixture(folder)
