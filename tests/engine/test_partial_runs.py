@@ -148,7 +148,7 @@ def test_every_table_of_a_system_with_several_scores(tmp_path):
     machine_types = ["ToyCar", "fan", "valve"]
     for mode in ("dev", "eval"):
         save_everything(tmp_path / "whole", machine_types, mode)
-        for name in (machine_types[2], machine_types[0], machine_types[1]):
+        for name in (machine_types[number] for number in (2, 0, 2, 1)):
             save_everything(tmp_path / "apart", [name], mode)
     found, expected = (
         {path.name: path.read_bytes() for path in (tmp_path / folder).iterdir()}
