@@ -1,12 +1,13 @@
 # make demo: everything from nothing to a result table. make check: lint and the fast tests, in a
 # minute. make test: all tests.
+# make reproduce YEAR=2022 SYSTEM="ae idnn": a year's published results, see docs/reproduce.md.
 # Another Python: make demo PYTHON=python3.12
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo check test fuzz kill-test cluster-test lint audit licences clean
+.PHONY: demo reproduce check test fuzz kill-test cluster-test lint audit licences clean
 
 demo: $(VENV)/installed
 	$(BIN)/python -m tools.demo_data --to demo --machine fan gearbox valve
@@ -17,6 +18,12 @@ demo: $(VENV)/installed
 	@echo "models:  demo/model/ae    (with the loss of every epoch: history_*.csv, history_*.png)"
 	@echo "results: demo/result/ae   (result.csv is the table above; one score and one decision a clip beside it)"
 	@echo "report:  demo/report/report.html    (tables, pictures, and the clips to listen to; open it in a browser)"
+
+# ARGS: more options, such as ARGS="--dev --dry-run".
+YEAR ?= 2022
+SYSTEM ?= ae
+reproduce: $(VENV)/installed
+	$(BIN)/python -m tools.reproduce $(YEAR) --system $(SYSTEM) $(ARGS)
 
 # One process per core, each on one thread.
 PYTEST := TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 OMP_NUM_THREADS=1 \

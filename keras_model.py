@@ -1,8 +1,21 @@
-"""The systems by name: built, saved and loaded. `models.saved` describes the files."""
+"""The official networks, for scripts that import this; and the systems of this project by name.
+
+`get_model`, `load_model` and `clear_session` are the functions of the official baselines'
+`keras_model.py`, with their arguments: they return plain Keras models.
+
+    model = keras_model.get_model(640, 0.001)             # the autoencoder, compiled
+    model = keras_model.get_model(64, 128, 6, 0.00001)    # MobileNetV2 for six sections, compiled
+    model = keras_model.load_model("model/model_fan.hdf5")
+
+The scripts of this project build, save and load systems: `build_system`, `save_system` and
+`load_system`. `models.saved` describes their files.
+"""
 
 from __future__ import annotations
 
 import importlib
+import inspect
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +23,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from checkpoints.assign import assign_variables
-from checkpoints.files import read_hdf5
+from checkpoints.keras_hdf5 import read_hdf5
+from checkpoints.tensors import in_order
 from core.errors import BadInput
 from core.files import atomic_write, save_json
 from core.run_settings import SystemSettings
@@ -22,6 +36,8 @@ from models.quiet_keras import import_keras
 from models.saved import Model, OfficialModel, SavedModel, file_of
 
 if TYPE_CHECKING:
+    import keras
+
     from models.base import System
 
 SYSTEMS = {
@@ -36,6 +52,58 @@ SYSTEMS = {
 }
 
 
+def get_model(*sizes: float, **named: float) -> keras.Model:
+    """Return a new, compiled network of an official baseline, as its `get_model`.
+
+    Parameters
+    ----------
+    input_dim, lr : of the autoencoder: the number of values of a vector, the learning rate
+    n_frames, n_mels, n_conditions, lr : of MobileNetV2: the size of an image, the number of
+        sections, the learning rate
+
+    Raises
+    ------
+    TypeError : for other arguments.
+    """
+    import_keras()
+    from models import official_networks
+
+    for build in (official_networks.autoencoder, official_networks.mobilenet_v2):
+        try:
+            inspect.signature(build).bind(*sizes, **named)
+        except TypeError:
+            continue
+        return build(*sizes, **named)
+    raise TypeError(
+        "get_model takes input_dim and lr, or n_frames, n_mels, n_conditions and lr; here "
+        f"{', '.join(map(str, (*sizes, *(f'{name}={value}' for name, value in named.items()))))}"
+    )
+
+
+def load_model(file_path: str | os.PathLike[str]) -> keras.Model:
+    """Return the network of a model file, not compiled, as the official `load_model`.
+
+    file_path : an `.hdf5` or `.h5` of an official baseline, of any Keras; or what `save` of a
+        model that `get_model` returned wrote
+
+    Raises
+    ------
+    BadInput : for a file that is missing, damaged, or of another network.
+    """
+    keras_here = import_keras()
+    from models import official_networks
+
+    path = Path(file_path)
+    if path.suffix == ".keras":
+        return keras_here.models.load_model(path, compile=False)
+    return official_networks.read_network(path)
+
+
+def clear_session() -> None:
+    """Remove what earlier models left in Keras's global state, as the official `clear_session`."""
+    import_keras().backend.clear_session()
+
+
 def system_class(name: str) -> type[System]:
     """Return the class of a system by its name; TensorFlow starts."""
     import_keras()
@@ -43,7 +111,9 @@ def system_class(name: str) -> type[System]:
     return getattr(importlib.import_module(module), kind)
 
 
-def get_model(run: SystemSettings, sections: Sequence[str], precision: str = "float32") -> System:
+def build_system(
+    run: SystemSettings, sections: Sequence[str], precision: str = "float32"
+) -> System:
     """Return a new, compiled system, its weights drawn from the seed of the settings.
 
     Parameters
@@ -64,12 +134,7 @@ def get_model(run: SystemSettings, sections: Sequence[str], precision: str = "fl
         keras.config.set_dtype_policy(usual)
 
 
-def clear_session() -> None:
-    """Remove what earlier models left in Keras's global state."""
-    import_keras().backend.clear_session()
-
-
-def save_model(
+def save_system(
     stem: Path,
     system: System,
     run: SystemSettings,
@@ -127,10 +192,10 @@ def save_model(
     file_of(stem, saved.UNFINISHED).unlink(missing_ok=True)
 
 
-def load_model(
+def load_system(
     model: Model, run: SystemSettings, machine_type: str | None = None
 ) -> tuple[System, TrainingScores]:
-    """Return a trained system, and the scores that its thresholds are fitted to.
+    """Return a trained system, and the scores or the distribution of its thresholds.
 
     Parameters
     ----------
@@ -147,7 +212,7 @@ def load_model(
     if isinstance(model, OfficialModel):
         return _load_official(model, run)
     model.check_settings(run)
-    system = get_model(run, model.sections)
+    system = build_system(run, model.sections)
     try:
         _check_weights(system, model)
         arrays = model.read_arrays()
@@ -188,16 +253,20 @@ def _check_weights(system: System, model: SavedModel) -> None:
 def _load_official(model: OfficialModel, run: SystemSettings) -> tuple[System, TrainingScores]:
     # Only numbers are taken from the file: the network is built here.
     training = model.training
-    sections = [clip.section for clip in training.clips] if training else []
-    system = get_model(run, sections)
+    system = build_system(run, model.sections)
     try:
-        assign_variables(system.checkpoint_variables(), read_hdf5(model.path))
+        tensors = read_hdf5(model.path)
+        if model.classes:
+            tensors = in_order(tensors, system.class_axes, model.classes)
+        assign_variables(system.checkpoint_variables(), tensors)
     except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
         raise BadInput(
             f"{model}: not a model of the official baseline for the system {run.system} with "
             f"these settings ({error})"
         ) from None
     if training is None:
-        return system, TrainingScores(np.empty(0), [], [])
+        return system, TrainingScores(np.empty(0), [], [], model.distribution)
+    sections = [clip.section for clip in training.clips]
     names = [clip.name for clip in training.clips]
-    return system, TrainingScores(np.asarray(system.score(training)), sections, names)
+    scores = np.asarray(system.score(training))
+    return system, TrainingScores(scores, sections, names, model.distribution)

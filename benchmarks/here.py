@@ -46,7 +46,7 @@ def main() -> None:
         print(json.dumps({"cold": seconds[0], "warm": seconds[1]}))
     elif args.job == "step":
         base.FEWEST_STEPS_FOR_XLA = 0  # as a training of the published length
-        system, epochs = keras_model.get_model(run, ["section_00"]), timer()
+        system, epochs = keras_model.build_system(run, ["section_00"]), timer()
         system.callbacks = lambda: [epochs]
         clips = frames("train")
         system.train(clips)
@@ -54,7 +54,7 @@ def main() -> None:
         steps = -(-int(windows * (1 - run.fit.validation_split)) // 512)
         print(json.dumps({"seconds": [epoch / steps for epoch in epochs.seconds]}))
     else:
-        system = keras_model.get_model(run, ["section_00"])
+        system = keras_model.build_system(run, ["section_00"])
         system.score(frames("train", "warm-up"))
         seconds = {}
         for kind in ("cold", "warm"):

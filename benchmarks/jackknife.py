@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from evaluation import evaluator_2022, intervals
+from evaluation import evaluators, intervals
 from evaluation.metrics import ScoredSection, SectionKey, official_score
 
 MACHINES = ("bearing", "fan", "gearbox", "slider", "ToyCar", "ToyTrain", "valve")
@@ -56,9 +56,9 @@ def main() -> None:
     run = [
         made_up(machine, section, clips) for machine in MACHINES for section in ("00", "01", "02")
     ]
-    evaluator_2022.rows([section.evaluate() for section in run[:1]])  # imports what it needs
+    evaluators.rows([section.evaluate() for section in run[:1]])  # imports what it needs
     begun = time.perf_counter()
-    evaluator_2022.rows([section.evaluate() for section in run])
+    evaluators.rows([section.evaluate() for section in run])
     here = time.perf_counter() - begun
     begun = time.perf_counter()
     expected = recomputed(run)

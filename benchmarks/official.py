@@ -73,7 +73,7 @@ def recipe(checkout):
     spec = importlib.util.spec_from_file_location("train", os.path.join(checkout, "00_train.py"))
     train = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(train)
-    return train.com.file_to_vectors, train.file_list_to_data, train.keras_model.get_model
+    return train.com.file_to_vectors, train.file_list_to_data, train.keras_model.build_system
 
 
 def timer():

@@ -93,7 +93,7 @@ def main() -> None:
     frames = made_up(run, args.clips or CLIPS.get(args.system, FEW), args.seconds)
     classes = [run.class_name(clip) for clip in frames.clips]
     base.FEWEST_STEPS_FOR_XLA = 0  # as a training of the published length
-    systems = {name: keras_model.get_model(run, classes) for name in VARIANTS}
+    systems = {name: keras_model.build_system(run, classes) for name in VARIANTS}
     clocks = {name: timer() for name in VARIANTS}
     for name, system in systems.items():
         system.callbacks = lambda usual=system.callbacks, clock=clocks[name]: [*usual(), clock]

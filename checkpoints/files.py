@@ -1,6 +1,6 @@
 """Published files read as data: names, numbers and arrays. Nothing in them is executed.
 
-They are the official baselines' `.hdf5` (Keras 2.8) and pickles, and PyTorch's `.pth` and
+They are the official baselines' `.hdf5` and pickles, and PyTorch's `.pth` and
 `.pth.tar`. The sizes that a file declares are compared with its own size before anything is read,
 so that no small file fills the memory.
 """
@@ -8,7 +8,6 @@ so that no small file fills the memory.
 from __future__ import annotations
 
 import io
-import json
 import pickle
 import pickletools
 import struct
@@ -20,13 +19,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from checkpoints.keras_hdf5 import read_hdf5
 from core.arrays import check_members
 from core.errors import BadInput
 
 LARGEST = 2**31  # bytes of a checkpoint; published ones take up to some 100 MB
 LARGEST_PICKLE = 2**20  # bytes of a pickle of a few numbers or names
 MOST_VALUES = 10**6  # of all dicts and lists in a file, each counted wherever it is referred to
-NUMBERED = ("dense", "batch_normalization")  # kinds of layers that Keras itself named
 HDF5, ZIP = b"\x89HDF", b"PK\x03\x04"  # what files begin with
 DAMAGED = (
     *(pickle.UnpicklingError, zipfile.BadZipFile, EOFError, OSError, RuntimeError, MemoryError),
@@ -64,70 +63,6 @@ def read(path: Path) -> Any:
     if path.suffix == ".pkl":
         return read_pickle(path)
     return read_torch(path, zipped=start == ZIP)
-
-
-def read_hdf5(path: Path) -> dict[str, np.ndarray]:
-    """Return the weights of an official `.hdf5`: "dense_3/kernel" → array.
-
-    Layers that Keras named are numbered again within their kind, in the file's order: where Keras
-    had built other models before, its own numbers do not start at 0.
-
-    Raises
-    ------
-    OSError, KeyError, ValueError : for a file that is damaged, or not such a model.
-    """
-    import h5py
-
-    tensors = {}
-    left = path.stat().st_size
-    with h5py.File(path, "r") as file:
-        _check_layers(file)
-        weights = file["model_weights"]
-        counts: dict[str, int] = {}
-        for layer in weights.attrs["layer_names"]:
-            names = [_text(name) for name in weights[_text(layer)].attrs["weight_names"]]
-            if not names:
-                continue
-            kind = _text(layer).rstrip("0123456789").rstrip("_")
-            number = counts.get(kind, 0)
-            counts[kind] = number + 1
-            numbered = f"{kind}_{number}" if number else kind
-            for name in names:
-                dataset = weights[_text(layer)][name]
-                # Keras writes weights as they are. Compressed, absent or linked ones could be many
-                # times as large as the file.
-                left -= dataset.nbytes
-                other_file = dataset.file.filename != file.filename
-                elsewhere = dataset.external or dataset.is_virtual or other_file
-                if left < 0 or elsewhere:
-                    raise ValueError(f"{name} is larger than the file, or lies outside of it")
-                place, _, weight = name.split(":")[0].rpartition("/")
-                if place.rpartition("/")[2] == _text(layer) and kind in NUMBERED:
-                    place = numbered
-                if place.endswith("depthwise") and weight == "kernel":  # of Keras 3
-                    weight = "depthwise_kernel"
-                tensors[f"{place}/{weight}"] = np.asarray(dataset)
-    return tensors
-
-
-def _check_layers(file: Any) -> None:
-    """Raise ValueError for a model with code in it.
-
-    The code would not run, for only numbers are read. But a file with code has another purpose
-    than a checkpoint.
-    """
-    try:
-        waiting = [json.loads(_text(file.attrs.get("model_config", "{}")))]
-    except RecursionError:
-        raise ValueError("its model_config is nested too deep") from None
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, dict):
-            if str(value.get("class_name")).endswith("Lambda"):
-                raise ValueError("refused, for it holds a Lambda layer, which is code")
-            waiting += value.values()
-        elif isinstance(value, list):
-            waiting += value
 
 
 def read_torch(path: Path, zipped: bool) -> Any:
@@ -396,7 +331,3 @@ def _reason(error: BaseException) -> str:
 def _first_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0].rstrip(".") if lines else type(error).__name__
-
-
-def _text(name: str | bytes) -> str:
-    return name.decode() if isinstance(name, bytes) else name

@@ -116,6 +116,7 @@ class SharedSettings(Block):
     seed: Natural = 0
     decision_threshold: Inside = 0.9
     threshold_scope: Literal["section", "machine_type"] = "section"
+    threshold_fit: Literal["checked", "official"] = "checked"
     feature: Feature = Feature()
     fit: Fit = Fit()
 
@@ -131,6 +132,7 @@ class SystemSettings(SharedSettings):
     releases : name of a release → the values that it has in place of the defaults, among them
             `machines`, machine type → values; `release` names the one that counts
     description : what a challenge package says about the system
+    publishes_best_score : its release publishes the best of several scores by the test labels
     """
 
     joint: ClassVar[bool] = False
@@ -138,6 +140,7 @@ class SystemSettings(SharedSettings):
     official: ClassVar[bool] = False
     releases: ClassVar[dict[str, dict[str, Any]]] = {}
     description: ClassVar[NamedDescription] = NamedDescription()
+    publishes_best_score: ClassVar[bool] = False
 
     system: Text
 
@@ -211,6 +214,13 @@ class SystemSettings(SharedSettings):
         other = "eval" if mode == "dev" else "dev"
         choices = {"same": (mode,), "both": (mode, other)}
         return choices.get(self.fit.train_on, (self.fit.train_on,))
+
+    def own_definition(self) -> str:
+        """Return the name of the definition in `evaluation.years` that a system evaluates by.
+
+        It counts in its year only; "" means that of all systems.
+        """
+        return ""
 
     def reports_equal_error_rate(self) -> bool:
         """Return whether testing also writes the metrics at the equal error threshold."""

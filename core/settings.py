@@ -29,7 +29,7 @@ BASELINE = HOME / "baseline.yaml"
 NOT_IN_BLOCKS = {
     *SharedSettings.model_fields.keys() - {"feature", "fit", "decision_threshold"},
     "system",
-} - {"threshold_scope"}
+} - {"threshold_scope", "threshold_fit"}
 
 Assignment = tuple[str, Any]  # the dotted key and the value of a --set
 

@@ -154,6 +154,17 @@ class MobileNetV2Settings(SystemSettings):
     fit: Fit = Fit(lr=1e-5, epochs=20, batch_size=32)
     network: MobileNetV2Network = MobileNetV2Network()
     unseen_section: Literal["error", "last_class"] = "error"
+    evaluation: Literal["release", "common"] = "release"
+
+    def own_definition(self) -> str:
+        """Return the definition of the release of 2022, where `evaluation` asks for it."""
+        return "2022_mobilenet_v2" if self.evaluation == "release" else ""
+
+
+class AEGANADFeature(Feature):
+    """How AEGAN-AD's clips become frames, and frames windows."""
+
+    window_starts: Literal["spread", "first"] = "spread"
 
 
 class AEGANADFit(Fit):
@@ -166,6 +177,7 @@ class AEGANADFit(Fit):
     feat_match_eff: NotNegative = 0.1
     match_mu: NotNegative = 1.0
     match_sigma: NotNegative = 0.0
+    lr_discriminator: Positive = 0.0002
 
 
 class AEGANADNetwork(Block):
@@ -193,6 +205,7 @@ class AEGANADSettings(SystemSettings):
         machine_learning_method="GAN",
         aggregation_method="average",
     )
+    publishes_best_score: ClassVar[bool] = True
 
     releases: ClassVar[dict[str, dict[str, Any]]] = {
         "dcase2022": {
@@ -220,7 +233,7 @@ class AEGANADSettings(SystemSettings):
 
     system: Text = "aegan_ad"
     score: Literal[AEGAN_AD_SCORES] = "D_maha"
-    feature: Feature = Feature(n_frames=128, n_fft=2048, floor=1e-10, top_db=80)
+    feature: AEGANADFeature = AEGANADFeature(n_frames=128, n_fft=2048, floor=1e-10, top_db=80)
     fit: AEGANADFit = AEGANADFit(lr=0.0002, beta_1=0.5, epsilon=1e-8, epochs=60, validation_split=0)
     network: AEGANADNetwork = AEGANADNetwork()
     release: Literal["dcase2022", "dcase2020"] = "dcase2022"
@@ -254,10 +267,16 @@ class GRLNetSettings(SystemSettings):
         aggregation_method="average",
     )
 
+    releases: ClassVar[dict[str, dict[str, Any]]] = {
+        f"length_{n}": {"feature": {"n_frames": n, "n_hop_frames": n}}
+        for n in (233472, 80000, 16000)
+    }
+
     system: Text = "grlnet"
     feature: Feature = Feature(input="waveform", n_frames=4096, n_hop_frames=32768)
-    fit: GRLNetFit = GRLNetFit(epsilon=1e-8, epochs=5, batch_size=2, validation_split=0)
+    fit: GRLNetFit = GRLNetFit(epsilon=1e-8, epochs=1, batch_size=2, validation_split=0)
     network: GRLNetNetwork = GRLNetNetwork()
+    release: Literal["none", "length_233472", "length_80000", "length_16000"] = "none"
     equal_error: Boolean = True
 
     def reports_equal_error_rate(self) -> bool:

@@ -1,10 +1,4 @@
-"""The clips of a dataset of any DCASE year: listed from its folders, parsed from their names.
-
-2020        normal_id_00_00000000.wav, anomaly_id_00_00000000.wav, id_01_00000000.wav
-2021        section_00_source_train_normal_0000_<attributes>.wav; folders source_test, target_test
-2022-2026   section_00_source_test_anomaly_0000_<attributes>.wav, section_03_test_0000.wav,
-            section_03_0000.wav
-"""
+"""The clips of a dataset of any DCASE year: listed from its folders, see `data.clip_names`."""
 
 from __future__ import annotations
 
@@ -15,23 +9,11 @@ from pathlib import Path
 
 from core.errors import BadInput, nearest
 from core.run_settings import SystemSettings
+from data.clip_names import split_name
 
 TEST_FOLDERS = ("test", "source_test", "target_test")
 
 NO_ATTRIBUTE = (("noAttribute", ""),)
-
-_NAMES = (
-    re.compile(
-        r"(?P<section>section_\d\d)_(?P<domain>source|target)_(?:train|test)"
-        r"_(?P<label>normal|anomaly)_\d+(?:_(?P<attributes>.*))?\.wav",
-        re.IGNORECASE | re.DOTALL,
-    ),
-    re.compile(
-        r"(?P<section>section_\d\d)_(?:(?P<domain>source|target)_)?(?:test_)?\d+\.wav",
-        re.IGNORECASE,
-    ),
-    re.compile(r"(?:(?P<label>normal|anomaly)_)?(?P<section>id_\d\d)_\d+\.wav", re.IGNORECASE),
-)
 
 
 @dataclass(frozen=True)
@@ -68,9 +50,7 @@ class Clip:
     @property
     def named_domain(self) -> str:
         """Return the domain that its name has, "" for none, whatever a published truth says."""
-        matches = (pattern.fullmatch(self.name) for pattern in _NAMES)
-        found = next(filter(None, matches), None)
-        return (found.groupdict().get("domain") or "").lower() if found else ""
+        return split_name(self.path)[0].domain or ""
 
 
 def parse_clip(path: Path, machine_type: str, folder: str) -> Clip:
@@ -81,17 +61,19 @@ def parse_clip(path: Path, machine_type: str, folder: str) -> Clip:
     """
     if not _is_text(path.name):
         raise ValueError("its name is not UTF-8")
-    for pattern in _NAMES:
-        match = pattern.fullmatch(path.name)
-        if match:
-            parts = {key: value or "" for key, value in match.groupdict().items()}
-            parts["attributes"] = _attributes(parts.get("attributes", ""))
-            if folder == "train" and parts.get("label") != "normal":
-                raise ValueError("not named as a normal clip, but lies in train")
-            return Clip(path, machine_type, folder=folder, **parts)
-    raise ValueError(
-        "not a clip name of any DCASE year, such as section_00_source_train_normal_0000_a_1.wav"
-    )
+    name, attributes = split_name(path)
+    labelled = name.label is not None
+    # Names with a label have a domain or are those of 2020; those without have no attributes.
+    known = (name.domain or name.section.startswith("id_")) if labelled else attributes is None
+    if not known or not re.fullmatch(r"(section|id)_\d\d", name.section or ""):
+        raise ValueError(
+            "not a clip name of any DCASE year, such as section_00_source_train_normal_0000_a_1.wav"
+        )
+    label = ("normal", "anomaly")[name.label] if labelled else ""
+    if folder == "train" and label != "normal":
+        raise ValueError("not named as a normal clip, but lies in train")
+    pairs = _attributes(attributes or "")
+    return Clip(path, machine_type, name.section, folder, name.domain or "", label, pairs)
 
 
 def shown(path: Path) -> str:

@@ -25,6 +25,7 @@ from engine import results
 from engine.options import Ensemble, TestOptions
 from engine.results import TestedRun
 from engine.scoring import Scores
+from engine.year import find_evaluation
 from evaluation.metrics import SectionResult
 from evaluation.thresholds import fit_thresholds
 
@@ -127,18 +128,19 @@ def save(
     directory = run.result_directory
     setup_log(directory)
     sections: list[SectionResult] = []
-    thresholds = {}
+    thresholds, evaluation = {}, find_evaluation(run, mode, options)
     for machine_type in sorted(set.intersection(*(set(scores) for scores in members.values()))):
         parts = {name: scores[machine_type] for name, scores in members.items()}
         combined = combine(parts, ensemble.weights, options.norm)
         _warn_about_gaps(ensemble.name, machine_type, parts, combined)
         thresholds[machine_type] = fit_thresholds(combined.training, run, machine_type)
         sections += results.save(
-            run, machine_type, combined.clips, combined.scores, thresholds[machine_type]
+            *(run, machine_type, combined.clips, combined.scores, thresholds[machine_type]),
+            evaluation.definition,
         )
     if not thresholds:
         return []
-    results.save_summary(run, sections, thresholds, options.ground_truth is not None)
+    results.save_summary(run, sections, thresholds, evaluation)
     made = {"weights": ensemble.weights, "norm": options.norm, "seed": run.seed}
     save_json(directory / RECORD, {**read_record(directory), mode: made})
     return sections

@@ -14,6 +14,7 @@ import numpy as np
 from core.command_line import Command, parse_command_line, select_systems
 from core.errors import BadInput, nearest
 from core.system_settings import system_classes
+from evaluation.years import NAMES
 
 NORMS = ("rank", "z", "minmax")
 
@@ -28,14 +29,16 @@ class Ensemble(NamedTuple):
 class TestOptions(NamedTuple):
     """The options that only `01_test.py` takes.
 
-    ground_truth : the folder with the published truth of the evaluation data, or None
+    ground_truth : the file or folder with the published truth of the evaluation data, or None
     ensembles : of the systems tested
     norm : how an ensemble normalises scores, one of NORMS
+    year : to evaluate by, one of `evaluation.years.NAMES`, or None to go by the names
     """
 
     ground_truth: Path | None = None
     ensembles: Sequence[Ensemble] = ()
     norm: str = NORMS[0]
+    year: str | None = None
 
 
 def parse_test_command(
@@ -46,7 +49,7 @@ def parse_test_command(
     The members of an ensemble are systems to test too.
     """
     command, args = parse_command_line(description, argv, add_arguments)
-    options = TestOptions(args.ground_truth, args.ensemble, args.norm)
+    options = TestOptions(args.ground_truth, args.ensemble, args.norm, args.year)
     members = [system for ensemble in args.ensemble for system in ensemble.weights]
     systems = select_systems([*args.system, *members])
     return dataclasses.replace(command, systems=systems), options
@@ -57,8 +60,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--ground-truth",
         type=Path,
-        metavar="DIR",
-        help="published truth of the evaluation data: ground_truth_data/, ground_truth_domain/",
+        metavar="PATH",
+        help="published truth of the evaluation data: ground_truth_data/, or a list",
+    )
+    parser.add_argument(
+        "--year",
+        choices=NAMES,
+        help="evaluate as in this year (default: the year that the names of the clips tell)",
     )
     parser.add_argument(
         "--ensemble",

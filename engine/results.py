@@ -1,8 +1,12 @@
-"""The results of a test run: the official CSV files, result.csv and the thresholds used."""
+"""The results of a test run: the official CSV files, result.csv and the thresholds used.
+
+The tables hold every machine type that is scored in their directory: a run replaces the rows of
+those that it tested. Tables of the evaluation data end in `_eval`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
@@ -17,12 +21,11 @@ from core.run_settings import SystemSettings
 from data.clip_names import ClipName, clip_key
 from data.clips import Clip
 from engine.scoring import Scores
-from evaluation import evaluator_2022
-from evaluation.csv_files import compare_clips, read_ground_truth
+from evaluation import evaluators, kept_rows
+from evaluation.clip_values import compare_clips
+from evaluation.csv_files import read_section
+from evaluation.kept_rows import save_merged, table_path
 from evaluation.metrics import (
-    DOMAIN_COLUMNS,
-    OFFICIAL_SCORE_COLUMNS,
-    PLAIN_COLUMNS,
     EvaluationError,
     ScoredSection,
     SectionKey,
@@ -35,6 +38,8 @@ from evaluation.metrics import (
 from evaluation.result_csv import format_table, write_result_csv
 from evaluation.text_tables import format_values, text_table
 from evaluation.thresholds import ALL_SECTIONS, Threshold
+from evaluation.truth import Truth
+from evaluation.years import Definition
 
 
 class TestedRun(NamedTuple):
@@ -56,24 +61,28 @@ class TestedRun(NamedTuple):
 
 
 ScoredClip = tuple[Clip, float]
-Truth = Mapping[SectionKey, Mapping[str, ClipName]]
 
 
-def read_truth(directory: Path) -> Truth:
-    """Return the published ground truth of a folder.
+class Evaluation(NamedTuple):
+    """How the results of a run are evaluated.
 
-    Raises BadInput where `evaluation.csv_files.read_ground_truth` raises EvaluationError.
+    mode : "dev" or "eval", the dataset
+    definition : of the year; None takes what each section's domains tell
+    truth : of evaluation clips
     """
-    try:
-        return read_ground_truth(directory)
-    except EvaluationError as error:
-        raise BadInput(f"--ground-truth: {error}") from None
+
+    mode: str = "dev"
+    definition: Definition | None = None
+    truth: Truth | None = None
+
+
+DEVELOPMENT = Evaluation()
 
 
 def with_truth(
     clips: Sequence[Clip],
     machine_type: str,
-    truth: Truth,
+    truth: Mapping[SectionKey, Mapping[str, ClipName]],
     unusable: Sequence[tuple[Path, str]] = (),
 ) -> list[Clip]:
     """Return test clips with the labels and domains of the ground truth, matched by name.
@@ -109,6 +118,7 @@ def save(
     clips: Sequence[Clip],
     scores: np.ndarray,
     thresholds: Mapping[str, Threshold],
+    definition: Definition | None = None,
 ) -> list[SectionResult]:
     """Write the score and decision CSVs of a machine type.
 
@@ -119,6 +129,7 @@ def save(
     scores : (n_clips,) their anomaly scores
     thresholds : section → its threshold, as `fit_thresholds` returns them; without one for a
         section its decisions are left out
+    definition : of the year to evaluate by
 
     Returns
     -------
@@ -130,7 +141,8 @@ def save(
         decisions = fitted.decide([score for _, score in scored]) if fitted else None
         _write(run.result_directory, machine_type, scored, decisions)
         if all(clip.label for clip, _ in scored):
-            evaluated.append(_evaluate(machine_type, section, scored, decisions, run.max_fpr))
+            key = SectionKey(machine_type, section)
+            evaluated.append(_evaluate(key, scored, decisions, run.max_fpr, definition))
     return evaluated
 
 
@@ -138,31 +150,74 @@ def save_summary(
     run: SystemSettings,
     sections: Sequence[SectionResult],
     thresholds: Mapping[str, Mapping[str, Threshold]],
-    truth: bool = False,
+    evaluation: Evaluation,
 ) -> None:
     """Write `thresholds.csv` and, where there are evaluated sections, `result_file`; log it.
 
-    truth : also write and log what the published evaluator gives, see `evaluation.evaluator_2022`
+    With a ground truth also write and log what the published evaluator gives, see
+    `evaluation.evaluators`.
+
+    Parameters
+    ----------
+    sections : the metrics of the sections that were tested
+    thresholds : machine type → section → its threshold, of all machine types that were tested
     """
-    directory = run.result_directory
-    save_csv(
-        directory / "thresholds.csv",
-        [("machine_type", "section", *Threshold._fields)]
-        + [
+    directory, mode = run.result_directory, evaluation.mode
+    save_merged(
+        table_path(directory / "thresholds.csv", mode),
+        ("machine_type", "section", *Threshold._fields),
+        [
             (machine_type, section, *fitted)
             for machine_type, by_section in thresholds.items()
             for section, fitted in by_section.items()
         ],
+        thresholds,
     )
+    ending = ""
     if sections:
         for warning in undefined_warnings(sections):
             logger.warning("%s", warning)
-        more = evaluator_2022.rows(sections, run.max_fpr) if truth else ()
-        write_result_csv(directory / run.result_file, sections, more)
-        if truth and (means := evaluator_2022.text(sections, run.max_fpr)):
+        path = table_path(directory / run.result_file, mode)
+        results = _with_other_machine_types(run, path, sections, thresholds, evaluation)
+        truth = evaluation.truth is not None
+        more = evaluators.rows(results, run.max_fpr) if truth else ()
+        try:
+            write_result_csv(path, results, more)
+        except EvaluationError as error:
+            raise BadInput(f"{path}: {error}") from None
+        if truth and (means := evaluators.text(results, run.max_fpr)):
             logger.info("\n%s", means)
-        logger.info("\n%s\n", format_table(sections))
-    logger.info("results -> %s", directory)
+        logger.info("\n%s\n", format_table(results))
+        ending = f"; {path.name}: evaluated as {results[0].definition.title}"
+    logger.info("results -> %s%s", directory, ending)
+
+
+def _with_other_machine_types(
+    run: SystemSettings,
+    path: Path,
+    sections: Sequence[SectionResult],
+    tested: Collection[str],
+    evaluation: Evaluation,
+) -> list[SectionResult]:
+    """Return the sections tested and those that result.csv has of other machine types, in order.
+
+    With a ground truth the others are evaluated again, for the figures over all clips.
+    """
+    others = kept_rows.other_results(path, sections[0].definition, tested)
+    again = []
+    for result in others if evaluation.truth else ():
+        word = "id" if sections[0].scored.key.section.startswith("id_") else "section"
+        key = SectionKey(result.machine_type, f"{word}_{result.section}")
+        try:
+            section = read_section(path.parent, key, evaluation.truth, sections[0].definition)
+            again.append(section.evaluate(run.max_fpr))
+        except EvaluationError as error:
+            logger.warning("%s: left out of %s: %s", key, path, error)
+    if others:
+        names = ", ".join(dict.fromkeys(result.machine_type for result in others))
+        logger.info("%s: %s as tested before", path, names)
+    results = [*sections, *(again if evaluation.truth else others)]
+    return sorted(results, key=lambda result: (result.machine_type, result.section))
 
 
 def compare(tested: Sequence[TestedRun]) -> None:
@@ -174,28 +229,29 @@ def compare(tested: Sequence[TestedRun]) -> None:
 def comparison(runs: Mapping[str, Sequence[SectionResult]]) -> str:
     """Return a table with one row per run: its means over all machine types and sections.
 
-    The means are those of result.csv: with domains the harmonic means of the AUCs and the pAUC,
-    and the official score; without, the arithmetic means. Runs without labelled clips are left
-    out; an undefined value is empty, and so is one that a run has no column for. Three decimals.
+    The means are those of result.csv: with an official score the harmonic means of the columns that
+    it is made of, and itself; without, the arithmetic means of AUC and pAUC. Runs without labelled
+    clips are left out; an undefined value is empty, and so is one that a run has no column for.
+    Three decimals.
 
     Parameters
     ----------
     runs : name of a run → the metrics of its sections
     """
     rows: dict[str, dict[str, float]] = {}
+    columns: list[str] = []
     for name, sections in runs.items():
-        means = {}
-        for column in (*OFFICIAL_SCORE_COLUMNS, *PLAIN_COLUMNS):
-            values = [[one.metrics[column]] for one in sections if column in one.metrics]
-            with_domains = sections and tuple(sections[0].metrics) == DOMAIN_COLUMNS
-            mean = harmonic_mean if with_domains else arithmetic_mean
-            if values:
-                means[column] = float(mean(values)[0])
-        if means:
-            rows[name] = {**means, "official score": official_score(sections)}
+        if not sections:
+            continue
+        definition = sections[0].definition
+        mean = harmonic_mean if definition.official else arithmetic_mean
+        means = mean([[one.metrics[column] for column in definition.score] for one in sections])
+        rows[name] = dict(zip(definition.score, means.tolist(), strict=True))
+        rows[name]["official score"] = official_score(sections)
+        columns += [column for column in rows[name] if column not in columns]
     columns = [
         column
-        for column in (*OFFICIAL_SCORE_COLUMNS[:2], "AUC", "pAUC", "official score")
+        for column in sorted(columns, key="official score".__eq__)
         if any(np.isfinite(row.get(column, np.nan)) for row in rows.values())
     ]
     if not rows:
@@ -207,25 +263,27 @@ def comparison(runs: Mapping[str, Sequence[SectionResult]]) -> str:
     return text_table([["", *columns], *lines])
 
 
-def save_all_scores(run: SystemSettings, scored: Sequence[Scores]) -> None:
+def save_all_scores(
+    run: SystemSettings, scored: Sequence[Scores], evaluation: Evaluation = DEVELOPMENT
+) -> None:
     """Write every score of a system that has several: `all_scores.csv`, `all_scores_hmean.csv`.
 
     The second has, for each machine type whose test clips all have labels, what each score
-    reaches: the harmonic mean of AUC (source), AUC (target) and pAUC over its sections, or without
-    domains the arithmetic mean of AUC and pAUC. Its best row is chosen with the labels of the test
-    clips, as papers do that publish the best of many scores, and is marked so.
+    reaches: the official score over its sections, or without domains the arithmetic mean of AUC and
+    pAUC. Its best row is chosen with the labels of the test clips, as some papers do that publish
+    the best of many scores, and is marked so.
 
     Parameters
     ----------
     run : the settings; the files go to `result_directory`
     scored : of each machine type
     """
-    directory = run.result_directory
     columns = list(dict.fromkeys(name for scores in scored for name in scores.extra))
     if not columns:
         return
-    rows: list[Sequence[Any]] = [("machine_type", "section", "clip", *columns)]
-    reached: list[Sequence[Any]] = [("machine_type", "score", "hmean", "note")]
+    rows: list[Sequence[Any]] = []
+    reached: list[Sequence[Any]] = []
+    of_best = "chosen on test labels" + (", as published" if run.publishes_best_score else "")
     for clips, scores in ((part.clips, part.extra) for part in scored):
         rows += [
             (clip.machine_type, clip.section, clip.name, *(float(x) for x in values))
@@ -233,23 +291,33 @@ def save_all_scores(run: SystemSettings, scored: Sequence[Scores]) -> None:
         ]
         if not all(clip.label for clip in clips):
             continue
-        means = {name: _mean_metric(clips, scores[name], run.max_fpr) for name in columns}
+        means = {
+            name: _mean_metric(clips, scores[name], run.max_fpr, evaluation.definition)
+            for name in columns
+        }
         best = max(means, key=lambda name: np.nan_to_num(means[name], nan=-1))
         for name, mean in means.items():
-            note = "chosen on test labels, as published" if name == best else ""
+            note = of_best if name == best else ""
             reached.append((clips[0].machine_type, name, "" if np.isnan(mean) else mean, note))
-    save_csv(directory / "all_scores.csv", rows)
-    if len(reached) > 1:
-        save_csv(directory / "all_scores_hmean.csv", reached)
-    logger.info("%d scores of every clip -> %s", len(columns), directory / "all_scores.csv")
+    tested = {part.clips[0].machine_type for part in scored}
+    path, hmean_path = (
+        table_path(run.result_directory / name, evaluation.mode)
+        for name in ("all_scores.csv", "all_scores_hmean.csv")
+    )
+    save_merged(path, ("machine_type", "section", "clip", *columns), rows, tested)
+    if reached:
+        save_merged(hmean_path, ("machine_type", "score", "hmean", "note"), reached, tested)
+    logger.info("%d scores of every clip -> %s", len(columns), path)
 
 
-def _mean_metric(clips: Sequence[Clip], scores: np.ndarray, max_fpr: float) -> float:
+def _mean_metric(
+    clips: Sequence[Clip], scores: np.ndarray, max_fpr: float, definition: Definition | None
+) -> float:
     evaluated = [
-        _evaluate(clips[0].machine_type, section, scored, None, max_fpr)
+        _evaluate(SectionKey(clips[0].machine_type, section), scored, None, max_fpr, definition)
         for section, scored in _by_section(clips, scores)
     ]
-    if any(tuple(result.metrics) == DOMAIN_COLUMNS for result in evaluated):
+    if any(result.definition.official for result in evaluated):
         return official_score(evaluated)
     values = [list(result.metrics.values()) for result in evaluated]
     return float(np.mean(arithmetic_mean(values)))
@@ -296,18 +364,19 @@ def _write(
 
 
 def _evaluate(
-    machine_type: str,
-    section: str,
+    key: SectionKey,
     scored: list[ScoredClip],
     decisions: list[int] | None,
     max_fpr: float,
+    definition: Definition | None,
 ) -> SectionResult:
     domains = [clip.domain for clip, _ in scored]
     return ScoredSection(
-        SectionKey(machine_type, section),
+        key,
         np.array([clip.name for clip, _ in scored]),
         np.array([score for _, score in scored]),
         np.array([int(clip.label == "anomaly") for clip, _ in scored]),
         np.array(domains) if all(domains) else None,
         None if decisions is None else np.array(decisions),
+        definition,
     ).evaluate(max_fpr)

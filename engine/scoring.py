@@ -26,7 +26,8 @@ CACHE_VERSION = 1  # raise when the same model and clips would give other scores
 # What scores do not depend on.
 NOT_IN_SCORE_KEY = {
     *("dev_directory", "eval_directory", "model_directory", "result_directory"),
-    *("cache_directory", "result_file", "decision_threshold", "threshold_scope", "max_fpr"),
+    *("cache_directory", "result_file", "max_fpr", "evaluation"),
+    *("decision_threshold", "threshold_scope", "threshold_fit"),
 }
 
 
@@ -66,7 +67,7 @@ def score(
         logger.info("%s: scored before, and nothing has changed since", machine_type)
         return _join(scored)
     keras_model.clear_session()
-    system, training = keras_model.load_model(model, run, machine_type)
+    system, training = keras_model.load_system(model, run, machine_type)
     title = f"{run.system} {machine_type}"
     for number, (path, part) in enumerate(zip(paths, parts, strict=True)):
         if scored[number] is None:

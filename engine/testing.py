@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import keras_model
 from core.command_line import Command
 from core.errors import BadInput, ProblemCollector
 from core.log import logger, setup_log
@@ -21,15 +22,17 @@ from engine import results, scoring
 from engine.checks import check_sections
 from engine.jobs import Executor, Job, run_jobs
 from engine.options import TestOptions
-from engine.results import TestedRun
+from engine.results import Evaluation, TestedRun
+from engine.year import find_evaluation
 from evaluation import equal_error_rate
+from evaluation.truth import Truth
 from models.saved import Model, OfficialModel, usable_model
 
 
 class TestTask(NamedTuple):
     """One machine type to test.
 
-    model : an official one with its training clips, where these are present
+    model : an official one with its training clips, where these are needed and present
     frames : of the test clips
     """
 
@@ -60,7 +63,9 @@ def plan(
     with problems:
         if options.ground_truth and command.mode == "dev":
             raise BadInput("--ground-truth is for -e: development clips have labels in their names")
-        truth = results.read_truth(options.ground_truth) if options.ground_truth else None
+        truth = find_evaluation(runs[0], command.mode, options).truth
+        for warning in truth.warnings if truth else ():
+            logger.warning("%s", warning)
     for run in runs:
         setup_log(run.result_directory)
         if run is runs[0]:
@@ -68,11 +73,12 @@ def plan(
         tasks: list[TestTask] = []
         for machine_type in clips.select_machines(run, command.mode, command.machines):
             with problems:
-                task, unusable = _task(command, run, machine_type, truth, remote)
+                combined = any(run.system in ensemble.weights for ensemble in options.ensembles)
+                task, unusable = _task(command, run, machine_type, truth, remote, combined)
                 tasks.append(task)
                 bad += unusable
                 _check_task(task)
-                if any(run.system in ensemble.weights for ensemble in options.ensembles):
+                if combined:
                     task.model.check_training_names(machine_type)
         planned.append((run, tasks))
     problems.stop()
@@ -84,25 +90,41 @@ def _task(
     command: Command,
     run: SystemSettings,
     machine_type: str,
-    truth: results.Truth | None,
+    truth: Truth | None,
     remote: RemoteWorkers | None,
+    combined: bool,
 ) -> tuple[TestTask, list[tuple[Path, str]]]:
-    """Return the task of a machine type, and its clips that cannot be used."""
+    """Return the task of a machine type, and its clips that cannot be used.
+
+    combined : an ensemble takes the scores, so those of the training clips are needed too
+    """
     mode, jobs = command.mode, command.jobs
     model, run = usable_model(run.for_machine(machine_type), machine_type, mode)
     frames, bad = read_clips(run, mode, machine_type, clips.TEST_FOLDERS, jobs, remote)
     if truth is not None:
-        labelled = results.with_truth(frames.clips, machine_type, truth, bad)
+        labelled = results.with_truth(frames.clips, machine_type, truth.sections, bad)
         frames = dataclasses.replace(frames, clips=tuple(labelled))
     if isinstance(model, OfficialModel):
-        model, unusable = _with_training_clips(model, run, mode, machine_type, jobs, remote)
-        bad = [*bad, *unusable]
+        if combined or _needs_training_clips(model, run):
+            model, unusable = _with_training_clips(model, run, mode, machine_type, jobs, remote)
+            bad = [*bad, *unusable]
+        if model.distribution:
+            logger.info(
+                "%s: the threshold is that of %s, whether there are training clips or not",
+                *(machine_type, model.files[1].name),
+            )
     elif not model.has_thresholds:
         logger.warning(
             "%s: imported without training clips, so no threshold: its decisions are left out",
             machine_type,
         )
     return TestTask(machine_type, run, model, frames), bad
+
+
+def _needs_training_clips(model: OfficialModel, run: SystemSettings) -> bool:
+    """Return whether the training clips are wanted of an official model: scores, or sections."""
+    names_missing = not model.classes and keras_model.system_class(run.system).class_axes
+    return not model.distribution or bool(names_missing)
 
 
 def _with_training_clips(
@@ -117,10 +139,12 @@ def _with_training_clips(
     if (clips.dataset_directory(run, mode) / machine_type / "train").is_dir():
         training, bad = read_clips(run, mode, machine_type, ("train",), jobs, remote)
         return OfficialModel(model.path, run, training), bad
-    logger.warning(
-        "%s: no training clips, so no threshold for the official model: its decisions are left out",
-        machine_type,
-    )
+    if not model.has_thresholds:
+        logger.warning(
+            "%s: neither training clips nor score_distr_%s.pkl, so no threshold for the official "
+            "model: its decisions are left out",
+            *(machine_type, machine_type),
+        )
     return model, []
 
 
@@ -151,9 +175,9 @@ def test(
 ) -> list[TestedRun]:
     """Score, decide and evaluate every run; those that could not be scored are left out."""
     failed = score_in_workers(command, planned, executor, problems)
-    force, has_truth = command.force and executor is None, options.ground_truth is not None
+    force = command.force and executor is None
     return [
-        test_run(run, tasks, force, has_truth, problems)
+        test_run(run, tasks, force, find_evaluation(run, command.mode, options), problems)
         for run, tasks in planned
         if run.result_directory not in failed
     ]
@@ -163,7 +187,7 @@ def test_run(
     run: SystemSettings,
     tasks: Sequence[TestTask],
     force: bool,
-    has_truth: bool,
+    evaluation: Evaluation,
     problems: ProblemCollector,
 ) -> TestedRun:
     """Score, decide and evaluate one run.
@@ -177,15 +201,18 @@ def test_run(
         with problems:
             scored = scoring.score(model, own, machine_type, frames, force)
             fitted = scoring.model_thresholds(model, own, machine_type, scored.training)
-            sections += results.save(run, machine_type, scored.clips, scored.scores, fitted)
+            sections += results.save(
+                run, machine_type, scored.clips, scored.scores, fitted, evaluation.definition
+            )
             scores[machine_type], thresholds[machine_type] = scored, fitted
     if scores:
-        results.save_summary(run, sections, thresholds, has_truth)
-        results.save_all_scores(run, list(scores.values()))
+        results.save_summary(run, sections, thresholds, evaluation)
+        results.save_all_scores(run, list(scores.values()), evaluation)
         if run.reports_equal_error_rate():
             equal_error_rate.save(
                 run.result_directory,
                 [(name, scored.clips, scored.scores) for name, scored in scores.items()],
+                evaluation.mode,
             )
     return TestedRun(run, sections, scores)
 
@@ -209,6 +236,7 @@ def slice_jobs(task: TestTask, command: Command) -> list[Job]:
     """Return the jobs of a task: one, or where there are many clips, one per slice."""
     machine_type, run = task.machine_type, task.run
     parts, todo = task.frames.split(scoring.CLIPS_PER_SLICE), []
+    with_training = isinstance(task.model, OfficialModel) and task.model.training is not None
     for number, part in enumerate(parts, start=1):
         slice_name, suffix = "", ""
         if len(parts) > 1:
@@ -219,17 +247,25 @@ def slice_jobs(task: TestTask, command: Command) -> list[Job]:
             f"test_{command.mode}_{machine_type}{suffix}",
             run,
             score_slice,
-            (command.mode, machine_type, FramesRef.to(part), command.force),
+            (command.mode, machine_type, FramesRef.to(part), command.force, with_training),
         )
         todo.append(job)
     return todo
 
 
 def score_slice(
-    run: SystemSettings, mode: str, machine_type: str, part: FramesRef, force: bool
+    run: SystemSettings,
+    mode: str,
+    machine_type: str,
+    part: FramesRef,
+    force: bool,
+    with_training: bool = False,
 ) -> None:
-    """Score a slice of test clips in a worker, and cache the scores."""
+    """Score a slice of test clips in a worker, and cache the scores.
+
+    with_training : of an official model, those of the training clips too
+    """
     model, run = usable_model(run, machine_type, mode)
-    if isinstance(model, OfficialModel):
+    if isinstance(model, OfficialModel) and with_training:
         model, _ = _with_training_clips(model, run, mode, machine_type, 1)
     scoring.score(model, run, machine_type, part.load(), force)

@@ -103,7 +103,7 @@ def train(
         frames, _ = read_clips(run, mode, machine_types, ("train",), jobs=1)
     keras_model.clear_session()
     classes = [run.class_name(clip) for clip in frames.clips]
-    system = keras_model.get_model(run, classes, run.fit.precision)
+    system = keras_model.build_system(run, classes, run.fit.precision)
     stem = saved.model_stem(run, name, mode)
     title = f"{run.system} {name}"
     history = system.train(frames, title, resume_training(stem, run, frames))
@@ -115,7 +115,7 @@ def train(
         for machine_type, training in by_machine_type(scores, frames).items()
     }
     save_history(stem.with_name(stem.name.replace("model_", "history_", 1)), history)
-    keras_model.save_model(stem, system, run, frames.clips, scores, thresholds)
+    keras_model.save_system(stem, system, run, frames.clips, scores, thresholds)
     logger.info("%s: model -> %s", name, stem)
 
 
@@ -138,7 +138,7 @@ def in_float32(system: System, frames: Frames) -> System:
     """
     if system.compute_dtype == "float32":
         return system
-    exact = keras_model.get_model(system.settings, system.section_names)
+    exact = keras_model.build_system(system.settings, system.section_names)
     exact.set_weights(system.get_weights())
     exact.fit_statistics(frames)
     return exact
@@ -147,7 +147,7 @@ def in_float32(system: System, frames: Frames) -> System:
 def resume_training(stem: Path, run: SystemSettings, frames: Frames) -> Resume:
     """Return what continues an interrupted training of these clips and settings.
 
-    `keras_model.save_model` removes the state that it saves.
+    `keras_model.save_system` removes the state that it saves.
     """
     from models.callbacks import Resume
 

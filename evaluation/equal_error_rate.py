@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from core.files import save_csv
 from data.clips import Clip
+from evaluation.kept_rows import save_merged, table_path
 
 # As in the release, the normal clips are the positives of the first three.
 COLUMNS = ("AUC", "equal error rate", "threshold", "F1", "precision", "recall", "accuracy")
@@ -46,12 +46,19 @@ def measures(labels: np.ndarray, scores: np.ndarray) -> dict[str, float]:
     return {name: float(value) for name, value in zip(COLUMNS, values, strict=True)}
 
 
-def save(directory: Path, scored: Sequence[tuple[str, Sequence[Clip], np.ndarray]]) -> None:
+def save(
+    directory: Path,
+    scored: Sequence[tuple[str, Sequence[Clip], np.ndarray]],
+    mode: str = "dev",
+) -> None:
     """Write `equal_error.csv`: one row per section whose clips all have labels, of both kinds.
 
+    Rows of other machine types stay. Without a row of the evaluation data nothing is written.
+
     scored : machine type, test clips and their scores, of each machine type
+    mode : "dev", or "eval" for `equal_error_eval.csv`
     """
-    rows = [("machine_type", "section", *COLUMNS)]
+    rows = []
     for machine_type, clips, scores in scored:
         sections = np.array([clip.section for clip in clips])
         labels = np.array([clip.label for clip in clips])
@@ -60,4 +67,8 @@ def save(directory: Path, scored: Sequence[tuple[str, Sequence[Clip], np.ndarray
             if set(labels[inside]) == {"normal", "anomaly"}:
                 values = measures((labels[inside] == "anomaly").astype(int), scores[inside])
                 rows.append((machine_type, section, *values.values()))
-    save_csv(directory / "equal_error.csv", rows)
+    path = table_path(directory / "equal_error.csv", mode)
+    if rows or mode == "dev":
+        save_merged(
+            path, ("machine_type", "section", *COLUMNS), rows, [name for name, *_ in scored]
+        )

@@ -1,7 +1,7 @@
 """How far chance moves a score: jackknife, bootstrap and a paired test over the test clips.
 
-Pure functions of `evaluation.ScoredSection`. The score is one number for a whole system: with
-domains the official score, without them the mean of AUC and pAUC over machine types and ids. The
+Pure functions of `evaluation.ScoredSection`. The score is one number for a whole system: the
+official score of the year, without domains the mean of AUC and pAUC over machine types and ids. The
 score of several runs of a system (its seeds) is their mean, and its interval says what other test
 clips would have made of that mean. All runs of one call have the same clips.
 """
@@ -9,12 +9,12 @@ clips would have made of that mean. All runs of one call have the same clips.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from evaluation.metrics import DOMAINS, EPSILON, MAX_FPR, ScoredSection
+from evaluation.metrics import EPSILON, MAX_FPR, ScoredSection, clips_of
 
 CONFIDENCE = 0.95
 RESAMPLINGS = 2000
@@ -42,7 +42,10 @@ class Comparison(NamedTuple):
 
 def score(runs: Sequence[Run], max_fpr: float = MAX_FPR) -> float:
     """Return the score of a system: the mean over its runs; NaN where one has nothing defined."""
-    scores = [_combined(_metrics(section, max_fpr) for section in run) for run in runs]
+    scores = [
+        _combined([_metrics(section, max_fpr) for section in run], run[0].definition.official)
+        for run in runs
+    ]
     return float(np.mean(scores))
 
 
@@ -66,7 +69,7 @@ def leave_one_out(run: Run, max_fpr: float = MAX_FPR) -> np.ndarray:
     Leaving a clip out changes the counts of one section by one step, so all of a section's values
     come from its sorted scores in O(n log n), without a new evaluation.
     """
-    harmonic = run[0].domains is not None
+    harmonic = run[0].definition.official
     whole = [_terms(_metrics(section, max_fpr), harmonic) for section in run]
     terms, known = (np.array(side) for side in zip(*whole, strict=True))  # (sections, columns)
     scores = []
@@ -123,7 +126,10 @@ def resampled(
     clips get the same draws.
     """
     drawn = [
-        _combined([_resampled_metrics(section, max_fpr, seed, resamplings) for section in run])
+        _combined(
+            [_resampled_metrics(section, max_fpr, seed, resamplings) for section in run],
+            run[0].definition.official,
+        )
         for run in runs
     ]
     return np.mean(drawn, axis=0)
@@ -164,13 +170,17 @@ def _resampled_metrics(
             share = np.full(len(members), 1 / len(members))
             times[:, members] = rng.multinomial(len(members), share, size=len(times))
         times = times[:, order]
-        positive = np.add.reduceat(times * (section.labels[order] == 1), starts, axis=1)
+        columns = _columns(section, max_fpr)
+        masks = {
+            mask.tobytes(): mask for normal, anomalous, _ in columns for mask in (normal, anomalous)
+        }
+        drawn = {
+            key: np.add.reduceat(times * mask[order], starts, axis=1) for key, mask in masks.items()
+        }
         metrics.append(
             [
-                _partial_auc(
-                    np.add.reduceat(times * normal[order], starts, axis=1), positive, limit
-                )
-                for normal, _, limit in _columns(section, max_fpr)
+                _partial_auc(drawn[normal.tobytes()], drawn[anomalous.tobytes()], limit)
+                for normal, anomalous, limit in columns
             ]
         )
     return np.concatenate(metrics, axis=1)
@@ -188,13 +198,14 @@ def _strata(section: ScoredSection) -> list[np.ndarray]:
 
 def _columns(section: ScoredSection, max_fpr: float) -> list[tuple[np.ndarray, np.ndarray, float]]:
     """Return normals, anomalies and the largest false positive rate of each AUC of a section."""
-    normal, anomalous = section.labels == 0, section.labels == 1
-    kinds = (
-        [normal]
-        if section.domains is None
-        else [normal & (section.domains == domain) for domain in DOMAINS]
-    )
-    return [*((kind, anomalous, 1.0) for kind in kinds), (normal, anomalous, max_fpr)]
+    columns = {column.name: column for column in section.definition.columns}
+    sides = []
+    for name in section.definition.score:
+        column = columns[name]
+        chosen = clips_of(column, section.labels, section.domains)
+        limit = max_fpr if column.measure == "pAUC" else 1.0
+        sides.append((chosen & (section.labels == 0), chosen & (section.labels == 1), limit))
+    return sides
 
 
 def _metrics(section: ScoredSection, max_fpr: float) -> np.ndarray:
@@ -279,10 +290,8 @@ def _mean(terms: np.ndarray, known: np.ndarray, harmonic: bool) -> np.ndarray:
         return np.mean(terms / known, axis=0)
 
 
-def _combined(metrics: Iterable[np.ndarray]) -> np.ndarray:
+def _combined(sections: Sequence[np.ndarray], harmonic: bool) -> np.ndarray:
     """Return the score of a run from the metrics of its sections, each (columns, ...) → (...)."""
-    sections = list(metrics)
-    harmonic = len(sections[0]) == len(DOMAINS) + 1
     pairs = (_terms(section, harmonic) for section in sections)
     terms, known = (sum(side) for side in zip(*pairs, strict=True))
     return _mean(terms, known * 1, harmonic)

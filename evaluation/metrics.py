@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-DOMAINS = ("source", "target")
-DOMAIN_COLUMNS = (
-    *("AUC (source)", "AUC (target)", "pAUC", "precision (source)", "precision (target)"),
-    *("recall (source)", "recall (target)", "F1 score (source)", "F1 score (target)"),
-)
-PLAIN_COLUMNS = ("AUC", "pAUC")
-OFFICIAL_SCORE_COLUMNS = DOMAIN_COLUMNS[:3]
+from evaluation import years
+from evaluation.years import DOMAINS, Column, Definition
+
+DOMAIN_COLUMNS = years.YEAR_2022.column_names
+PLAIN_COLUMNS = years.YEAR_2020.column_names
 MAX_FPR = 0.1
 EPSILON = sys.float_info.epsilon
 
@@ -47,34 +45,58 @@ def section_metrics(
     domains: ArrayLike | None = None,
     decisions: ArrayLike | None = None,
     max_fpr: float = MAX_FPR,
+    definition: Definition | None = None,
 ) -> dict[str, float]:
-    """Return the metrics of one section, as the official DCASE baselines define them.
+    """Return the metrics of one section, as the official code of a year defines them.
 
     labels: (clips,) 0 normal, 1 anomaly. scores: (clips,) finite, higher is more abnormal.
     domains: (clips,) "source" or "target", or None for a dataset without domains.
     decisions: (clips,) 0 or 1, or None where none were made.
     max_fpr: in (0, 1], the false positive rate up to which pAUC looks.
+    definition: of the year; None takes that of 2022, or without domains that of 2020.
 
-    They are column → value in [0, 1], in the order of result.csv: the nine of DOMAIN_COLUMNS, or
-    AUC and pAUC without domains. The AUC of a domain sets its normal clips against the anomalies
-    of both domains; pAUC takes all clips, standardised after McClish (1989) so that chance is 0.5;
-    precision, recall and F1 score take the clips of one domain. A value is NaN where its clips
-    have no normals, anomalies or decisions. Raises ValueError on input outside the above.
+    They are column → value in [0, 1], in the order of `definition.columns`, which says whose
+    normal clips and anomalies each column takes; pAUC is standardised after McClish (1989) so that
+    chance is 0.5. A value is NaN where its clips have no normals, anomalies or decisions.
+    Raises ValueError on input outside the above.
     """
     labels, scores = np.asarray(labels), np.asarray(scores, dtype=float)
     _check_arrays(labels, scores, domains, decisions)
-    pauc = auc(labels, scores, max_fpr)
-    if domains is None:
-        return dict(zip(PLAIN_COLUMNS, (auc(labels, scores), pauc), strict=True))
-    aucs, by_domain = [], []
-    for domain in DOMAINS:
-        inside = np.asarray(domains) == domain
-        opposed = inside | (labels == 1)
-        aucs.append(auc(labels[opposed], scores[opposed]))
-        decided = None if decisions is None else np.asarray(decisions)[inside]
-        by_domain.append(precision_recall_f1(labels[inside], decided))
-    source_then_target = [value for pair in zip(*by_domain, strict=True) for value in pair]
-    return dict(zip(DOMAIN_COLUMNS, [*aucs, pauc, *source_then_target], strict=True))
+    definition = definition or default_definition(domains)
+    metrics = {}
+    for column in definition.columns:
+        chosen = clips_of(column, labels, domains)
+        decided = None if decisions is None else np.asarray(decisions)[chosen]
+        metrics[column.name] = _measure(
+            column.measure, labels[chosen], scores[chosen], decided, max_fpr
+        )
+    return metrics
+
+
+def default_definition(domains: ArrayLike | None) -> Definition:
+    """Return the definition of clips of no known year: that of 2022, or without domains of 2020."""
+    return years.YEAR_2020 if domains is None else years.YEAR_2022
+
+
+def clips_of(column: Column, labels: np.ndarray, domains: ArrayLike | None) -> np.ndarray:
+    """Return which clips a column takes: (clips,) of bool.
+
+    labels, domains : (clips,), as in `section_metrics`
+    """
+    chosen = np.ones(len(labels), bool)
+    for label, domain in enumerate((column.normals, column.anomalies)):
+        if domain:
+            chosen &= (labels != label) | (np.asarray(domains) == domain)
+    return chosen
+
+
+def _measure(
+    name: str, labels: np.ndarray, scores: np.ndarray, decisions: np.ndarray | None, max_fpr: float
+) -> float:
+    if name in ("AUC", "pAUC"):
+        return auc(labels, scores, max_fpr if name == "pAUC" else None)
+    precision, recall, f1 = precision_recall_f1(labels, decisions)
+    return {"precision": precision, "recall": recall, "F1 score": f1}[name]
 
 
 def precision_recall_f1(
@@ -121,7 +143,8 @@ class SectionResult:
 
     auc_all: AUC of all clips of the section, whatever their domain, which the published evaluators
     give; NaN where undefined. It is no column of result.csv. scored: the clips behind the metrics,
-    which intervals are made from.
+    which intervals are made from. given: the definition of the metrics, or None for the one that
+    their columns tell.
     """
 
     machine_type: str
@@ -129,6 +152,15 @@ class SectionResult:
     metrics: Mapping[str, float]
     auc_all: float = np.nan
     scored: ScoredSection | None = field(default=None, repr=False, compare=False)
+    given: Definition | None = field(default=None, repr=False)
+
+    @property
+    def definition(self) -> Definition:
+        """Return the definition of the metrics; raises EvaluationError for unknown columns."""
+        known = self.given or years.of_columns(self.metrics)
+        if known is None:
+            raise EvaluationError(f"no year has the columns {', '.join(self.metrics)}")
+        return known
 
 
 def arithmetic_mean(values: ArrayLike) -> np.ndarray:
@@ -154,12 +186,18 @@ def harmonic_mean(values: ArrayLike) -> np.ndarray:
 def official_score(results: Iterable[SectionResult]) -> float:
     """Return the official score: one number in [0, 1] for a whole system.
 
-    The harmonic mean of AUC (source), AUC (target) and pAUC over all machine types and sections,
-    as the published DCASE2022 evaluator defines it. NaN without domains or with nothing defined.
+    The harmonic mean of the columns that the year's definition ranks by, over all machine types
+    and sections: in 2022 those are AUC (source), AUC (target) and pAUC. NaN for a year without an
+    official score, or with nothing defined.
     """
-    judged = [result.metrics for result in results if tuple(result.metrics) == DOMAIN_COLUMNS]
-    values = [[metrics[column]] for metrics in judged for column in OFFICIAL_SCORE_COLUMNS]
+    judged = [result for result in results if result.definition.official]
+    values = score_values(judged)
     return float(harmonic_mean(values)[0]) if values else np.nan
+
+
+def score_values(results: Iterable[SectionResult]) -> list[list[float]]:
+    """Return the values that the score of a system is the mean of, in one column."""
+    return [[one.metrics[column]] for one in results for column in one.definition.score]
 
 
 def undefined_warnings(results: Iterable[SectionResult]) -> list[str]:
@@ -179,7 +217,8 @@ class ScoredSection:
 
     key: of the section. names: `clip_key` of each. scores: float, higher is more abnormal.
     labels: 0 normal, 1 anomaly; None where no clip has one. domains: "source" or "target", or None
-    for a dataset without domains. decisions: 0 or 1, or None where none were made.
+    for a dataset without domains. decisions: 0 or 1, or None where none were made. given: the
+    definition to evaluate by; None takes `default_definition`.
     """
 
     key: SectionKey
@@ -188,13 +227,26 @@ class ScoredSection:
     labels: np.ndarray | None
     domains: np.ndarray | None
     decisions: np.ndarray | None
+    given: Definition | None = None
+
+    @property
+    def definition(self) -> Definition:
+        """Return the definition that the section is evaluated by."""
+        if self.given and not (self.given.needs_domains and self.domains is None):
+            return self.given
+        return default_definition(self.domains)
+
+    def by(self, definition: Definition) -> ScoredSection:
+        """Return the section, to be evaluated by a definition."""
+        return replace(self, given=definition)
 
     def evaluate(self, max_fpr: float = MAX_FPR) -> SectionResult:
         """Return the metrics of the section; raises EvaluationError where it has no labels."""
         if self.labels is None:
             raise EvaluationError(f"{self.key}: no labels in the clip names and no ground truth")
-        metrics = section_metrics(self.labels, self.scores, self.domains, self.decisions, max_fpr)
-        number = self.key.section.partition("_")[2]
-        return SectionResult(
-            self.key.machine_type, number, metrics, auc(self.labels, self.scores), self
+        metrics = section_metrics(
+            self.labels, self.scores, self.domains, self.decisions, max_fpr, self.definition
         )
+        number = self.key.section.partition("_")[2]
+        area = auc(self.labels, self.scores)
+        return SectionResult(self.key.machine_type, number, metrics, area, self, self.definition)

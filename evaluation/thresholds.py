@@ -17,13 +17,18 @@ FEWEST_TO_FIT = 10  # scores that three gamma parameters are fitted to
 LARGEST_DISTANCE = 0.1
 LARGEST_EXCESS = 0.05
 ALL_SECTIONS = "all sections"
+# How a threshold was computed.
+GAMMA, OFFICIAL, IMPORTED = "gamma", "official gamma", "imported gamma"
+EMPIRICAL = "empirical quantile"
+
+Gamma = tuple[float, float, float]  # shape, loc and scale
 
 
 class Threshold(NamedTuple):
     """The threshold of a section: a clip is anomalous above it.
 
     threshold : the anomaly score
-    method : "gamma", "empirical quantile" or "imported gamma"
+    method : "gamma", "official gamma", "empirical quantile" or "imported gamma"
     shape, loc, scale : of the gamma distribution; None for the empirical quantile
     exceeded : the share of the training scores above the threshold; None without scores
     n_clips : the number of training scores
@@ -52,7 +57,8 @@ def fit_thresholds(
     training : the training scores; with a `distribution`, its quantile is the threshold of all
         sections
     run : the settings: `decision_threshold` is the quantile; `threshold_scope` "section" fits one
-        per section, "machine_type" one over all, as the official code
+        per section, "machine_type" one over all, as the official code; `threshold_fit` as
+        `decision_threshold`
     machine_type : for the warnings
 
     Returns
@@ -70,30 +76,33 @@ def fit_thresholds(
         chosen = {ALL_SECTIONS: np.ones(len(training.scores), bool)}
     thresholds = {}
     for name, members in chosen.items():
-        fitted = decision_threshold(training.scores[members], quantile)
-        if fitted.method != "gamma":
+        fitted = decision_threshold(training.scores[members], quantile, run.threshold_fit)
+        if fitted.method == EMPIRICAL:
+            checked = run.threshold_fit == "checked"
             logger.warning(
-                "%s %s: SciPy's gamma fit does not describe the %d training scores; "
-                "threshold %.6g from the %s",
-                *(machine_type, name, fitted.n_clips, fitted.threshold, fitted.method),
+                "%s %s: SciPy's gamma fit %s the %d training scores; threshold %.6g from the %s",
+                *(machine_type, name, "does not describe" if checked else "has no result for"),
+                *(fitted.n_clips, fitted.threshold, fitted.method),
             )
         thresholds[name] = fitted
     return thresholds
 
 
-def decision_threshold(scores: np.ndarray, quantile: float) -> Threshold:
+def decision_threshold(scores: np.ndarray, quantile: float, fit: str = "checked") -> Threshold:
     """Return the quantile of a gamma distribution fitted to the training scores of a section.
 
     SciPy's fit, as in the official code, can end far from its data when a few scores differ much
     from the others, as with a handful of target clips among source clips: then every clip is
     called anomalous, or none. So each fit is checked against the scores it came from, by its
     largest distance to their empirical distribution and by the share of them above the threshold.
-    Where it does not describe them, the threshold is their empirical quantile.
+    Where it does not describe them, the threshold is their empirical quantile. That is also so
+    where the fit has no result, as of scores that are all equal.
 
     Parameters
     ----------
     scores : (n_clips,) anomaly scores of normal training clips
     quantile : the share of normal clips that are to be called normal, in (0, 1)
+    fit : "checked", or "official": the fit is taken without a check, as in the official code
 
     Raises
     ------
@@ -102,42 +111,58 @@ def decision_threshold(scores: np.ndarray, quantile: float) -> Threshold:
     scores = np.asarray(scores, np.float64)
     if not len(scores) or not np.isfinite(scores).all():
         raise ValueError("a threshold needs finite training scores")
-    fitted = _checked_gamma(scores, quantile)
-    method = "gamma" if fitted else "empirical quantile"
-    threshold, *parameters = fitted or (np.quantile(scores, quantile), None, None, None)
+    fitted, method = _gamma_fit(scores), GAMMA if fit == "checked" else OFFICIAL
+    threshold = _gamma_quantile(quantile, fitted) if fitted else np.nan
+    if fit == "checked" and not _describes(scores, quantile, fitted, threshold):
+        threshold = np.nan
+    if not np.isfinite(threshold):
+        threshold, fitted, method = np.quantile(scores, quantile), None, EMPIRICAL
+    parameters = fitted or (None, None, None)
     exceeded = float(np.mean(scores > threshold))
     return Threshold(float(threshold), method, *parameters, exceeded, len(scores))
 
 
-def imported_threshold(
-    scores: np.ndarray, distribution: tuple[float, float, float], quantile: float
-) -> Threshold:
+def imported_threshold(scores: np.ndarray, distribution: Gamma, quantile: float) -> Threshold:
     """Return the quantile of a gamma distribution that came with an official model."""
-    import scipy.stats
-
-    threshold = float(scipy.stats.gamma.ppf(quantile, *distribution))
+    threshold = _gamma_quantile(quantile, distribution)
     exceeded = float(np.mean(scores > threshold)) if len(scores) else None
-    return Threshold(threshold, "imported gamma", *distribution, exceeded, len(scores))
+    return Threshold(threshold, IMPORTED, *distribution, exceeded, len(scores))
 
 
-def _checked_gamma(scores: np.ndarray, quantile: float) -> tuple[float, float, float, float] | None:
-    """Return quantile, shape, loc and scale of a gamma fit; None where the fit is poor."""
+def _gamma_fit(scores: np.ndarray) -> Gamma | None:
+    """Return the gamma distribution that SciPy fits to scores; None where it has no result."""
     import scipy.stats
 
-    if len(scores) < FEWEST_TO_FIT or not np.ptp(scores):
-        return None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
         try:
-            fitted = tuple(float(value) for value in scipy.stats.gamma.fit(scores))
-        except (scipy.stats.FitError, ValueError):
+            shape, loc, scale = map(float, scipy.stats.gamma.fit(scores))
+        except (scipy.stats.FitError, ValueError, ArithmeticError):
             return None
-        threshold = scipy.stats.gamma.ppf(quantile, *fitted)
+    return (shape, loc, scale) if np.isfinite([shape, loc, scale]).all() else None
+
+
+def _gamma_quantile(quantile: float, distribution: Gamma) -> float:
+    """Return the quantile of a gamma distribution; NaN or infinity where it has none."""
+    import scipy.stats
+
+    shape, loc, scale = distribution
+    return float(scipy.stats.gamma.ppf(quantile, shape, loc=loc, scale=scale))
+
+
+def _describes(scores: np.ndarray, quantile: float, fitted: Gamma | None, threshold: float) -> bool:
+    """Return whether a gamma distribution describes the scores that it was fitted to."""
+    import scipy.stats
+
+    if fitted is None or len(scores) < FEWEST_TO_FIT or not np.ptp(scores):
+        return False
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
         distance = scipy.stats.kstest(scores, "gamma", args=fitted).statistic
     noise = np.sqrt(1 / len(scores))
     off = abs(np.mean(scores > threshold) - (1 - quantile))
     # Comparisons with NaN are false, so a fit without a result is not taken.
-    describes = distance <= max(LARGEST_DISTANCE, 1.63 * noise) and off <= max(
-        LARGEST_EXCESS, 2 * noise * np.sqrt(quantile * (1 - quantile))
+    return bool(
+        distance <= max(LARGEST_DISTANCE, 1.63 * noise)
+        and off <= max(LARGEST_EXCESS, 2 * noise * np.sqrt(quantile * (1 - quantile)))
     )
-    return (threshold, *fitted) if describes else None

@@ -13,6 +13,8 @@ Followed from the release where the paper is silent
    low.
 3. A sum over windows grows with a clip's length, so clips should be of one length.
 
+4. A clip has (frames - n_frames + 1) // n_hop_frames windows, in training and in scoring.
+
 Different from the release
 1. It takes the epoch and the score that do best on the labelled test clips. Here the last epoch
    counts, and the score is the one named in the settings.
@@ -22,6 +24,9 @@ Different from the release
    the steadiest of the nineteen after a short one. No DCASE test label had a part in it. With
    hardly more clips than the embedding is wide its training scores, and so its thresholds, are low.
 3. A covariance that cannot be inverted is shrunk (`models.embedding_detectors`).
+4. The windows are n_hop_frames apart. The release's start at a clip's first frames, one after
+   another, whatever its hop; `feature.window_starts: first` does the same. With the published
+   hop of 1 both are one.
 """
 
 from __future__ import annotations
@@ -76,10 +81,12 @@ class AEGANAD(System):
         self.encoder = encoder(self.n_frames, run.network)
         self.decoder = decoder(self.n_frames, run.network)
         self.discriminator = discriminator(self.n_frames, run.network)
-        self.critic_optimizer = self.make_optimizer()
+        of_critic = run.fit.model_copy(update={"lr": run.fit.lr_discriminator})
+        self.critic_optimizer = Adam(of_critic, torch=True)
         self.seeds = keras.random.SeedGenerator(run.seed)
         self.batch_of_epoch = tf.Variable(0, trainable=False, dtype=tf.int64)
-        self.level_range = tf.Variable([-1.0, 1.0], trainable=False)  # least, greatest, in dB
+        # The least and the greatest level, in decibels.
+        self.level_range = tf.Variable([-1.0, 1.0], trainable=False, dtype=self.compute_dtype)
         self.detectors: EmbeddingDetectors | None = None
         self.all_training_scores: np.ndarray | None = None  # (n_clips, 19), as AEGAN_AD_SCORES
         self.last_outputs: tuple[Frames, np.ndarray, np.ndarray] | None = None
@@ -227,7 +234,7 @@ class AEGANAD(System):
         _, real_embedding = self.discriminator(x, training=training)  # (batch, embedding)
         _, fake_embedding = self.discriminator(fake, training=training)
         mse = tf.reduce_mean(tf.square(fake - x))
-        matching = tf.zeros(())
+        matching = tf.zeros((), mse.dtype)
         for weight, statistic in ((fit.match_mu, _mean), (fit.match_sigma, _deviation)):
             if weight:
                 difference = statistic(fake_embedding) - statistic(real_embedding)
@@ -241,6 +248,17 @@ class AEGANAD(System):
         return self.update_losses(self.generator_losses(x, training=False))
 
     # Scoring
+
+    def windows(self, frames: Frames, hop: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the windows that a hop gives, in training and in scoring, one or more per clip."""
+        starts, owner = frames.windows(self.n_frames)
+        n_windows = np.maximum(1, (frames.count - self.n_frames + 1) // hop)[owner]
+        number = starts - frames.first[owner]  # of the start, counted from 0 in its clip
+        if self.settings.feature.window_starts == "spread":
+            chosen = (number % hop == 0) & (number < hop * n_windows)
+        else:
+            chosen = number < n_windows
+        return starts[chosen], owner[chosen]
 
     def score(self, frames: Frames) -> np.ndarray:
         return self.extra_scores(frames)[self.settings.score]
@@ -285,7 +303,7 @@ class AEGANAD(System):
         """
         if self.last_outputs is not None and self.last_outputs[0] is frames:
             return self.last_outputs[1:]
-        starts, owner = frames.windows(self.n_frames)
+        starts, owner = self.windows(frames, self.settings.feature.n_hop_frames)
         distances = np.empty((len(starts), len(DISTANCES)))
         sums = np.zeros((len(frames.clips), self.discriminator.output_shape[1][-1]))
         with progress_bar(len(starts), "scores", "window") as bar:

@@ -26,7 +26,7 @@ from core.run_settings import SystemSettings
 from data.frames import Frames
 from models.base import System
 from models.callbacks import Resume
-from models.layers import torch_dense, torch_start, torch_variables
+from models.layers import Adam, torch_dense, torch_start, torch_variables
 
 INSIDE_LOG = 1e-4
 
@@ -68,7 +68,7 @@ class AnomalyTransformer(System):
             shape=(self.n_mels,), initializer="ones", trainable=False, name="deviation"
         )
         self.network = transformer(self.n_frames, self.n_mels, **settings)
-        self.compile(self.make_optimizer(), jit_compile=False)
+        self.compile(Adam(run.fit, torch=True), jit_compile=False)
 
     def call(self, x: tf.Tensor, training: bool = False) -> list[tf.Tensor]:
         """Run the network on standardised windows; returns as `transformer`."""
@@ -266,7 +266,7 @@ class AnomalyAttention(layers.Layer):
         series = tf.nn.softmax(likeness, axis=-1)  # (batch, heads, n_frames, n_frames)
         sigma = tf.transpose(self.sigma(x), (0, 2, 1))  # (batch, heads, n_frames)
         sigma = power_of_3(tf.sigmoid(sigma * 5.0) + 1e-5) - 1.0
-        at = tf.range(n_frames, dtype=tf.float32)
+        at = tf.range(n_frames, dtype=x.dtype)
         distance = tf.abs(at[:, None] - at[None, :])
         wide = sigma[..., None]
         prior = tf.exp(-tf.square(distance) / 2.0 / tf.square(wide))
@@ -302,9 +302,8 @@ def transformer(
         d_model,
         3,
         use_bias=False,
-        kernel_initializer=initializers.VarianceScaling(
-            2 / (1 + 0.01**2), "fan_in", "untruncated_normal"
-        ),
+        # PyTorch's Kaiming normal; the release leaves its slope at 0, whatever it names.
+        kernel_initializer=initializers.VarianceScaling(2, "fan_in", "untruncated_normal"),
         name="token",
     )(ring)
     h = h + positions(n_frames, d_model)  # (batch, n_frames, d_model)

@@ -37,6 +37,8 @@ from models.layers import (
 )
 from models.waveform import WaveformSystem
 
+SCORES = ("comprehensive", "regional", "local", "real")
+
 
 class GRLNet(WaveformSystem):
     """Two generators clean a noisy segment, a discriminator tells segments from what they made.
@@ -45,6 +47,7 @@ class GRLNet(WaveformSystem):
     generators: c (D(R(x)) + D(L(x))) + (1 - c) D(x), c the comprehensive output factor. Score of
     a clip: the mean over its segments, n_hop_frames samples apart; what is left at a clip's end is
     not heard, and a clip shorter than a segment is filled up with zeros.
+    Its parts D(R(x)), D(L(x)) and D(x) are scores too, in SCORES, after that of a clip.
 
     Quirks of the release that are followed:
     1. One forward pass serves the losses of all three networks, and the gradient of the
@@ -66,6 +69,7 @@ class GRLNet(WaveformSystem):
         self.local = generator(length, channels, net.kernel_local, "local")
         self.discriminator = discriminator(length, channels, net.kernel_discriminator)
         self.seeds = keras.random.SeedGenerator(run.seed)
+        self.last_scores: tuple[Frames, np.ndarray] | None = None  # (n_clips, 4)
         self.local_optimizer = Adam(fit, torch=True)
         self.discriminator_optimizer = Adam(
             fit.model_copy(update={"lr": fit.lr_discriminator}), torch=True
@@ -124,6 +128,7 @@ class GRLNet(WaveformSystem):
     def train(
         self, frames: Frames, title: str = "train", resume: Resume | None = None
     ) -> dict[str, list[float]]:
+        self.last_scores = None
         self.build_optimizers()
         return super().train(frames, title, resume)
 
@@ -157,9 +162,31 @@ class GRLNet(WaveformSystem):
         return super().windows(frames, self.settings.feature.n_hop_frames)
 
     def window_scores(self, windows: tf.Tensor, section: tf.Tensor) -> tf.Tensor:
+        return self.segment_scores(windows, section)[:, 0]
+
+    def segment_scores(self, windows: tf.Tensor, section: tf.Tensor) -> tf.Tensor:
+        """Return the SCORES of segments: (batch, length) → (batch, 4)."""
         of_regional, of_local, of_real = (tf.sigmoid(judged) for judged in self(windows)[2:])
         c = self.comprehensive
-        return c * (of_regional + of_local) + (1 - c) * of_real  # (batch,)
+        whole = c * (of_regional + of_local) + (1 - c) * of_real
+        return tf.stack([whole, of_regional, of_local, of_real], axis=1)
+
+    def score(self, frames: Frames) -> np.ndarray:
+        return self.extra_scores(frames)["comprehensive"]
+
+    def extra_scores(self, frames: Frames) -> dict[str, np.ndarray]:
+        """Return the SCORES of clips, the mean over the segments of each: name → (n_clips,).
+
+        Asked again for the frames it was asked for last, it does not run the networks again.
+        """
+        if self.last_scores is None or self.last_scores[0] is not frames:
+            starts, owner = self.windows(frames, self.settings.feature.n_hop_frames)
+            section = self.section_index(frames)[owner]
+            scores = self.all_window_scores(frames, starts, section, self.segment_scores)
+            first = np.searchsorted(owner, np.arange(len(frames.clips)))
+            means = np.add.reduceat(scores, first) / np.bincount(owner)[:, None]
+            self.last_scores = (frames, means)
+        return dict(zip(SCORES, self.last_scores[1].T, strict=True))
 
     def checkpoint_variables(self) -> Variables:
         """Return names as in the three checkpoints of the release, each after its network.

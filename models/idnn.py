@@ -20,7 +20,7 @@ from checkpoints.inferred_settings import (
 )
 from core.run_settings import SystemSettings
 from models import ae_asd
-from models.layers import dense_block, torch_dense, torch_variables
+from models.layers import Adam, dense_block, torch_dense, torch_variables
 from models.pooling import PooledSystem
 
 
@@ -43,7 +43,7 @@ class IDNN(PooledSystem):
             (self.n_frames - 1) * self.n_mels, self.n_mels, **dict(run.network)
         )
         self.compile(
-            self.make_optimizer(),
+            Adam(run.fit, torch=True),
             loss="mean_squared_error",
             steps_per_execution=64,
             jit_compile=False,

@@ -77,9 +77,9 @@ def torch_dense(width: int, fan_in: int, name: str) -> layers.Dense:
 
 
 def dense_block(h: tf.Tensor, width: int, name: str, momentum: float, epsilon: float) -> tf.Tensor:
-    """Apply a dense layer, batch normalisation and ReLU, named as in AE-ASD: (batch, width)."""
+    """Apply a dense layer, batch normalisation and ReLU as in AE-ASD (PyTorch): (batch, width)."""
     h = torch_dense(width, h.shape[-1], f"{name}.liner")(h)
-    h = BatchNorm(momentum=momentum, epsilon=epsilon, name=f"{name}.bn")(h)
+    h = BatchNorm(torch=True, momentum=momentum, epsilon=epsilon, name=f"{name}.bn")(h)
     return layers.ReLU(name=f"{name}.relu")(h)
 
 
@@ -102,7 +102,7 @@ class Adam(keras.optimizers.Adam):
         self, gradient: tf.Tensor, variable: keras.Variable, learning_rate: tf.Tensor
     ) -> None:
         index, kind = self._get_variable_index(variable), variable.dtype
-        beta_1, beta_2 = tf.cast(self.beta_1, kind), tf.cast(self.beta_2, kind)
+        beta_1, beta_2 = tf.constant(self.beta_1, kind), tf.constant(self.beta_2, kind)
         number = tf.cast(self.iterations + 1, kind)
         power_1, power_2 = tf.pow(beta_1, number), tf.pow(beta_2, number)
         tf.raw_ops.ResourceApplyAdam(
@@ -124,8 +124,10 @@ class BatchNorm(keras.layers.BatchNormalization):
 
     Parameters
     ----------
-    torch : keep the unbiased running variance, as PyTorch does; Keras keeps the biased one. That is
-        seen where few values make a mean, as in the last layers of a network on a small batch.
+    torch : keep the unbiased running variance, as PyTorch does. Keras 3 keeps the biased one, and
+        so does Keras 2 for vectors; of images Keras 2 keeps the unbiased one, as its fused kernel
+        gives it. That is seen where few values make a mean, as in the last layers of a network on
+        a small batch.
     settings : those of Keras's layer
     """
 

@@ -52,8 +52,12 @@ class MobileNetV2(Classifier):
 
         def own_norm(layer: keras.Layer) -> keras.Layer:
             if isinstance(layer, keras.layers.BatchNormalization):
-                momentum = run.network.momentum
-                return BatchNorm(momentum=momentum, epsilon=layer.epsilon, name=layer.name)
+                return BatchNorm(
+                    torch=True,
+                    momentum=run.network.momentum,
+                    epsilon=layer.epsilon,
+                    name=layer.name,
+                )
             return layer.__class__.from_config(layer.get_config())
 
         self.network = keras.models.clone_model(network, clone_function=own_norm)

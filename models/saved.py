@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from checkpoints.files import read_hdf5
+from checkpoints.keras_hdf5 import read_hdf5
+from checkpoints.official_pickles import distribution_beside, section_names_beside
 from core import arrays
 from core.arrays import read_json
 from core.errors import BadInput
@@ -33,7 +34,10 @@ NOT_TRAINING_KEYS = {"fit": {"verbose"}}
 # What the network of a published checkpoint does not depend on.
 NOT_IN_CHECKPOINTS = ("fit", "seed")
 # What the thresholds of a trained system depend on besides: another value means fitting them again.
-THRESHOLD_KEYS = ("decision_threshold", "threshold_scope", "score", "pool_type", "decay")
+THRESHOLD_KEYS = (
+    *("decision_threshold", "threshold_scope", "threshold_fit"),
+    *("score", "pool_type", "decay"),
+)
 
 # What a setting was before there was such a key; an earlier model's settings have none.
 BEFORE = {
@@ -185,36 +189,51 @@ class SavedModel:
 
 
 class OfficialModel:
-    """A model file of the official baseline; its thresholds need its training clips.
+    """A model file of the official baseline, with the pickles beside it.
 
+    Its threshold is that of `score_distr_<machine type>.pkl`; without this file it is fitted to
+    the scores of its training clips. Its sections are those of `section_names_<machine type>.pkl`,
+    or of its training clips.
+
+    Parameters
+    ----------
     path : the `.hdf5`
-    training : the frames of its training clips; None where they are not at hand
+    training : the frames of its training clips; None where they are not at hand, or not needed
+
+    Attributes
+    ----------
+    distribution : shape, loc and scale of the gamma distribution of the scores, or None
+    classes : the sections in the order of a classifier's classes; None where no file names them
+    files : the files of the model
+
+    Raises
+    ------
+    BadInput : where a pickle is damaged, or is not what its name says.
     """
 
     def __init__(
         self, path: Path, run: SystemSettings | None = None, training: Frames | None = None
     ) -> None:
         self.path, self.training = path, training
-        clips = training.clips if training else ()
-        self.sections = sorted({run.class_name(clip) for clip in clips}) if run else []
+        distribution, names = distribution_beside(path), section_names_beside(path)
+        self.distribution = distribution[1] if distribution else None
+        self.classes = names[1] if names else None
+        self.files = [path, *(beside[0] for beside in (distribution, names) if beside)]
+        clips = training.clips if training and run else ()
+        self.sections = sorted(self.classes or {run.class_name(clip) for clip in clips})
 
     def __str__(self) -> str:
         return str(self.path)
 
     @property
-    def files(self) -> list[Path]:
-        """Return the file of the model."""
-        return [self.path]
-
-    @property
     def fits_thresholds(self) -> bool:
         """Return whether its thresholds are fitted to scores of training clips."""
-        return self.training is not None
+        return self.training is not None and not self.distribution
 
     @property
     def has_thresholds(self) -> bool:
         """Return whether it has thresholds."""
-        return self.training is not None
+        return self.training is not None or self.distribution is not None
 
     def thresholds(self, run: SystemSettings, machine_type: str) -> None:
         """Return None: nothing is saved with it."""

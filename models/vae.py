@@ -27,7 +27,7 @@ from checkpoints.inferred_settings import (
 )
 from core.run_settings import SystemSettings
 from models import ae_asd
-from models.layers import dense_block, torch_dense, torch_variables
+from models.layers import Adam, dense_block, torch_dense, torch_variables
 from models.pooling import PooledSystem
 
 
@@ -46,7 +46,7 @@ class VAE(PooledSystem):
     def __init__(self, run: SystemSettings, sections: list[str]):
         super().__init__(run, sections)
         self.network = variational(self.n_frames * self.n_mels, **dict(run.network))
-        self.compile(self.make_optimizer(), steps_per_execution=64, jit_compile=False)
+        self.compile(Adam(run.fit, torch=True), steps_per_execution=64, jit_compile=False)
 
     def call(self, x: tf.Tensor, training: bool = False) -> tuple[tf.Tensor, ...]:
         """Return rebuilt vectors (batch, n_frames * n_mels), latent, mean and log-variance.

@@ -121,7 +121,7 @@ def _explain(
         if not frames.clips:
             return
         keras_model.clear_session()
-        system = keras_model.load_model(model, run_settings, machine_type)[0]
+        system = keras_model.load_system(model, run_settings, machine_type)[0]
         by_path = {clip.path: clip for clip in clips}
         # Clips that could not be read are not among the frames.
         usable = [by_path[clip.path] for clip in frames.clips]

@@ -151,7 +151,7 @@ def heat_map(data: ReportData) -> Figure:
         for run in data.runs
         for key, section in run.labelled.items()
     }
-    columns = ["AUC (source)", "AUC (target)"] if data.with_domains else ["AUC"]
+    columns = [one.name for one in data.definition.columns if one.measure == "AUC"]
     figure = _figure(PAGE_WIDTH, len(columns) * (0.55 + 0.24 * len(systems)) + 0.35)
     panels = figure.subplots(len(columns), 1, squeeze=False, sharex=True)[:, 0]
     size = 7 if len(keys) <= 12 else 5.5

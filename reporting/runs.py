@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -12,10 +12,13 @@ from typing import NamedTuple
 import numpy as np
 
 from core.errors import BadInput, nearest
-from evaluation.csv_files import list_sections, read_ground_truth, read_section
+from evaluation.csv_files import common_definition, list_sections, read_section
+from evaluation.kept_rows import table_path
 from evaluation.metrics import MAX_FPR, EvaluationError, ScoredSection, SectionKey
 from evaluation.result_csv import read_result_csv
 from evaluation.thresholds import ALL_SECTIONS
+from evaluation.truth import Truth, read_ground_truth
+from evaluation.years import YEAR_2022, Definition
 from reporting.run_directories import find_runs
 
 SCORE = "official score"
@@ -106,9 +109,15 @@ class ReportData:
         return any(s.domains is not None for run in self.runs for s in run.labelled.values())
 
     @property
+    def definition(self) -> Definition:
+        """Return the definition of the year that all runs are evaluated by."""
+        labelled = (section for run in self.runs for section in run.labelled.values())
+        return next((section.definition for section in labelled), YEAR_2022)
+
+    @property
     def score_name(self) -> str:
         """Return the name of the one score that systems are ranked by."""
-        return SCORE if self.with_domains else MEAN_OF_BOTH
+        return SCORE if self.definition.official else MEAN_OF_BOTH
 
 
 def read_runs(
@@ -147,6 +156,10 @@ def read_runs(
         data.runs.append(_read_run(Run(system, name, directory, {}, {}), truth, data))
     _drop_other_datasets(data)
     _drop_other_test_sets(data)
+    definition = common_definition((run.directory, run.sections.values()) for run in data.runs)
+    for run in data.runs:
+        for key, section in run.sections.items():
+            run.sections[key] = section.by(definition)
     data.runs = [run for run in data.runs if run.sections]
     if not data.runs:
         place = ", ".join(map(str, directories)) or pattern
@@ -175,7 +188,7 @@ def _check_baseline(data: ReportData, asked: str | None) -> None:
         )
 
 
-def _read_run(run: Run, truth: Mapping | None, data: ReportData) -> Run:
+def _read_run(run: Run, truth: Truth | None, data: ReportData) -> Run:
     """Fill in the sections and thresholds of a run."""
     problems = data.problems
     keys, misnamed = list_sections(run.directory)
@@ -185,26 +198,36 @@ def _read_run(run: Run, truth: Mapping | None, data: ReportData) -> Run:
             run.sections[key] = read_section(run.directory, key, truth)
         except EvaluationError as error:
             problems += [f"{run.name}: {key} skipped: {line}" for line in str(error).splitlines()]
-    _compare_result_csv(run, data)
-    path = run.directory / "thresholds.csv"
-    thresholds = _read_thresholds(path, problems)
+    for mode in ("dev", "eval"):
+        _compare_result_csv(run, table_path(run.directory / "result.csv", mode), data)
+    _find_thresholds(run, problems)
+    return run
+
+
+def _find_thresholds(run: Run, problems: list[str]) -> None:
+    """Fill in the thresholds of a run: of its tables, else as its decisions show them."""
+    paths = [table_path(run.directory / "thresholds.csv", mode) for mode in ("dev", "eval")]
+    tables = {path: _read_thresholds(path, problems) for path in paths}
     for key, section in run.sections.items():
-        threshold = thresholds.get(tuple(key)) or thresholds.get((key.machine_type, ALL_SECTIONS))
-        if threshold and _contradicts(section, threshold):
+        listed = {
+            path: table.get(tuple(key)) or table.get((key.machine_type, ALL_SECTIONS))
+            for path, table in tables.items()
+        }
+        listed = {path: threshold for path, threshold in listed.items() if threshold}
+        fitting = [one for one in listed.values() if not _contradicts(section, one)]
+        if listed and not fitting:
+            path, threshold = next(iter(listed.items()))
             problems.append(
                 f"{path}: {key}: the threshold {threshold.value:.6g} does "
                 "not give the decisions beside it; taken from the decisions instead"
             )
-            threshold = None
-        threshold = threshold or _threshold_between(section)
+        threshold = fitting[0] if fitting else _threshold_between(section)
         if threshold:
             run.thresholds[key] = threshold
-    return run
 
 
-def _compare_result_csv(run: Run, data: ReportData) -> None:
-    """Name the sections of which result.csv does not say what their scores give."""
-    path = run.directory / "result.csv"
+def _compare_result_csv(run: Run, path: Path, data: ReportData) -> None:
+    """Name the sections of which a result.csv does not say what their scores give."""
     if not path.exists():
         return
     try:
@@ -215,9 +238,10 @@ def _compare_result_csv(run: Run, data: ReportData) -> None:
         data.problems.append(f"{error}; the scores beside it count")
         return
     for section in run.labelled.values():
-        result = section.evaluate(data.max_fpr)
-        other = written.get((result.machine_type, result.section))
-        cells = other.metrics if other else {}
+        other = written.get((section.key.machine_type, section.key.section.partition("_")[2]))
+        if other is None:
+            continue
+        result, cells = section.by(other.definition).evaluate(data.max_fpr), other.metrics
         differences = [
             f"{column} {cells[column]:.6g} against {value:.6g}"
             for column, value in result.metrics.items()

@@ -319,12 +319,14 @@ def _means(sections: Sequence[dict[str, float]]) -> dict[str, np.ndarray]:
             "averaged_pauc": arithmetic_mean(column["pAUC"]),
         }
     source, target = column["AUC (source)"], column["AUC (target)"]
+    # In 2021 each domain has a pAUC, and there is none of both.
+    pauc = column.get("pAUC") or [*column["pAUC (source)"], *column["pAUC (target)"]]
     return {
         "harmonic_mean_auc": harmonic_mean([*source, *target]),
-        "harmonic_mean_pauc": harmonic_mean(column["pAUC"]),
+        "harmonic_mean_pauc": harmonic_mean(pauc),
         "auc_source": harmonic_mean(source),
         "auc_target": harmonic_mean(target),
-        "pauc": harmonic_mean(column["pAUC"]),
+        "pauc": harmonic_mean(pauc),
     }
 
 

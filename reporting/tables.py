@@ -14,8 +14,6 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from core.files import save_csv
 from evaluation.metrics import (
     DOMAINS,
-    OFFICIAL_SCORE_COLUMNS,
-    PLAIN_COLUMNS,
     SectionResult,
     arithmetic_mean,
     harmonic_mean,
@@ -134,9 +132,10 @@ class Report:
     @property
     def columns(self) -> list[str]:
         """Return the columns of the comparison."""
-        if self.data.with_domains:
-            return [*OFFICIAL_SCORE_COLUMNS, SCORE, *BOTH_DOMAINS]
-        return [*PLAIN_COLUMNS, MEAN_OF_BOTH]
+        definition = self.data.definition
+        if definition.official:
+            return [*definition.score, SCORE, *BOTH_DOMAINS]
+        return [*definition.score, MEAN_OF_BOTH]
 
     @property
     def tables(self) -> list[Table]:
@@ -192,14 +191,17 @@ def _row(group: str, system: str, runs: Sequence[Sequence[SectionResult]], n_sec
 
 def _means(results: Sequence[SectionResult]) -> dict[str, float]:
     """Return the means of result.csv, the official score, and the means of both domains' clips."""
+    definition = results[0].definition
     values = [list(result.metrics.values()) for result in results]
     names = tuple(results[0].metrics)
-    if names == PLAIN_COLUMNS:
+    if not definition.official:
         means = dict(zip(names, arithmetic_mean(values).tolist(), strict=True))
         return {**means, MEAN_OF_BOTH: float(np.mean(list(means.values())))}
     means = dict(zip(names, harmonic_mean(values).tolist(), strict=True))
+    pooled = dict(definition.pooled)
     for name in BOTH_DOMAINS:
-        both = [[result.metrics[f"{name} ({domain})"]] for result in results for domain in DOMAINS]
+        columns = dict.fromkeys(pooled.get(name, name).format(domain) for domain in DOMAINS)
+        both = [[result.metrics[column]] for result in results for column in columns]
         means[name] = float(harmonic_mean(both)[0])
     return {**means, SCORE: official_score(results)}
 
@@ -236,7 +238,7 @@ def _cell(row: Row, value: tuple[float, float], best: str | None) -> Cell:
 
 def notes(report: Report) -> list[str]:
     """Return how to read the tables, one or two sentences per line."""
-    domains = report.data.with_domains
+    domains = report.data.definition.official
     lines = [
         f"Means over machine types and sections are {'harmonic' if domains else 'arithmetic'}, as "
         f"in result.csv{', so one section at 0 makes a mean 0' if domains else ''}; pAUC is taken "

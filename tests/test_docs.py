@@ -33,7 +33,10 @@ from tests.conftest import ROOT
 MOST_README_LINES = 250
 
 SCRIPTS = tuple(sorted(path.name for path in ROOT.glob("[0-9][0-9]_*.py")))
-TOOLS = ("tools.demo_data", "tools.download", "tools.import_checkpoint", "tools.localize")
+TOOLS = (
+    *("tools.demo_data", "tools.download", "tools.import_checkpoint", "tools.localize"),
+    "tools.reproduce",
+)
 PROGRAMS = (*SCRIPTS, *TOOLS, "evaluation", "benchmarks.run", "benchmarks.scale")
 
 # Long options of other programs, and modules of others that `python -m` runs.
@@ -48,7 +51,8 @@ OTHER_MODULES = {"venv", "pytest"}
 NOT_IN_REPOSITORY = {
     *("demo", "model", "result", "report", "cache", "logs", "my_data", ".venv", "..", "~", ""),
     *("task2", "train", "test", "ground_truth_data", "ground_truth_domain", "Label"),
-    *("clips", "spectrograms", "maps", "pictures", "#!", "FILE-SYSTEM:"),
+    "ground_truth_attributes",
+    *("reproduce", "clips", "spectrograms", "maps", "pictures", "#!", "FILE-SYSTEM:"),
 }
 NOT_A_FILE = {"cluster.yaml", "ray_bootstrap_config.yaml", "comparison.md"}
 # Names of functions, columns, files and values that look like settings.

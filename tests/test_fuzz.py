@@ -47,7 +47,7 @@ fuzz = hypothesis.settings(
 def system():
     """A little network, and the settings it was made with."""
     param = small(("feature.n_mels", 8), ("feature.n_fft", 64), ("feature.hop_length", 32))
-    return keras_model.get_model(param, ["section_00"])
+    return keras_model.build_system(param, ["section_00"])
 
 
 @pytest.fixture(autouse=True)

@@ -20,16 +20,16 @@ def saved_model(tmp_path: Path, clips: list[Clip]) -> tuple[Path, dict, np.ndarr
     param = small(("model_directory", str(tmp_path / "model")))
     stem = model_stem(param, "fan", "dev")
     frames = frames_of(60, 60)
-    system = keras_model.get_model(param, [clip.section for clip in clips])
+    system = keras_model.build_system(param, [clip.section for clip in clips])
     system.train(frames)
-    keras_model.save_model(stem, system, param, clips, system.score(frames), {})
+    keras_model.save_system(stem, system, param, clips, system.score(frames), {})
     return stem, param, system.score(frames)
 
 
 @pytest.mark.slow
 def test_saved_and_loaded_scores_the_same(tmp_path, two_clips):
     stem, param, scores = saved_model(tmp_path, two_clips)
-    system, training = keras_model.load_model(*usable_model(param, "fan", "dev"))
+    system, training = keras_model.load_system(*usable_model(param, "fan", "dev"))
     assert np.array_equal(system.score(frames_of(60, 60)), scores)
     assert np.array_equal(training.scores, scores)
     assert training.sections == system.section_names == ["section_00", "section_01"]
@@ -49,7 +49,9 @@ def test_an_earlier_model_outlives_a_full_disk(tmp_path, two_clips, monkeypatch)
     before = {path.name: path.read_bytes() for path in stem.parent.iterdir()}
     monkeypatch.setattr(np, "savez", full)
     with pytest.raises(OSError, match="disk full"):
-        keras_model.save_model(stem, keras_model.get_model(param, []), param, two_clips, scores, {})
+        keras_model.save_system(
+            stem, keras_model.build_system(param, []), param, two_clips, scores, {}
+        )
     assert {path.name: path.read_bytes() for path in stem.parent.iterdir()} == before
 
 
@@ -58,7 +60,9 @@ def test_no_description_without_the_rest(tmp_path, two_clips, monkeypatch):
     stem, param, scores = saved_model(tmp_path, two_clips)
     monkeypatch.setattr(keras_model, "save_json", full)
     with pytest.raises(OSError, match="disk full"):
-        keras_model.save_model(stem, keras_model.get_model(param, []), param, two_clips, scores, {})
+        keras_model.save_system(
+            stem, keras_model.build_system(param, []), param, two_clips, scores, {}
+        )
     assert find_model(param, "fan", "dev") is None
 
 
@@ -81,7 +85,7 @@ def test_a_model_from_a_stranger_is_read_as_numbers_or_refused(tmp_path, two_cli
     ):
         save(arrays, **changed)
         with pytest.raises(BadInput, match="the model's files are damaged"):
-            keras_model.load_model(SavedModel(stem), param)
+            keras_model.load_system(SavedModel(stem), param)
     monkeypatch.undo()
     for changed in (
         nameless,
@@ -91,7 +95,7 @@ def test_a_model_from_a_stranger_is_read_as_numbers_or_refused(tmp_path, two_cli
     ):
         np.savez(arrays, **changed)
         with pytest.raises(BadInput, match="the model's files are damaged"):
-            keras_model.load_model(SavedModel(stem), param, machine_type="fan")
+            keras_model.load_system(SavedModel(stem), param, machine_type="fan")
     tree = json.loads(text)
     for odd in ("[" * 10**5, "{}", json.dumps({**tree, "sections": 3}), json.dumps([tree])):
         about.write_text(odd)
@@ -133,38 +137,38 @@ def official_file(path: Path, system, first: int = 0) -> None:
 @pytest.mark.slow
 def test_official_model_is_scored_as_it_is(tmp_path, first):
     param = small(("model_directory", str(tmp_path)))
-    system = keras_model.get_model(param, [])
+    system = keras_model.build_system(param, [])
     system.train(frames_of(60))
     official_file(tmp_path / "model_fan.hdf5", system, first)
     model, _ = usable_model(param, "fan", "dev")
     assert isinstance(model, OfficialModel)
     assert not model.has_thresholds
     trained = OfficialModel(model.path, param, frames_of(40, 40))
-    _, training = keras_model.load_model(trained, param.with_values({"seed": 9}))
+    _, training = keras_model.load_system(trained, param.with_values({"seed": 9}))
     assert np.array_equal(training.scores, system.score(frames_of(40, 40)))
     assert training.sections == trained.sections == ["section_00", "section_01"]
-    _, without = keras_model.load_model(model, param)
+    _, without = keras_model.load_system(model, param)
     assert (len(without.scores), without.sections) == (0, [])
 
 
 def test_foreign_hdf5_is_refused(tmp_path):
     wide = small(("model_directory", str(tmp_path)), ("ae.network.latent", 5))
-    official_file(tmp_path / "model_fan.hdf5", keras_model.get_model(wide, []))
+    official_file(tmp_path / "model_fan.hdf5", keras_model.build_system(wide, []))
     param = small(("model_directory", str(tmp_path)))
     with pytest.raises(BadInput, match=r"dense_1/kernel has the shape \(16, 5\), not \(16, 4\)"):
-        keras_model.load_model(OfficialModel(tmp_path / "model_fan.hdf5"), param)
+        keras_model.load_system(OfficialModel(tmp_path / "model_fan.hdf5"), param)
     with h5py.File(tmp_path / "model_fan.hdf5", "a") as file:
         inner = {"class_name": "Sequential", "config": [{"class_name": "Lambda", "config": {}}]}
         file.attrs["model_config"] = json.dumps(inner)
     with pytest.raises(BadInput, match="refused, for it holds a Lambda layer, which is code"):
-        keras_model.load_model(OfficialModel(tmp_path / "model_fan.hdf5"), param)
+        keras_model.load_system(OfficialModel(tmp_path / "model_fan.hdf5"), param)
     (tmp_path / "model_fan.hdf5").write_text("text")
     with pytest.raises(BadInput, match="not a model of the official baseline"):
-        keras_model.load_model(OfficialModel(tmp_path / "model_fan.hdf5"), param)
+        keras_model.load_system(OfficialModel(tmp_path / "model_fan.hdf5"), param)
 
 
 def test_published_tensors_are_all_used_and_all_there():
-    system = keras_model.get_model(small(), [])
+    system = keras_model.build_system(small(), [])
     wanted = system.checkpoint_variables()
     tensors = {name: variable.numpy() for name, (variable, _) in wanted.items()}
     before = system.get_weights()

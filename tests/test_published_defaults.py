@@ -179,7 +179,8 @@ AEGAN_AD_BOTH: tuple[Entry, ...] = (
     *librosa_mel("dcase{year}/utils.py: generate_spec, melspectrogram"),
     ("feature.floor", 1e-10, "dcase{year}/utils.py: generate_spec, power_to_db's default of amin"),
     ("feature.top_db", 80, "dcase{year}/utils.py: generate_spec, power_to_db's default of top_db"),
-    ("fit.lr", 0.0002, "{config}: train.lrG, train.lrD"),
+    ("fit.lr", 0.0002, "{config}: train.lrG"),
+    ("fit.lr_discriminator", 0.0002, "{config}: train.lrD"),
     *pytorch_adam("dcase{year}/train.py: main", beta_1=0.5),
     ("fit.batch_size", 512, "{config}: train.batch_size, in dcase20 train.bs"),
     ("fit.shuffle", True, "dcase{year}/train.py: main, DataLoader"),
@@ -346,6 +347,7 @@ PUBLISHED: list[Row] = [
             0.999,
             "keras_model.py: get_model, that of Keras's MobileNetV2",
         ),
+        ("evaluation", "release", "01_test.py: main, y_true of each domain's precision and recall"),
     ),
     *rows(AE_ASD, ("vae", "idnn"), *AE_ASD_SHARED),
     *aegan_ad_rows(),
@@ -356,6 +358,7 @@ PUBLISHED: list[Row] = [
         ("fit.lr", 0.001, "opts.py: r_g_net_learning_rate, l_g_net_learning_rate"),
         ("fit.lr_discriminator", 0.0001, "opts.py: d_net_learning_rate"),
         *pytorch_adam("main.py: train"),
+        ("fit.epochs", 1, "opts.py: epochs"),
         ("fit.batch_size", 2, "opts.py: batch_size"),
         ("fit.shuffle", True, "opts.py: train_batch_shuffle"),
         ("fit.validation_split", 0, "main.py: train, which trains on all training signals"),
@@ -368,6 +371,15 @@ PUBLISHED: list[Row] = [
         ("network.adversarial_training_factor", 0.5, "opts.py: adversarial_training_factor"),
         ("network.comprehensive_output_factor", 0.5, "opts.py: comprehensive_output_factor"),
         ("equal_error", True, "main.py: train, err_thresholds1"),
+    ),
+    *(
+        row
+        for n, where in (
+            (233472, "opts.py: mess_length"),
+            (80000, "opts.py: mess_length's help"),
+            (16000, "network.py: D_Net, the comment on its Linear"),
+        )
+        for row in rows(GRLNET, ("grlnet",), ("feature.n_frames", n, where), release=f"length_{n}")
     ),
     *rows(
         STGRAM_MFN,
@@ -442,6 +454,11 @@ OWN_CHOICES: list[Own] = [
     ),
     Own(
         EVERY,
+        "threshold_fit",
+        "checked, as SciPy's fit can end far from its scores; the official baselines check none",
+    ),
+    Own(
+        EVERY,
         "seed",
         "0; the official baselines, GRLNet and Anomaly-Transformer set none, AE-ASD 526, AEGAN-AD "
         "783, STgram-MFN 42",
@@ -499,20 +516,20 @@ OWN_CHOICES: list[Own] = [
         "D_maha, for every machine type; the release takes the best of nineteen by the test labels",
     ),
     Own(
+        ("aegan_ad",),
+        "feature.window_starts",
+        "spread; the release's windows start at a clip's first frames (datasets.py: __getitem__), "
+        "which with its hop of 1 is the same",
+    ),
+    Own(
         ("grlnet",),
         "feature.n_frames",
-        "4096, which two cores can train; the release has 233472 (opts.py: mess_length), and names "
-        "80000 and 16000",
+        "4096, which two cores can train; the released lengths are grlnet.release",
     ),
     Own(
         ("grlnet",),
         "feature.n_hop_frames",
         "several segments a clip; the release takes the first one only (trunate_and_pad)",
-    ),
-    Own(
-        ("grlnet",),
-        "fit.epochs",
-        "5, of several segments a clip; the release has 1 (opts.py: epochs)",
     ),
     *(
         Own(("grlnet",), f"feature.{key}", "shared, and unused: it hears the waveform alone")

@@ -119,10 +119,8 @@ def test_evaluation_data(trained, demo, tmp_path):
         assert run.returncode == 0, run.stdout + run.stderr
     assert (out / "model" / "ae" / "model_fan_eval.npz").is_file()
     after = files(out / "result" / "ae")
-    assert {name: after[name] for name in before if name != "thresholds.csv"} == {
-        name: content for name, content in before.items() if name != "thresholds.csv"
-    }
-    new = set(after) - set(before)
+    assert {name: after[name] for name in before} == before
+    new = set(after) - set(before) - {"thresholds_eval.csv"}
     assert len(new) == 12
     assert {name.split("_section_")[1][:2] for name in new} == {"03", "04", "05"}
     results, _ = evaluate_directory(out / "result" / "ae", demo / "ground_truth")
@@ -256,8 +254,10 @@ def test_one_sided_section_has_empty_cells(trained, copy, tmp_path):
         path.unlink()
     run = run_inside("01_test.py", "-d", "--machine", "fan", data=copy, out=out, assigned=QUICK)
     assert run.returncode == 0, run.stderr
-    (row,) = [row for row in rows(out / "result" / "ae" / "result.csv") if row[:1] == ["01"]]
+    table = rows(out / "result" / "ae" / "result.csv")
+    row, of_valve = [row for row in table if row[:1] == ["01"]]
     assert row[1:] == [""] * 9
+    assert of_valve in rows(trained / "result" / "ae" / "result.csv")
     assert "fan section 01: no normal clips, anomalies or decisions for AUC (source)" in run.stdout
 
 

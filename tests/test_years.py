@@ -9,11 +9,14 @@ import pytest
 
 from evaluation.csv_files import evaluate_directory
 from evaluation.metrics import DOMAIN_COLUMNS, PLAIN_COLUMNS
+from evaluation.result_csv import read_result_csv
 from tests.conftest import run_inside
 from tools import demo_data
 
 WITH_DOMAINS = ["section", *DOMAIN_COLUMNS]
 WITHOUT = ["id", *PLAIN_COLUMNS]
+OF_2021 = ["section", "domain", "AUC", "pAUC", "precision", "recall", "F1 score"]
+FROM_2023 = [*WITH_DOMAINS[:4], "pAUC (source)", "pAUC (target)", *WITH_DOMAINS[4:]]
 SECTIONS = {
     "dev": ("section_00", "section_01", "section_02"),
     "eval": ("section_03", "section_04", "section_05"),
@@ -24,9 +27,9 @@ IDS = {"dev": ("id_00", "id_02", "id_04"), "eval": ("id_01", "id_03", "id_05")}
 # year: sections, endings of the result files, columns of result.csv
 YEARS = {
     2020: (IDS, ("",), WITHOUT),
-    2021: (SECTIONS, ("_source_test", "_target_test"), WITH_DOMAINS),
+    2021: (SECTIONS, ("_source_test", "_target_test"), OF_2021),
     2022: (SECTIONS, ("_test",), WITH_DOMAINS),
-    **dict.fromkeys((2023, 2024, 2025, 2026), (ONLY, ("_test",), WITH_DOMAINS)),
+    **dict.fromkeys((2023, 2024, 2025, 2026), (ONLY, ("_test",), FROM_2023)),
 }
 
 QUICK = ("fit.epochs=1", "fit.verbose=0", "ae.network.units=[16]", "ae.network.latent=4")
@@ -73,15 +76,24 @@ def test_layout_of_a_year(year: int, tmp_path: Path) -> None:
             for path in (tmp_path / f"{mode}_data" / machine).glob("*test/*.wav")
         ]
         assert sorted(scored) == sorted(tests)
+    truth = ("--ground-truth", str(tmp_path / "ground_truth"))
+    assert run("01_test.py", "--eval", tmp_path, *truth) == 0
+    evaluated = read_result_csv(result / "result_eval.csv")
     rows = list(csv.reader((result / "result.csv").open()))
     machines = sorted(path.name for path in (tmp_path / "dev_data").iterdir())
     assert [row[0] for row in rows if row in ([name] for name in machines)] == machines
     assert rows[1] == columns
     expected = [section.partition("_")[2] for section in sections["dev"]]
-    assert [row[0] for row in rows[2 : 2 + len(expected)]] == expected
+    if year == 2021:
+        expected = [f"{name} {domain}" for domain in ("source", "target") for name in expected]
+    names = columns.index("AUC") if "AUC" in columns else 1
+    assert [" ".join(row[:names]) for row in rows[2 : 2 + len(expected)]] == expected
     for row in rows[2 : 2 + len(expected)]:
-        assert all(0 <= float(value) <= 1 for value in row[1:])
+        assert all(0 <= float(value) <= 1 for value in row[names:])
     results, _ = evaluate_directory(result, tmp_path / "ground_truth")
+    assert [one.metrics for one in evaluated] == [one.metrics for one in results]
+    log = (result / "baseline.log").read_text()
+    assert f"result.csv: evaluated as DCASE {min(year, 2023)}" in log
     assert {found.section for found in results} == {
         section.partition("_")[2] for section in sections["eval"]
     }

@@ -3,9 +3,10 @@
     python -m tools.download 2022 --to DIR
 
 downloads the archives of the year's public Zenodo records and unpacks them into
-DIR/dev_data/<machine type> and DIR/eval_data/<machine type>. After an interruption the same command
-continues where it was; what is complete is not downloaded a second time. Unfinished downloads, and
-a list of the unpacked files of each archive, are in DIR/.download.
+DIR/dev_data/<machine type> and DIR/eval_data/<machine type>. With --truth the published ground
+truth of the evaluation clips comes to DIR/ground_truth, see tools.truth. After an interruption the
+same command continues where it was; what is complete is not downloaded a second time. Unfinished
+downloads, and a list of the unpacked files of each archive, are in DIR/.download.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from core.errors import BadInput, ProblemCollector, nearest
 from core.files import lock_directories, save_json
 from core.log import progress_bar
 from core.script import run_script
+from tools import truth
 from tools.unpack import unpack
 from tools.zenodo import CHECKSUM, Archive, Unreachable, ZenodoClient, file_size
 
@@ -63,7 +65,14 @@ def main(argv: Sequence[str] | None = None, pause: float = 1.0) -> int:
     """
     args = _arguments(argv)
     try:
-        return _download(args, ZenodoClient(args.base_url, pause))
+        _check_year(args.to / ".download", args.year)
+        if args.truth:
+            server = BASE_URL if truth.SOURCES[args.year].record else truth.CODE_URL
+            client = ZenodoClient(args.base_url or server, pause)
+            truth.download_truth(client, args.to, args.year)
+        if args.truth and not any(getattr(args, part) for part in FOLDERS):
+            return 0
+        return _download(args, ZenodoClient(args.base_url or BASE_URL, pause))
     except OSError as error:
         where = error.filename or args.to
         raise BadInput(f"{where}: cannot be written ({error.strerror or error})") from None
@@ -73,7 +82,6 @@ def _download(args: argparse.Namespace, client: ZenodoClient) -> int:
     """Download what the arguments ask for and is missing; return the exit status 0."""
     parts = [part for part in FOLDERS if getattr(args, part)] or list(FOLDERS)
     state = args.to / ".download"
-    _check_year(state, args.year)
     records = RECORDS[args.year]
     listed = {part: list_archives(client, state, part, records[part]) for part in parts}
     archives = choose(listed, args.machine)
@@ -92,7 +100,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog=program_name(),
         description="Download the data of a DCASE Challenge Task 2 and unpack it.",
-        epilog="Without --dev, --additional and --eval all three are downloaded.",
+        epilog="Without --dev, --additional, --eval and --truth the first three are downloaded.",
         allow_abbrev=False,
     )
     parser.add_argument("year", type=int, choices=RECORDS, help="year of the challenge")
@@ -101,6 +109,9 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "--additional", action="store_true", help="additional training dataset, of the eval data"
     )
     parser.add_argument("--eval", action="store_true", help="evaluation dataset: its test clips")
+    parser.add_argument(
+        "--truth", action="store_true", help="published ground truth of the evaluation dataset"
+    )
     parser.add_argument(
         "--machine",
         nargs="+",
@@ -116,10 +127,12 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         help="folder that gets dev_data and eval_data",
     )
     parser.add_argument(
-        "--base-url", default=BASE_URL, metavar="URL", help=f"another server (default: {BASE_URL})"
+        "--base-url",
+        metavar="URL",
+        help=f"another server (default: {BASE_URL}; for --truth also {truth.CODE_URL})",
     )
     args = parser.parse_args(argv)
-    if (
+    if args.base_url is not None and (
         urlsplit(args.base_url).scheme not in ("http", "https")
         or not urlsplit(args.base_url).netloc
     ):
@@ -130,7 +143,8 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 def _check_year(state: Path, year: int) -> None:
     """Raise BadInput where the folder has data of another year."""
     expected = {f"record_{number}.json" for number in RECORDS[year].values()}
-    for path in state.glob("record_*.json"):
+    expected.add(f"truth_{year}.json")
+    for path in (*state.glob("record_*.json"), *state.glob("truth_*.json")):
         if path.name not in expected:
             raise BadInput(
                 f"{state.parent}: has data of another year ({path}); choose another folder for "

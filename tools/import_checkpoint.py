@@ -12,12 +12,11 @@ computed from the training clips of the dataset, where they are present.
 from __future__ import annotations
 
 import argparse
-import math
 import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -25,6 +24,7 @@ import keras_model
 from checkpoints.assign import assign_variables
 from checkpoints.files import read
 from checkpoints.inferred_settings import InferredSettings, Tensors
+from checkpoints.official_pickles import as_list, gamma_distribution, section_names
 from checkpoints.tensors import gather, in_order, matching_layout, settle
 from core import settings
 from core.command_line import add_settings, program_name
@@ -101,7 +101,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "distribution": contents.distribution,
         "lacks": missing,
     }
-    keras_model.save_model(stem, system, run, training_clips, scores, thresholds, imported)
+    keras_model.save_system(stem, system, run, training_clips, scores, thresholds, imported)
     if missing:
         logger.warning("%s: 01_test.py cannot score with it without %s", name, missing)
     elif not any(thresholds.values()):
@@ -144,8 +144,7 @@ def read_files(system: str, paths: Sequence[Path]) -> CheckpointContents:
             if isinstance(content, dict):
                 trees.append((path, content))
                 continue
-            is_list = isinstance(content, (list, np.ndarray))
-            values = np.asarray(content).tolist() if is_list else []
+            values = as_list(content)
             if not system_classes()[system].official:
                 raise BadInput(f"{path}: goes with the official baselines, not with {system}")
             if values and all(isinstance(value, str) for value in values):
@@ -157,27 +156,6 @@ def read_files(system: str, paths: Sequence[Path]) -> CheckpointContents:
         raise BadInput(f"{', '.join(map(str, paths))}: no checkpoint with tensors among them")
     tensors = gather(system, trees, system_classes(), keras_model.system_class)
     return CheckpointContents(tensors, distribution, sections)
-
-
-def section_names(path: Path, values: list[str]) -> list[str]:
-    """Return the names of sections, checked; raise BadInput for other names, or a repeated one."""
-    odd = [value for value in values if not re.fullmatch(r"(section|id)_\d\d", value)]
-    if odd or len(set(values)) < len(values):
-        raise BadInput(f"{path}: expected names of sections, each once, such as section_00")
-    return values
-
-
-def gamma_distribution(path: Path, values: list[Any]) -> tuple[float, float, float]:
-    """Return shape, loc and scale of a gamma distribution, checked; raise BadInput for others."""
-    numbers = [value for value in values if isinstance(value, (int, float))]
-    if len(values) == len(numbers) == 3 and all(map(math.isfinite, numbers)):
-        shape, loc, scale = map(float, numbers)
-        if shape > 0 and scale > 0:
-            return shape, loc, scale
-    raise BadInput(
-        f"{path}: expected shape, loc and scale of a gamma distribution, or section names, not "
-        f"{str(values)[:60]}"
-    )
 
 
 def with_training_clips(run: SystemSettings, mode: str, machines: Sequence[str]) -> list[str]:
@@ -272,7 +250,7 @@ def build(
     """
     check_sections(run, name, names, names)
     try:
-        system = keras_model.get_model(run, names)
+        system = keras_model.build_system(run, names)
         tensors = inferred.tensors
         if inferred.classes:
             tensors = in_order(tensors, system.class_axes, names)

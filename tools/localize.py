@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         setup_log(run.result_directory)
         for task in plan(command, run, args.clip):
             keras_model.clear_session()
-            system, _ = keras_model.load_model(task.model, task.run)
+            system, _ = keras_model.load_system(task.model, task.run)
             draw_clips(system, task.machine_type, task.training, task.frames)
     return 0
 

@@ -94,15 +94,27 @@ class ZenodoClient:
         Raises BadInput where it is not JSON, and Unreachable where the server does not answer.
         """
         url = f"{self.base_url}/api/records/{number}"
+        try:
+            return json.loads(self.small_file(url, LARGEST_DESCRIPTION))
+        except ValueError:
+            raise BadInput(f"{url}: not a description of a record (no JSON)") from None
+
+    def small_file(self, url: str, most: int) -> bytes:
+        """Return the content of a file, whose transfer begins at its first byte at every attempt.
+
+        most : bytes; a larger file raises BadInput
+
+        Raises Unreachable where the server does not answer.
+        """
         retries = self.record_retries
         while True:
             try:
                 with _get(url, retries) as answer:
-                    return json.loads(_read(answer, LARGEST_DESCRIPTION))
+                    return _read(answer, most)
             except _TransferError as error:
                 retries = _next_attempt(retries, url, str(error))
             except ValueError:
-                raise BadInput(f"{url}: not a description of a record (no JSON)") from None
+                raise BadInput(f"{url}: larger than {most} bytes") from None
 
     def fetch(self, archive: Archive, path: Path, bar: tqdm) -> None:
         """Download an archive to a path, continuing what an earlier attempt left there.

@@ -58,7 +58,7 @@ def small(system: str) -> Any:
     values = settings.read_config(None, pairs)
     param = values.for_system(system).for_machine("fan")
     joint = param.joint
-    return keras_model.get_model(param, [f"fan {s}" if joint else s for s in SECTIONS])
+    return keras_model.build_system(param, [f"fan {s}" if joint else s for s in SECTIONS])
 
 
 def published_by(network: Any) -> dict[str, np.ndarray]:

@@ -233,6 +233,7 @@ KEYS = {
     "fit.precision": ("mixed_float16", "mixed_bfloat16", "float32", "mixed_float16"),
     "decision_threshold": SHARES,
     "threshold_scope": ("machine_type", "section", "machine_type", "section"),
+    "threshold_fit": ("official", "checked", "official", "checked"),
 }
 
 
@@ -254,7 +255,7 @@ def test_precedence(tmp_path, monkeypatch, system, key):
     keys = {
         "shared": key,
         "system": f"{system}.{key}",
-        "release": f"{system}.releases.dcase2022.{key}",
+        "release": f"{system}.releases.{next(iter(kind.releases), None)}.{key}",
         "machine type": f"{system}.machines.fan.{key}",
     }
     places = [place for place in PLACES if kind.releases or place != "release"]
@@ -262,6 +263,8 @@ def test_precedence(tmp_path, monkeypatch, system, key):
 
     def resolved(*chosen: tuple[str, str]):
         tree, assignments = {}, []
+        if any(place == "release" for _, place in chosen):
+            assignments.append((f"{system}.release", next(iter(kind.releases))))
         for layer, place in chosen:
             if layer == "set":
                 assignments.append((keys[place], values[place]))

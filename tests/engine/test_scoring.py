@@ -27,9 +27,9 @@ def run(demo: Path, tmp_path: Path):
         ("cache_directory", str(tmp_path / "cache")),
     )
     frames, _ = read_clips(param, "dev", "valve", ("test",), jobs=1)
-    system = keras_model.get_model(param, ["section_00", "section_01", "section_02"])
+    system = keras_model.build_system(param, ["section_00", "section_01", "section_02"])
     stem = saved.model_stem(param, "valve", "dev")
-    keras_model.save_model(stem, system, param, frames.clips, np.arange(len(frames.clips)), {})
+    keras_model.save_system(stem, system, param, frames.clips, np.arange(len(frames.clips)), {})
     loaded = []
 
     def score(force: bool = False, **changes) -> scoring.Scores:
@@ -37,8 +37,8 @@ def run(demo: Path, tmp_path: Path):
         return scoring.score(saved.SavedModel(stem), own, "valve", frames, force)
 
     with pytest.MonkeyPatch.context() as patch:
-        load = keras_model.load_model
-        patch.setattr(keras_model, "load_model", lambda *given: loaded.append(1) or load(*given))
+        load = keras_model.load_system
+        patch.setattr(keras_model, "load_system", lambda *given: loaded.append(1) or load(*given))
         yield score, loaded, stem, tmp_path / "cache"
 
 

@@ -8,7 +8,9 @@ import tensorflow as tf
 import keras_model
 from checkpoints.assign import assign_variables
 from models.dense_ae import DenseAE
-from tests.models.parity_fixture import Fixture, assert_after, assert_forward, assert_losses
+from models.layers import BatchNorm
+from tests.models.parity_fixture import Fixture, assert_forward
+from tests.models.parity_training import Compared, assert_training, losses, one_step, outputs
 
 
 def build(fixture: Fixture) -> DenseAE:
@@ -20,7 +22,7 @@ def build(fixture: Fixture) -> DenseAE:
     ]
     widths = [shape[1] for shape in shapes[: len(shapes) // 2]]
     norm = fixture.settings["batch_norm"]
-    system = keras_model.get_model(
+    system = keras_model.build_system(
         fixture.run(
             "ae",
             # Stacking is checked elsewhere; here a vector is one frame.
@@ -34,9 +36,19 @@ def build(fixture: Fixture) -> DenseAE:
         ),
         ["section_00"],
     )
+    if not from_keras:
+        follow_pytorch(system)
     names = system.checkpoint_variables() if from_keras else system.checkpoint_variables_ae_asd()
     assign_variables(names, tensors)
     return system
+
+
+def follow_pytorch(system: DenseAE) -> None:
+    """Train as PyTorch does, from which AE-ASD's checkpoints come; ours trains as Keras."""
+    system.optimizer.torch = True
+    for layer in system.network.layers:
+        if isinstance(layer, BatchNorm):
+            layer.torch = True
 
 
 def check_forward(fixture: Fixture) -> None:
@@ -56,14 +68,16 @@ def check_score(fixture: Fixture) -> None:
     assert_forward([np.mean(scores)], [fixture.meta["clip_score_of_x"]], "clip score")
 
 
-def check_training(fixture: Fixture) -> None:
-    system, batches = build(fixture), fixture.arrays["train_batches"]
+def steps(system: DenseAE, fixture: Fixture) -> list[Compared]:
+    batches = fixture.arrays["train_batches"]
     system.frames = tf.constant(batches.reshape(-1, batches.shape[-1]))
     starts = np.arange(batches.shape[0] * batches.shape[1]).reshape(batches.shape[:2])
-    # A loss metric is a running mean over the steps since it was reset.
-    losses = []
-    for chosen in starts:
-        system.reset_metrics()
-        losses.append(system.train_on_batch(chosen, np.zeros(len(chosen), np.int64)))
-    assert_losses(losses, fixture.arrays["train_loss"], "loss")
-    assert_after(system(fixture.arrays["x"]), fixture.arrays["output_after"], "output")
+    log = [one_step(system, chosen)["loss"] for chosen in starts]
+    return [
+        losses("loss", log, fixture.arrays["train_loss"]),
+        outputs("output", system(fixture.arrays["x"]), fixture.arrays["output_after"]),
+    ]
+
+
+def check_training(fixture: Fixture) -> None:
+    assert_training(fixture, build, steps)

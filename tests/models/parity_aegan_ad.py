@@ -14,7 +14,8 @@ from data.clips import Clip
 from data.frames import Frames
 from models.aegan_ad import AEGANAD
 from models.embedding_detectors import EmbeddingDetectors
-from tests.models.parity_fixture import Fixture, assert_after, assert_forward, assert_losses
+from tests.models.parity_fixture import Fixture, assert_forward
+from tests.models.parity_training import Compared, assert_training, losses, one_step, outputs
 
 
 def build(fixture: Fixture) -> AEGANAD:
@@ -47,7 +48,7 @@ def build(fixture: Fixture) -> AEGANAD:
             ("aegan_ad.network.batch_norm_momentum", momentum),
             ("aegan_ad.network.batch_norm_epsilon", norm["epsilon"]),
         ]
-    system = keras_model.get_model(fixture.run("aegan_ad", *assignments), ["section_00"])
+    system = keras_model.build_system(fixture.run("aegan_ad", *assignments), ["section_00"])
     assign_variables(system.checkpoint_variables(), fixture.tensors())
     return system
 
@@ -102,24 +103,30 @@ class Apart(Frames):
         return super().windows(n_frames, n_frames)
 
 
-def check_training(fixture: Fixture) -> None:
-    system, arrays = build(fixture), fixture.arrays
+def steps(system: AEGANAD, fixture: Fixture) -> list[Compared]:
+    arrays = fixture.arrays
     batches, alpha = arrays["train_batches"], arrays["gp_alpha"]
     ncritic, size = fixture.settings["ncritic"], batches.shape[-1]
     system.frames = tf.constant(frames_of(batches.reshape(-1, *batches.shape[2:])))
     starts = size * np.arange(batches.shape[0] * batches.shape[1]).reshape(batches.shape[:2])
-    factors = tf.Variable(images(alpha[0]))
-    system.interpolation_factors = lambda n: factors
     log = []
     for given, chosen in zip(alpha, starts, strict=True):
-        factors.assign(images(given))
-        system.reset_metrics()
-        log.append(system.train_on_batch(chosen, np.zeros(len(chosen), np.int64), return_dict=True))
+        factors = images(given)
+        system.interpolation_factors = lambda n, factors=factors: factors
+        log.append(one_step(system, chosen))
+    compared = []
     for column, name in enumerate(fixture.meta["train_log_columns"]):
         # Between its updates a generator has no losses.
         every = 1 if name in ("d_loss", "gradient_penalty") else ncritic
-        found = [losses[name] for losses in log[::every]]
-        assert_losses(found, arrays["train_log"][::every, column], name)
+        found = [step[name] for step in log[::every]]
+        compared.append(losses(name, found, arrays["train_log"][::every, column]))
     x = images(arrays["x"])
-    assert_after(system(x), images(arrays["recon_after"]), "recon_after")
-    assert_after(system.discriminator(x)[0], arrays["d_pred_after"], "d_pred_after")
+    return [
+        *compared,
+        outputs("recon_after", system(x), images(arrays["recon_after"])),
+        outputs("d_pred_after", system.discriminator(x)[0], arrays["d_pred_after"]),
+    ]
+
+
+def check_training(fixture: Fixture) -> None:
+    assert_training(fixture, build, steps)

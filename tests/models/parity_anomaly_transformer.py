@@ -8,14 +8,15 @@ import tensorflow as tf
 import keras_model
 from checkpoints.assign import assign_variables
 from models.anomaly_transformer import AnomalyTransformer
-from tests.models.parity_fixture import Fixture, assert_after, assert_forward, assert_losses
+from tests.models.parity_fixture import Fixture, assert_forward
+from tests.models.parity_training import Compared, assert_training, losses, one_step, outputs
 
 LOG_NAMES = {"recon": "loss"}
 
 
 def build(fixture: Fixture) -> AnomalyTransformer:
     given = fixture.settings
-    system = keras_model.get_model(
+    system = keras_model.build_system(
         fixture.run(
             "anomaly_transformer",
             ("feature.n_frames", given["win_size"]),
@@ -47,16 +48,18 @@ def check_energy(fixture: Fixture) -> None:
     assert_forward(scores, fixture.arrays["energy"].mean(axis=1), "window scores")
 
 
-def check_training(fixture: Fixture) -> None:
-    system, batches = build(fixture), fixture.arrays["train_batches"]
-    size = batches.shape[1]
+def steps(system: AnomalyTransformer, fixture: Fixture) -> list[Compared]:
+    batches, expected = fixture.arrays["train_batches"], fixture.arrays["train_log"]
     system.frames = tf.constant(batches.reshape(-1, batches.shape[-1]))
-    logs = []
-    for number in range(len(batches)):
-        system.reset_metrics()
-        starts = (number * size + np.arange(size)) * system.n_frames
-        logs.append(system.train_on_batch(starts, np.zeros(size, np.int64), return_dict=True))
-    for column, name in enumerate(fixture.meta["train_log_columns"]):
-        found = [float(log[LOG_NAMES.get(name, name)]) for log in logs]
-        assert_losses(found, fixture.arrays["train_log"][:, column], name)
-    assert_after(system(fixture.arrays["x"])[0], fixture.arrays["output_after"], "output")
+    starts = system.n_frames * np.arange(batches.shape[0] * batches.shape[1])
+    logs = [one_step(system, chosen) for chosen in starts.reshape(batches.shape[:2])]
+    compared = [
+        losses(name, [log[LOG_NAMES.get(name, name)] for log in logs], expected[:, column])
+        for column, name in enumerate(fixture.meta["train_log_columns"])
+    ]
+    output = system(fixture.arrays["x"])[0]
+    return [*compared, outputs("output", output, fixture.arrays["output_after"])]
+
+
+def check_training(fixture: Fixture) -> None:
+    assert_training(fixture, build, steps)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
-import pytest
 import tensorflow as tf
 
 import keras_model
@@ -13,13 +10,8 @@ from checkpoints.assign import assign_variables
 from data.clips import Clip
 from data.frames import Frames
 from models.grlnet import GRLNet
-from tests.models.parity_fixture import (
-    Fixture,
-    assert_after,
-    assert_forward,
-    assert_losses,
-    assert_one_of,
-)
+from tests.models.parity_fixture import Fixture, assert_forward
+from tests.models.parity_training import Compared, assert_training, losses, one_step, outputs
 
 LOG_NAMES = {"d_sum": "loss"}
 
@@ -29,7 +21,7 @@ def build(fixture: Fixture) -> GRLNet:
     channels = [tensors[f"regional.encoder.{place}.weight"].shape[0] for place in (0, 3, 6, 9)]
     adam = {"lr": given["adam"]["lr_generators"], **given["adam"]}
     keys = ("alpha", "adversarial_training_factor", "comprehensive_output_factor")
-    system = keras_model.get_model(
+    system = keras_model.build_system(
         fixture.run(
             "grlnet",
             ("grlnet.feature.n_frames", given["segment_length"]),
@@ -66,62 +58,26 @@ def check_score(fixture: Fixture) -> None:
     assert_forward(scores, fixture.arrays["score"], "score")
 
 
-def train(fixture: Fixture) -> tuple[np.ndarray, np.ndarray]:
-    """`train_log` and the scores after the given steps, as `runs` gives them first."""
-    return next(runs(fixture))
-
-
-def runs(fixture: Fixture) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """`train_log` (steps, columns) and the scores (segments,) after it, for weights rounded anew.
-
-    The first run has the weights as they are.
-    """
-    system = build(fixture)
+def steps(system: GRLNet, fixture: Fixture) -> list[Compared]:
     batches, noise = fixture.arrays["train_batches"], fixture.arrays["train_noise"]
     samples = batches.reshape(-1, 1)
     clip = Clip("signal.wav", "machine", "section_00", "train")
     system.frames = Frames(samples, (clip,), np.array([0]), np.array([len(samples)]))
-    drawn = tf.Variable(segments(noise[0]))
-    system.noise = lambda shape: drawn
     system.build_optimizers()
-    adams = (system.optimizer, system.local_optimizer, system.discriminator_optimizer)
-    fresh = [(held, held.numpy()) for adam in adams for held in adam.variables]
-    x = segments(fixture.arrays["x"])
-    columns = [LOG_NAMES.get(name, name) for name in fixture.meta["train_log_columns"]]
-    for tensors in fixture.rounded_tensors():
-        assign_variables(system.checkpoint_variables(), tensors)
-        for held, value in fresh:
-            held.assign(value)
-        log = []
-        for number, given in enumerate(noise):
-            system.reset_metrics()
-            drawn.assign(segments(given))
-            starts = (number * len(given) + np.arange(len(given))) * system.n_frames
-            means = system.train_on_batch(starts, np.zeros(len(given), np.int64), return_dict=True)
-            log.append([float(means[name]) for name in columns])
-        scores = system.window_scores(x, tf.zeros(len(x), tf.int64))
-        yield np.array(log), np.asarray(scores)
+    starts = system.n_frames * np.arange(batches.shape[0] * batches.shape[1])
+    log = []
+    for given, chosen in zip(noise, starts.reshape(batches.shape[:2]), strict=True):
+        drawn = segments(given)
+        system.noise = lambda shape, drawn=drawn: drawn
+        log.append(one_step(system, chosen))
+    x, expected = segments(fixture.arrays["x"]), fixture.arrays["train_log"]
+    compared = [
+        losses(name, [step[LOG_NAMES.get(name, name)] for step in log], expected[:, column])
+        for column, name in enumerate(fixture.meta["train_log_columns"])
+    ]
+    scores = system.window_scores(x, tf.zeros(len(x), tf.int64))
+    return [*compared, outputs("score", scores, fixture.arrays["score_after"])]
 
 
 def check_training(fixture: Fixture) -> None:
-    """The later steps to the usual tolerance, or else among runs that differ by rounding only.
-
-    In double precision the release misses its own single precision log by as much; there
-    tests/test_grlnet.py finds this system equal to it.
-    """
-    expected, after = fixture.arrays["train_log"], fixture.arrays["score_after"]
-    columns = fixture.meta["train_log_columns"]
-    of_all = runs(fixture)
-    log, scores = next(of_all)
-    assert log.shape == expected.shape
-    for column, name in enumerate(columns):
-        assert_losses(log[:1, column], expected[:1, column], name)
-    try:
-        for column, name in enumerate(columns):
-            assert_losses(log[:, column], expected[:, column], name)
-        assert_after(scores, after, "score")
-    except AssertionError as off:
-        logs, others = zip((log, scores), *of_all, strict=True)
-        assert_one_of(logs, expected, "train_log")
-        assert_one_of(others, after, "score_after")
-        pytest.xfail(f"within what rounding does, but {off}")
+    assert_training(fixture, build, steps)

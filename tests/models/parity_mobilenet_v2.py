@@ -10,12 +10,13 @@ import tensorflow as tf
 import keras_model
 from checkpoints.assign import assign_variables
 from models.mobilenet_v2 import MobileNetV2
-from tests.models.parity_fixture import Fixture, assert_after, assert_forward, assert_losses
+from tests.models.parity_fixture import Fixture, assert_forward
+from tests.models.parity_training import Compared, assert_training, losses, one_step, outputs
 
 
 def build(fixture: Fixture) -> MobileNetV2:
     """The network of the fixture's settings, with its weights."""
-    system = keras_model.get_model(
+    system = keras_model.build_system(
         fixture.run(
             "mobilenet_v2",
             ("feature.n_frames", fixture.settings["n_frames"]),
@@ -52,19 +53,20 @@ def check_score(fixture: Fixture) -> None:
         assert_forward([np.mean(found)], [score], f"clip score of section {section}")
 
 
-def check_training(fixture: Fixture) -> None:
-    system, windows = build(fixture), fixture.arrays["x"][..., 0]
+def steps(system: MobileNetV2, fixture: Fixture) -> list[Compared]:
+    windows = fixture.arrays["x"][..., 0]
     section = np.array(
         re.search(r"labels ([\d, ]*\d)", fixture.meta["train"])[1].split(","), np.int64
     )
-    # The compiled step takes half a minute to trace, for three steps of a second.
-    system.run_eagerly = True
     system.frames = tf.constant(windows.reshape(-1, system.n_mels))
     starts = system.n_frames * np.arange(len(windows))
-    # A loss metric is a running mean over the steps since it was reset.
-    losses = []
-    for _ in fixture.arrays["train_loss"]:
-        system.reset_metrics()
-        losses.append(system.train_on_batch(starts, section, return_dict=True)["loss"])
-    assert_losses(losses, fixture.arrays["train_loss"], "loss")
-    assert_after(output(system, fixture), fixture.arrays["output_after"], "output")
+    expected = fixture.arrays["train_loss"]
+    log = [one_step(system, starts, section)["loss"] for _ in expected]
+    return [
+        losses("loss", log, expected),
+        outputs("output", output(system, fixture), fixture.arrays["output_after"]),
+    ]
+
+
+def check_training(fixture: Fixture) -> None:
+    assert_training(fixture, build, steps)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 import keras
 import numpy as np
-import pytest
 import tensorflow as tf
 
 import keras_model
@@ -15,13 +13,8 @@ from checkpoints.assign import assign_variables
 from data.clips import Clip
 from data.frames import Frames
 from models.stgram_mfn import STgramMFN
-from tests.models.parity_fixture import (
-    Fixture,
-    assert_after,
-    assert_forward,
-    assert_losses,
-    assert_one_of,
-)
+from tests.models.parity_fixture import Fixture, assert_forward
+from tests.models.parity_training import Compared, assert_training, losses, one_step, outputs
 
 
 def build(fixture: Fixture) -> STgramMFN:
@@ -32,7 +25,7 @@ def build(fixture: Fixture) -> STgramMFN:
         for part in re.findall(r"\[([\d,\s]+)\]", given["bottlenecks"])
     ]
     n_samples = fixture.arrays["wav"].shape[1]
-    system = keras_model.get_model(
+    system = keras_model.build_system(
         fixture.run(
             "stgram_mfn",
             ("stgram_mfn.network.seconds", n_samples / 16000),
@@ -75,52 +68,22 @@ def check_score(fixture: Fixture) -> None:
     assert_forward(system.window_scores(wave, label), fixture.arrays["score"], "score")
 
 
-def train(fixture: Fixture) -> tuple[STgramMFN, list[float]]:
-    """The system after the given steps, and their losses, as `runs` gives them first."""
-    return next(runs(fixture))
-
-
-def runs(fixture: Fixture) -> Iterator[tuple[STgramMFN, list[float]]]:
-    """The system after the given steps, and their losses, for weights rounded anew.
-
-    The first run has the weights as they are.
-    """
-    system, (_, mel, label) = build(fixture), inputs(fixture)
+def steps(system: STgramMFN, fixture: Fixture) -> list[Compared]:
+    wave, mel, label = inputs(fixture)
     # The fixture's log-mel image is its own, not that of its waveform.
     system.log_mel = lambda windows: mel
-    samples = fixture.arrays["wav"]
+    samples, expected = fixture.arrays["wav"], fixture.arrays["train_loss"]
     starts = np.arange(len(samples)) * samples.shape[1]
     clips = (Clip("clip.wav", "machine", "section_00", "train"),) * len(samples)
     counts = np.full(len(samples), samples.shape[1])
     system.frames = Frames(samples.reshape(-1, 1), clips, starts, counts)
-    system.optimizer.build(system.trainable_variables)
-    fresh = [(held, held.numpy()) for held in system.optimizer.variables]
-    for tensors in fixture.rounded_tensors():
-        assign_variables(system.checkpoint_variables(), tensors)
-        for held, value in fresh:
-            held.assign(value)
-        losses = []
-        for _ in fixture.arrays["train_loss"]:
-            system.reset_metrics()
-            losses.append(system.train_on_batch(starts, label))
-        yield system, losses
+    log = [one_step(system, starts, fixture.arrays["label"])["loss"] for _ in expected]
+    return [
+        losses("loss", log, expected),
+        outputs("logits", system((wave, mel, label)), fixture.arrays["logits_after"]),
+        outputs("feature", system.embed([wave, mel]), fixture.arrays["feature_after"]),
+    ]
 
 
 def check_training(fixture: Fixture) -> None:
-    """The later losses to the usual tolerance, or else among runs that differ by rounding only.
-
-    Over a batch of two, the last batch norm leaves little gradient. In double precision the
-    release misses its own single precision losses by as much; there tests/test_stgram_mfn.py
-    finds this system equal to it.
-    """
-    (wave, mel, label), expected = inputs(fixture), fixture.arrays["train_loss"]
-    of_all = runs(fixture)
-    system, losses = next(of_all)
-    assert_losses(losses[:1], expected[:1], "first loss")
-    assert_after(system((wave, mel, label)), fixture.arrays["logits_after"], "logits")
-    assert_after(system.embed([wave, mel]), fixture.arrays["feature_after"], "feature")
-    try:
-        assert_losses(losses, expected, "loss")
-    except AssertionError as off:
-        assert_one_of([losses, *(other for _, other in of_all)], expected, "train_loss")
-        pytest.xfail(f"within what rounding does, but {off}")
+    assert_training(fixture, build, steps)

@@ -8,7 +8,8 @@ import tensorflow as tf
 import keras_model
 from checkpoints.assign import assign_variables
 from models.vae import VAE
-from tests.models.parity_fixture import Fixture, assert_after, assert_forward, assert_losses
+from tests.models.parity_fixture import Fixture, assert_forward
+from tests.models.parity_training import Compared, assert_training, losses, one_step, outputs
 
 
 def build(fixture: Fixture) -> VAE:
@@ -19,7 +20,7 @@ def build(fixture: Fixture) -> VAE:
         for name, tensor in tensors.items()
         if name.startswith("encoder.") and name.endswith(".liner.weight")
     ]
-    system = keras_model.get_model(
+    system = keras_model.build_system(
         fixture.run(
             "vae",
             ("feature.n_frames", fixture.settings["n_frames"]),
@@ -55,15 +56,16 @@ def check_score(fixture: Fixture) -> None:
     assert_forward([np.mean(scores)], [fixture.meta["clip_score_of_x"]], "clip score")
 
 
-def check_training(fixture: Fixture) -> None:
-    system, batches = build(fixture), fixture.arrays["train_batches"]
+def steps(system: VAE, fixture: Fixture) -> list[Compared]:
+    batches = fixture.arrays["train_batches"]
     system.frames = tf.constant(windows(system, batches).reshape(-1, system.n_mels))
     starts = system.n_frames * np.arange(batches.shape[0] * batches.shape[1])
-    # A loss metric is a running mean over the steps since it was reset.
-    losses = []
-    for chosen in starts.reshape(batches.shape[:2]):
-        system.reset_metrics()
-        logs = system.train_on_batch(chosen, np.zeros(len(chosen), np.int64), return_dict=True)
-        losses.append(logs["loss"])
-    assert_losses(losses, fixture.arrays["train_loss"], "loss")
-    assert_after(system(fixture.arrays["x"])[0], fixture.arrays["output_after"], "output")
+    log = [one_step(system, chosen)["loss"] for chosen in starts.reshape(batches.shape[:2])]
+    return [
+        losses("loss", log, fixture.arrays["train_loss"]),
+        outputs("output", system(fixture.arrays["x"])[0], fixture.arrays["output_after"]),
+    ]
+
+
+def check_training(fixture: Fixture) -> None:
+    assert_training(fixture, build, steps)

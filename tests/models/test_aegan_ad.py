@@ -57,7 +57,7 @@ def noise(n_clips: int = 8, n_frames: int = 20, seed: int = 0) -> Frames:
 
 
 def train(frames: Frames, *assignments: tuple) -> AEGANAD:
-    system = keras_model.get_model(param_of(*assignments), [c.section for c in frames.clips])
+    system = keras_model.build_system(param_of(*assignments), [c.section for c in frames.clips])
     system.train(frames)
     return system
 
@@ -78,7 +78,7 @@ def system(shared) -> AEGANAD:
 @pytest.mark.slow
 def test_training_and_scores_are_finite_and_repeat(system) -> None:
     frames = noise()
-    again = keras_model.get_model(param_of(), ["section_00", "section_01"])
+    again = keras_model.build_system(param_of(), ["section_00", "section_01"])
     history = again.train(frames)
     assert set(history) == set(AEGANAD.loss_names)
     assert all(np.isfinite(values).all() for values in history.values())
@@ -103,15 +103,15 @@ def test_saved_and_loaded_gives_the_same_scores_also_of_another_score(
     )
     frames, test = noise(), noise(seed=1)
     param = param_of()
-    keras_model.save_model(
+    keras_model.save_system(
         tmp_path / "model_fan", system, param, frames.clips, system.score(frames), {}
     )
-    loaded, training = keras_model.load_model(SavedModel(tmp_path / "model_fan"), param)
+    loaded, training = keras_model.load_system(SavedModel(tmp_path / "model_fan"), param)
     assert np.array_equal(training.scores, system.score(frames))
     for name, scores in system.extra_scores(test).items():
         assert np.array_equal(loaded.extra_scores(test)[name], scores), name
     own = param_of(("aegan_ad.score", "D_knn"))
-    knn, training = keras_model.load_model(SavedModel(tmp_path / "model_fan"), own)
+    knn, training = keras_model.load_system(SavedModel(tmp_path / "model_fan"), own)
     assert np.array_equal(training.scores, system.extra_scores(frames)["D_knn"])
     assert np.array_equal(knn.score(test), system.extra_scores(test)["D_knn"])
     with np.load(tmp_path / "model_fan.npz", allow_pickle=False) as held:
@@ -129,7 +129,7 @@ def test_batches_of_windows_across_clips_equal_clip_by_clip(system, monkeypatch)
         # The nearest of equal embeddings are at nought but rounding.
         assert np.allclose(batched[name], whole[name], rtol=1e-4, atol=1e-6), name
     of_one = system.window_outputs(
-        system.gather_windows(system.to_device(frames), tf.range(20, 33))
+        system.gather_windows(system.to_device(frames), tf.constant([20, 24, 28]))
     )
     distances = of_one[0].numpy()
     assert whole["G_x_2_sum"][1] == pytest.approx(distances[:, 0].sum(), rel=1e-5)
@@ -154,26 +154,83 @@ def test_one_pass_through_each_network_serves_all_scores(system, monkeypatch) ->
     assert calls == {"encoder": 2, "decoder": 1, "discriminator": 1}
 
 
+# What the release's own datasets gave, in training and in testing: frames of a clip and of a
+# window, hop → windows. They start at the clip's first frames.
+RELEASED_WINDOWS = {
+    (128, 128, 1): 1,
+    (129, 128, 2): 1,
+    (157, 128, 1): 30,
+    (157, 128, 4): 7,
+    (188, 128, 8): 7,
+    (313, 128, 1): 186,
+    (313, 128, 2): 93,
+    (313, 128, 4): 46,
+    (313, 128, 8): 23,
+    (313, 128, 50): 3,
+    (9, 8, 2): 1,
+    (15, 8, 4): 2,
+    (23, 8, 4): 4,
+    (23, 8, 8): 2,
+    (129, 8, 50): 2,
+}
+
+
+@pytest.mark.parametrize("window_starts", ["first", "spread"])
+def test_a_clip_has_as_many_windows_as_in_the_release(system, monkeypatch, window_starts) -> None:
+    for (n_frames, size, hop), expected in RELEASED_WINDOWS.items():
+        run = param_of(
+            ("feature.n_hop_frames", hop), ("aegan_ad.feature.window_starts", window_starts)
+        )
+        monkeypatch.setattr(system, "settings", run)
+        monkeypatch.setattr(system, "n_frames", size)
+        starts, owner = system.windows(noise(n_clips=2, n_frames=n_frames), hop)
+        step = hop if window_starts == "spread" else 1
+        of_one = step * np.arange(expected)
+        assert starts.tolist() == [*of_one, *(n_frames + of_one)], (n_frames, size, hop)
+        assert owner.tolist() == [0] * expected + [1] * expected
+
+
+def test_scoring_takes_the_windows_of_training(system, monkeypatch) -> None:
+    frames, taken = noise(n_clips=6), []
+    batches = system.window_batches
+
+    def record(frames, starts, *rest):
+        taken.append(starts.tolist())
+        return batches(frames, starts, *rest)
+
+    monkeypatch.setattr(system, "window_batches", record)
+    system.extra_scores(frames)
+    assert taken == [system.windows(frames, 4)[0].tolist()]  # 4: the hop of TINY
+    assert len(taken[0]) == 6 * 3
+
+
+def test_generator_and_critic_have_learning_rates_of_their_own() -> None:
+    run = param_of(("fit.lr", 0.003), ("aegan_ad.fit.lr_discriminator", 0.0007))
+    system = keras_model.build_system(run, ["section_00"])
+    rates = [float(adam.learning_rate) for adam in (system.optimizer, system.critic_optimizer)]
+    assert rates == pytest.approx([0.003, 0.0007])
+
+
 @pytest.mark.slow
 def test_the_last_partial_batch_is_dropped() -> None:
-    frames = noise()  # 8 clips of 4 windows each at hop 4
+    frames = noise()  # 8 clips of 3 windows each at hop 4
     system = train(frames, ("fit.batch_size", 12))
-    assert int(system.optimizer.iterations) == 32 // 12
-    assert int(system.critic_optimizer.iterations) == 32 // 12
+    assert int(system.optimizer.iterations) == 24 // 12
+    assert int(system.critic_optimizer.iterations) == 24 // 12
     fewer = train(frames, ("fit.batch_size", 10**6))  # one batch of all windows
     assert int(fewer.optimizer.iterations) == 1
 
 
 @pytest.mark.slow
 def test_ncritic_counts_anew_every_epoch() -> None:
-    system = train(noise(), ("aegan_ad.fit.ncritic", 3), ("fit.epochs", 2))
-    assert int(system.critic_optimizer.iterations) == 2 * 4
-    assert int(system.optimizer.iterations) == 2 * 2  # batches 0 and 3 of each epoch
+    system = train(noise(), ("aegan_ad.fit.ncritic", 2), ("fit.epochs", 2))
+    assert int(system.critic_optimizer.iterations) == 2 * 3
+    assert int(system.optimizer.iterations) == 2 * 2  # batches 0 and 2 of each epoch
 
 
 @pytest.mark.slow
 def test_held_out_windows_and_divergence() -> None:
-    system = keras_model.get_model(param_of(("fit.validation_split", 0.25)), ["section_00"])
+    system = keras_model.build_system(param_of(("fit.validation_split", 0.25)), ["section_00"])
     assert np.isfinite(system.train(noise())["val_recon_mse"]).all()
     system.decoder.layers[-2].kernel.assign_add(
         np.full(system.decoder.layers[-2].kernel.shape, np.inf)
@@ -185,7 +242,7 @@ def test_held_out_windows_and_divergence() -> None:
 
 
 def test_interpolation_factors_are_uniform_and_new_each_time() -> None:
-    system = keras_model.get_model(param_of(), ["section_00"])
+    system = keras_model.build_system(param_of(), ["section_00"])
     drawn = [np.ravel(system.interpolation_factors(2000)) for _ in range(2)]
     assert not np.array_equal(*drawn)
     assert drawn[0].min() >= 0 and drawn[0].max() <= 1
@@ -193,7 +250,7 @@ def test_interpolation_factors_are_uniform_and_new_each_time() -> None:
 
 
 def test_weights_start_as_released() -> None:
-    system = keras_model.get_model(param_of(("aegan_ad.network.ndf", 32)), ["section_00"])
+    system = keras_model.build_system(param_of(("aegan_ad.network.ndf", 32)), ["section_00"])
     kernel = system.encoder.layers[-1].kernel.numpy()
     assert abs(kernel.mean()) < 1e-3
     assert kernel.std() == pytest.approx(0.02, rel=0.1)
@@ -281,7 +338,7 @@ def test_a_clip_shorter_than_a_window_is_named(tmp_path) -> None:
 def test_a_window_that_is_no_square_of_a_power_of_two_is_refused(n_frames, n_mels) -> None:
     param = param_of(("feature.n_frames", n_frames), ("feature.n_mels", n_mels))
     with pytest.raises(BadInput, match="a power of 2"):
-        keras_model.get_model(param, ["section_00"])
+        keras_model.build_system(param, ["section_00"])
 
 
 def test_an_unknown_score_is_an_error_that_names_the_scores() -> None:
@@ -311,7 +368,14 @@ def test_the_settings_of_the_releases(release, machine_type) -> None:
     together = {**dict(param.fit), **dict(param.network)}
     expected = RELEASED[release, machine_type]
     assert {key: together[key] for key in expected} == expected
-    common = {"lr": 2e-4, "batch_size": 512, "lambda_gp": 10, "ncritic": 1, "epsilon": 1e-8}
+    common = {
+        "lr": 2e-4,
+        "lr_discriminator": 2e-4,
+        "batch_size": 512,
+        "lambda_gp": 10,
+        "ncritic": 1,
+        "epsilon": 1e-8,
+    }
     assert {key: together[key] for key in common} == common
 
 

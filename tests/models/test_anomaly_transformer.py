@@ -42,7 +42,7 @@ def frames_of(*counts: int) -> Frames:
 
 @pytest.mark.slow
 def test_every_frame_is_scored_by_windows_that_end_with_the_clip() -> None:
-    system, frames = keras_model.get_model(tiny(), ["section_00"]), frames_of(10, 23, 20)
+    system, frames = keras_model.build_system(tiny(), ["section_00"]), frames_of(10, 23, 20)
     scores = system.frame_scores(frames)
     assert [len(clip) for clip in scores] == [10, 23, 20]
     windows = np.stack([frames.array[10 + at : 20 + at] for at in (0, 10, 13)])
@@ -57,7 +57,7 @@ def test_every_frame_is_scored_by_windows_that_end_with_the_clip() -> None:
 @pytest.mark.slow
 def test_training_standardises_halves_the_rate_and_is_saved(tmp_path: Path) -> None:
     param, frames = tiny(), frames_of(40, 30)
-    system = keras_model.get_model(param, ["section_00"])
+    system = keras_model.build_system(param, ["section_00"])
     rates = []
     told = keras.callbacks.LambdaCallback(
         on_epoch_end=lambda epoch, logs: rates.append(float(system.optimizer.learning_rate))
@@ -70,7 +70,7 @@ def test_training_standardises_halves_the_rate_and_is_saved(tmp_path: Path) -> N
     np.testing.assert_allclose(standard.mean(axis=0), 0, atol=1e-5)
     np.testing.assert_allclose(standard.std(axis=0), 1, atol=1e-5)
     system.save_weights(tmp_path / "w.weights.h5")
-    other = keras_model.get_model(param.with_values({"seed": 5}), ["section_00"])
+    other = keras_model.build_system(param.with_values({"seed": 5}), ["section_00"])
     other.load_weights(tmp_path / "w.weights.h5")
     np.testing.assert_array_equal(other.score(frames), system.score(frames))
 

@@ -48,7 +48,7 @@ def small(*assignments, system: str = "ae") -> SystemSettings:
 
 def test_clip_score_is_a_plain_computation():
     frames = frames_of(7, 40, 5, 300)
-    system = keras_model.get_model(small(), ["section_00"])
+    system = keras_model.build_system(small(), ["section_00"])
     expected = []
     for first, count in zip(frames.first, frames.count, strict=True):
         clip = frames.array[first : first + count]
@@ -60,7 +60,7 @@ def test_clip_score_is_a_plain_computation():
 
 def test_a_frame_scores_the_mean_of_the_windows_that_cover_it():
     frames = frames_of(7, 5, 40)
-    system = keras_model.get_model(small(), ["section_00"])
+    system = keras_model.build_system(small(), ["section_00"])
     found = system.frame_scores(frames)
     for first, count, curve in zip(frames.first, frames.count, found, strict=True):
         clip = frames.array[first : first + count]
@@ -73,7 +73,7 @@ def test_a_frame_scores_the_mean_of_the_windows_that_cover_it():
 def test_score_does_not_depend_on_the_other_clips(monkeypatch):
 
     frames = frames_of(7, 40, 5, 300)
-    system = keras_model.get_model(small(), ["section_00"])
+    system = keras_model.build_system(small(), ["section_00"])
     together = system.score(frames)
     monkeypatch.setattr(system, "values_per_scoring_batch", 5 * 8 * 16)
     np.testing.assert_allclose(system.score(frames), together, rtol=1e-6)
@@ -83,7 +83,7 @@ def test_score_does_not_depend_on_the_other_clips(monkeypatch):
 
 def test_held_out_windows_are_the_last(monkeypatch):
     frames = frames_of(54, 54)
-    system = keras_model.get_model(small(("fit.validation_split", 0.25)), ["section_00"])
+    system = keras_model.build_system(small(("fit.validation_split", 0.25)), ["section_00"])
     given = {}
 
     def fit(data, validation_data, **more):
@@ -109,7 +109,7 @@ def test_many_steps_in_a_call_are_the_steps_one_by_one(name, at_once):
     """Also where a call has fewer steps left than it may take: 8 steps of 32 windows and a rest."""
     trained = []
     for steps in (at_once, 1):
-        system = keras_model.get_model(small(system=name), ["section_00"])
+        system = keras_model.build_system(small(system=name), ["section_00"])
         assert system.steps_per_execution == 64
         system.steps_per_execution = steps
         trained.append((system, system.train(frames_of(200, 61))))
@@ -136,17 +136,17 @@ def test_no_name_of_ours_is_one_that_keras_uses():
 
 @pytest.mark.slow
 def test_history_has_losses_of_every_epoch():
-    history = keras_model.get_model(small(), ["section_00"]).train(frames_of(200))
+    history = keras_model.build_system(small(), ["section_00"]).train(frames_of(200))
     assert list(history) == ["loss", "val_loss"]
     assert len(history["loss"]) == len(history["val_loss"]) == 2
     without = small(("fit.validation_split", 0))
-    assert list(keras_model.get_model(without, ["section_00"]).train(frames_of(200))) == ["loss"]
+    assert list(keras_model.build_system(without, ["section_00"]).train(frames_of(200))) == ["loss"]
 
 
 @pytest.mark.slow
 def test_a_seed_decides_whatever_was_trained_before():
     def scores(seed: int) -> np.ndarray:
-        system = keras_model.get_model(small(("seed", seed)), ["section_00"])
+        system = keras_model.build_system(small(("seed", seed)), ["section_00"])
         system.train(frames_of(200))
         return system.score(frames_of(50, seed=1))
 
@@ -157,18 +157,18 @@ def test_a_seed_decides_whatever_was_trained_before():
 
 
 def test_section_index_is_the_place_among_those_trained_on():
-    system = keras_model.get_model(small(), ["section_01", "section_03"])
+    system = keras_model.build_system(small(), ["section_01", "section_03"])
     assert system.section_names == ["section_01", "section_03"]
     assert system.section_index(frames_of(9, 9)).tolist() == [-1, 0]
 
 
 @pytest.mark.slow
 def test_a_step_compiled_by_xla_is_the_same_but_for_rounding(monkeypatch):
-    plain = keras_model.get_model(small(), ["section_00"])
+    plain = keras_model.build_system(small(), ["section_00"])
     expected = plain.train(frames_of(200))
     assert not plain.jit_compile
     monkeypatch.setattr("models.base.FEWEST_STEPS_FOR_XLA", 0)
-    compiled = keras_model.get_model(small(), ["section_00"])
+    compiled = keras_model.build_system(small(), ["section_00"])
     found = compiled.train(frames_of(200))
     assert compiled.jit_compile
     # float32 sums in another order, and Adam's first full steps
@@ -179,14 +179,14 @@ def test_a_step_compiled_by_xla_is_the_same_but_for_rounding(monkeypatch):
 @pytest.mark.slow
 def test_a_system_trained_in_half_precision_scores_in_float32(precision):
     frames = frames_of(200, 80)
-    system = keras_model.get_model(small(), ["section_00"], precision)
+    system = keras_model.build_system(small(), ["section_00"], precision)
     assert system.network.layers[1].compute_dtype == precision.removeprefix("mixed_")
     losses = system.train(frames)["loss"]
     exact = training.in_float32(system)
     assert exact.network.layers[1].compute_dtype == "float32"
     for weight, kept in zip(exact.get_weights(), system.get_weights(), strict=True):
         np.testing.assert_array_equal(weight, kept)
-    float32 = keras_model.get_model(small(), ["section_00"])
+    float32 = keras_model.build_system(small(), ["section_00"])
     # bfloat16 has 8 bits: 30 dB are kept to 0.1 dB, which means over many values even out
     np.testing.assert_allclose(losses, float32.train(frames)["loss"], rtol=1e-3)
     np.testing.assert_allclose(exact.score(frames), float32.score(frames), rtol=1e-3)
@@ -205,7 +205,7 @@ def test_the_frames_are_held_once(tmp_path, offset, shared):
     rows = np.lib.format.open_memmap(tmp_path / "frames.npy", "r")[offset // 4 :]
     array = rows[: frames.array.size - 1 - offset // 4]
     array = array[: len(array) // 4 * 4].reshape(-1, 4)
-    system = keras_model.get_model(small(), ["section_00"])
+    system = keras_model.build_system(small(), ["section_00"])
     held = system.to_device(replace(frames, array=array))
     assert np.array_equal(held, array)
     assert np.shares_memory(np.asarray(memoryview(held)), array) is shared

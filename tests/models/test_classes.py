@@ -110,7 +110,7 @@ def test_an_unknown_class_is_scored_by_the_least_anomalous_of_its_section(
     run = small(system, ATTRIBUTES, *given)
     names = [f"{home}section_00: {text}" for text in ("noAttribute", "vel_6", "vel_8")]
     other = "pump section_00: vel_6" if run.joint else "section_01: vel_6"
-    made = keras_model.get_model(run, [*names, other])
+    made = keras_model.build_system(run, [*names, other])
     values, rows = (32, 40) if system == "mobilenet_v2" else (1, 8000)
     if system == "mobilenet_v2":  # whose features are all alike before a training
         made.network.get_layer("predictions").bias.assign([0.0, 0.3, 0.1, 0.9])

@@ -133,7 +133,7 @@ def test_the_command_line_knows_every_system() -> None:
 @pytest.mark.slow
 def test_learns_and_ranks_anomalies_above_normal_clips(name, setting, clips) -> None:
     training, test = clips(name, "train"), clips(name, "test")
-    system = keras_model.get_model(setting(name), classes(name, training))
+    system = keras_model.build_system(setting(name), classes(name, training))
     history = system.train(training)
     losses = np.array(list(history.values()))
     assert losses.shape[1] == setting(name).fit.epochs
@@ -155,7 +155,7 @@ def test_an_interrupted_training_ends_as_if_it_had_not_been(name, setting, clips
     param = setting(name, *ONE_STEP[1:], ("fit.epochs", 3))
 
     def train(interrupt: bool, place: Path) -> tuple[dict[str, list[float]], list[np.ndarray]]:
-        system = keras_model.get_model(param, classes(name, training))
+        system = keras_model.build_system(param, classes(name, training))
         system.run_eagerly = True  # to trace a step takes longer than a few steps
         resume = resume_training(place, param, training)
         if interrupt:
@@ -190,16 +190,16 @@ def test_the_seed_decides_and_a_saved_system_scores_as_before(
     scores, kept = {}, tmp_path / f"model_{MACHINE}"
     for run, seed in (("first", 0), ("again", 0), ("other", 1)):
         param = setting(name, *ONE_STEP, seed=seed)
-        system = keras_model.get_model(param, classes(name, training))
+        system = keras_model.build_system(param, classes(name, training))
         system.run_eagerly = True  # to trace a step takes longer than one step
         system.train(training)
         scores[run] = system.score(few)
         if run == "first":
             of_training = system.score(training)
-            keras_model.save_model(kept, system, param, training.clips, of_training, {})
+            keras_model.save_system(kept, system, param, training.clips, of_training, {})
     np.testing.assert_array_equal(scores["first"], scores["again"])
     assert not np.isclose(scores["first"], scores["other"]).any()
-    loaded, training_scores = keras_model.load_model(SavedModel(kept), setting(name, *ONE_STEP))
+    loaded, training_scores = keras_model.load_system(SavedModel(kept), setting(name, *ONE_STEP))
     np.testing.assert_array_equal(loaded.score(few), scores["first"])
     np.testing.assert_array_equal(training_scores.scores, of_training)
     assert training_scores.sections == [clip.section for clip in training.clips]

@@ -27,7 +27,7 @@ def param(n_frames: int) -> dict[str, Any]:
     [(5, 2, [0, 1, 3, 4]), (3, 1, [0, 2]), (4, 2, [0, 1, 3]), (2, 1, [0])],
 )
 def test_the_input_leaves_out_exactly_the_middle_frame(n_frames, middle, others) -> None:
-    system = keras_model.get_model(param(n_frames), ["section_00"])
+    system = keras_model.build_system(param(n_frames), ["section_00"])
     windows = np.arange(3 * n_frames * 2, dtype=np.float32).reshape(3, n_frames, 2)
     x, y = system.training_pair(tf.constant(windows), tf.zeros(3, tf.int64))
     np.testing.assert_array_equal(x, windows[:, others].reshape(3, -1))

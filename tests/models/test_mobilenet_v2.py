@@ -36,7 +36,7 @@ def param(*assignments: tuple[str, Any]) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def system():
-    return keras_model.get_model(param(), SECTIONS)
+    return keras_model.build_system(param(), SECTIONS)
 
 
 def frames(*sections: str, n_frames: int = 49) -> Frames:

@@ -59,10 +59,10 @@ def test_what_is_missing_or_damaged_is_told(tmp_path, two_clips):
     for damage in (b"", whole[:1000], b"0" * 1000, flipped):
         arrays.write_bytes(damage)
         with pytest.raises(BadInput, match="the model's files are damaged"):
-            keras_model.load_model(saved.SavedModel(stem), param)
+            keras_model.load_system(saved.SavedModel(stem), param)
     stem.with_name("model_fan.json").write_text("[]")
     with pytest.raises(BadInput, match="not the description of a model made here"):
-        keras_model.load_model(saved.SavedModel(stem), param)
+        keras_model.load_system(saved.SavedModel(stem), param)
 
 
 @pytest.mark.slow
@@ -82,7 +82,7 @@ def test_a_model_of_version_0_1_is_read(tmp_path):
     model, run = saved.usable_model(run, "fan", "dev")
     assert model.has_thresholds
     assert model.thresholds(run, "fan") is None  # they are fitted again
-    _, training = keras_model.load_model(model, run, "fan")
+    _, training = keras_model.load_system(model, run, "fan")
     assert len(training.scores) == 30
     fitted = model_thresholds(model, run, "fan", training)
     about = json.loads((tmp_path / "model" / "model_fan.json").read_text())
@@ -113,13 +113,17 @@ def test_settings_that_came_later_are_what_they_were_before(tmp_path, two_clips)
 
 def test_thresholds_are_taken_from_the_model_while_its_settings_are_asked_for(tmp_path, two_clips):
     stem, run, scores = saved_model(tmp_path, two_clips)
-    system = keras_model.get_model(run, ["section_00"])
+    system = keras_model.build_system(run, ["section_00"])
     kept = {"fan": {"section_00": Threshold(5.0, "gamma", 1.0, 0.0, 1.0, 0.1, 20)}}
-    keras_model.save_model(stem, system, run, two_clips, scores, kept)
+    keras_model.save_system(stem, system, run, two_clips, scores, kept)
     model = saved.SavedModel(stem)
     training = TrainingScores(np.arange(20.0), ["section_00"] * 20, [])
     assert model_thresholds(model, run, "fan", training) == kept["fan"]
-    for other in ({"decision_threshold": 0.5}, {"threshold_scope": "machine_type"}):
+    for other in (
+        {"decision_threshold": 0.5},
+        {"threshold_scope": "machine_type"},
+        {"threshold_fit": "official"},
+    ):
         fitted = model_thresholds(model, run.with_values(other), "fan", training)
         assert fitted != kept["fan"]
     assert model_thresholds(model, run, "valve", training)["section_00"].threshold != 5.0

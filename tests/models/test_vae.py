@@ -25,7 +25,7 @@ def system():
             ("fit.verbose", 0),
         ],
     )
-    return keras_model.get_model(held.for_system("vae"), ["section_00"])
+    return keras_model.build_system(held.for_system("vae"), ["section_00"])
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ def frames_of(*counts: int) -> Frames:
 
 
 def test_a_window_ends_with_its_clip() -> None:
-    system, frames = keras_model.get_model(tiny(), ["section_00"]), frames_of(50, 200, 96)
+    system, frames = keras_model.build_system(tiny(), ["section_00"]), frames_of(50, 200, 96)
     starts, owner = system.windows(frames, 96)
     assert owner.tolist() == [0, 1, 1, 2]
     windows = system.gather_windows(frames, tf.constant(starts)).numpy()
@@ -48,7 +48,7 @@ def test_a_window_ends_with_its_clip() -> None:
 
 
 def test_nothing_goes_to_the_device_at_once() -> None:
-    system, frames = keras_model.get_model(tiny(), ["section_00"]), frames_of(200)
+    system, frames = keras_model.build_system(tiny(), ["section_00"]), frames_of(200)
     assert system.to_device(frames) is frames
 
 

@@ -104,7 +104,7 @@ def test_an_ensemble_is_a_system_everywhere(handed, demo):
         for name in ("ae", "idnn", "mix")
     }
     thresholds = {
-        (row[0], row[1]): row for row in rows(handed / "result" / "mix" / "thresholds.csv")
+        (row[0], row[1]): row for row in rows(handed / "result" / "mix" / "thresholds_eval.csv")
     }
     assert int(thresholds["fan", "section_03"][-1]) == 10
     decided = read_decisions(handed / "result" / "mix" / "decision_result_fan_section_03_test.csv")
@@ -147,7 +147,7 @@ def test_truth_gives_the_table_of_evaluation_py(out, demo):
     assert run.stdout.count("target harmonic mean") == 3 * 2
     for name in ("ae", "mix"):
         result = out / "result" / name / "result.csv"
-        made = result.read_bytes()
+        made = result.with_name("result_eval.csv").read_bytes()
         assert main([str(result.parent), *truth]) == 0
         assert result.read_bytes() == made
         held = rows(result)

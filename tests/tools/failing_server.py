@@ -15,6 +15,7 @@ class Server(http.server.ThreadingHTTPServer):
     """Serves records as Zenodo's API does, and their files by range.
 
     files : record → name → bytes
+    pages : path of any other address → bytes
     listed : name → fields that replace those of the record's description
     faults : one per request of a file, called in order with the handler, the bytes of the file and
         the first byte that is asked for; each answers the request, or returns False to let the
@@ -26,6 +27,7 @@ class Server(http.server.ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.files: dict[int, dict[str, bytes]] = {}
+        self.pages: dict[str, bytes] = {}
         self.listed: dict[str, dict] = {}
         self.faults: list[Callable[[Handler, bytes, int], bool | None]] = []
         self.description_faults: list[Callable[[Handler, bytes, int], bool | None]] = []
@@ -42,7 +44,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Answer for /api/records/<record> and /api/records/<record>/files/<name>/content."""
         self.server.requests.append((self.path, self.headers.get("Range")))
+        if self.path in self.server.pages:
+            self.serve(self.server.pages[self.path], self.server.faults)
+            return
         words = self.path.strip("/").split("/")
+        if words[:2] != ["api", "records"]:
+            self.answer(404, b"")
+            return
         files = self.server.files.get(int(words[2]))
         if files is None or (len(words) > 3 and words[4] not in files):
             self.answer(404, b"")

@@ -75,7 +75,9 @@ def param_of(system: str, out: Path, *assigned: tuple[str, Any]) -> SystemSettin
 
 def loaded(system: str, out: Path, *assigned: tuple[str, Any]) -> Any:
     param = param_of(system, out, *assigned)
-    return keras_model.load_model(saved.SavedModel(saved.model_stem(param, "fan", "dev")), param)[0]
+    return keras_model.load_system(saved.SavedModel(saved.model_stem(param, "fan", "dev")), param)[
+        0
+    ]
 
 
 def unreadable(fixture: Fixture) -> list[tuple[str, Any]]:

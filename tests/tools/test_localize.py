@@ -115,7 +115,7 @@ def test_the_largest_region_of_the_map_is_the_burst(tmp_path) -> None:
     param = param_of(tmp_path, n_mels=N_MELS)
     fit = {"fit.epochs": 24, "fit.batch_size": 64, "fit.verbose": 0, "fit.lr": 0.003}
     param = param.with_values({**fit, "network.units": [128], "network.latent": 64})
-    system = keras_model.get_model(param, ["section_00"])
+    system = keras_model.build_system(param, ["section_00"])
     system.train(frames_of(training))
     localize.draw_clips(system, "fan", frames_of(training), frames_of([clip], "test"))
     with np.load(tmp_path / "anomaly_map_fan_section_00_0000.npz") as held:

@@ -1,9 +1,10 @@
 """What the published evaluators give beyond result.csv, from the same sections.
 
-The evaluator of DCASE2022 (Kota-Dohi/dcase2022_evaluator, MIT) adds the AUC of all clips of a
-section, and pools AUC, pAUC, precision, recall and F1 score of both domains into four means, for
-every machine type and over all. Its row "source harmonic mean" of a machine type covers the first
-of three sections and "target harmonic mean" all that is left; here they cover their domain.
+From 2021 on they pool AUC, pAUC, precision, recall and F1 score of both domains into four means,
+for every machine type and over all, and give the official score; from 2022 on also the AUC of all
+clips of a section and an interval. The row "source harmonic mean" of a machine type covers one of
+six values in the evaluator of 2022, and "target harmonic mean" the five others (that of 2021 counts
+the machine types instead of the sections); here they cover their domain, as from 2023 on.
 """
 
 from __future__ import annotations
@@ -14,9 +15,7 @@ import numpy as np
 
 from evaluation import intervals
 from evaluation.metrics import (
-    DOMAIN_COLUMNS,
     MAX_FPR,
-    OFFICIAL_SCORE_COLUMNS,
     ScoredSection,
     SectionResult,
     arithmetic_mean,
@@ -24,21 +23,23 @@ from evaluation.metrics import (
     official_score,
 )
 from evaluation.text_tables import format_values, group_by_machine_type, text_table
+from evaluation.years import DOMAINS
 
-POOLED_COLUMNS = ("AUC", "pAUC", "precision", "recall", "F1 score")
 ALL_MACHINE_TYPES = "all machine types"
-
-# Where the two domains of a pooled column stand in DOMAIN_COLUMNS; pAUC counts for both.
-_SOURCE, _TARGET = (0, 2, 3, 5, 7), (1, 2, 4, 6, 8)
 
 
 def pooled_means(results: Sequence[SectionResult]) -> dict[str, np.ndarray]:
-    """Return the four means of the published evaluator: name → (5,), as POOLED_COLUMNS.
+    """Return the four means of the published evaluator: name → (5,), as `Definition.pooled`.
 
     results : sections of a dataset with domains, at least one. Undefined values are left out.
     """
+    definition = results[0].definition
     values = np.array([list(result.metrics.values()) for result in results], dtype=float)
-    source, target = values[:, _SOURCE], values[:, _TARGET]
+    at = {name: number for number, name in enumerate(definition.column_names)}
+    source, target = (
+        values[:, [at[column.format(domain)] for _, column in definition.pooled]]
+        for domain in DOMAINS
+    )
     both = np.concatenate([source, target])
     return {
         "arithmetic mean": arithmetic_mean(both),
@@ -49,12 +50,15 @@ def pooled_means(results: Sequence[SectionResult]) -> dict[str, np.ndarray]:
 
 
 def rows(results: Sequence[SectionResult], max_fpr: float = MAX_FPR) -> list[list[str]]:
-    """Return the rows that follow the table of result.csv; none for a dataset without domains."""
-    if not results or tuple(results[0].metrics) != DOMAIN_COLUMNS:
+    """Return the rows that follow the table of result.csv; none for a year without such rows."""
+    if not results or not results[0].definition.pooled:
         return []
-    lines = [["machine type", "section", "AUC (all)"]]
-    lines += [[r.machine_type, r.section, *format_values([r.auc_all], "{!r}")] for r in results]
-    lines += [[], ["machine type", "mean", *POOLED_COLUMNS]]
+    definition, lines = results[0].definition, []
+    if definition.auc_all:
+        lines += [["machine type", "section", "AUC (all)"]]
+        lines += [[r.machine_type, r.section, *format_values([r.auc_all], "{!r}")] for r in results]
+        lines += [[]]
+    lines += [["machine type", "mean", *(name for name, _ in definition.pooled)]]
     for machine_type, group in _groups(results):
         for name, values in pooled_means(group).items():
             lines.append([machine_type, name, *format_values(values, "{!r}")])
@@ -63,20 +67,23 @@ def rows(results: Sequence[SectionResult], max_fpr: float = MAX_FPR) -> list[lis
     if clips := _all_clips(results):
         _, low, high = intervals.jackknife([clips], max_fpr)
         lines.append(["official score, 95 % interval (jackknife)", repr(low), repr(high)])
-        lines.append(["official score ci95", repr(intervals.evaluator_field(clips, max_fpr))])
+        if definition.ci95:
+            field = intervals.evaluator_field(clips, max_fpr)
+            lines.append(["official score ci95", repr(field)])
     return [*lines, []]
 
 
 def text(results: Sequence[SectionResult], max_fpr: float = MAX_FPR) -> str:
-    """Return the same for the terminal, three decimals, without the score; "" without domains."""
-    if not results or tuple(results[0].metrics) != DOMAIN_COLUMNS:
+    """Return the same for the terminal, three decimals, without the score; "" without such rows."""
+    if not results or not results[0].definition.pooled:
         return ""
-    lines = []
+    definition, lines = results[0].definition, []
     for machine_type, group in _groups(results):
         means = pooled_means(group).items()
         table = [[name, *format_values(values)] for name, values in means]
-        lines.append(text_table([[machine_type, *POOLED_COLUMNS], *table]))
-        if machine_type != ALL_MACHINE_TYPES:
+        heads = [name for name, _ in definition.pooled]
+        lines.append(text_table([[machine_type, *heads], *table]))
+        if definition.auc_all and machine_type != ALL_MACHINE_TYPES:
             aucs = [f"{r.section} {format_values([r.auc_all])[0]}".rstrip() for r in group]
             lines.append(f"AUC (all): {', '.join(aucs)}")
         lines.append("")
@@ -94,7 +101,7 @@ def _all_clips(
         result.scored
         for result in results
         if result.scored is not None
-        and np.isfinite([result.metrics[name] for name in OFFICIAL_SCORE_COLUMNS]).all()
+        and np.isfinite([result.metrics[name] for name in result.definition.score]).all()
     ]
     return known if len(known) == len(results) else []
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from evaluation import evaluator_2022
+from evaluation import evaluators
 from evaluation.__main__ import main
 from evaluation.metrics import DOMAIN_COLUMNS, SectionResult
 
@@ -89,7 +89,7 @@ def pooled(rows: list[list[str]]) -> dict[tuple[str, str], list[float]]:
     return {
         (row[0], row[1]): [*map(float, row[2:])]
         for row in rows
-        if len(row) == 7 and row[2:] and row[0] in (*MACHINES, evaluator_2022.ALL_MACHINE_TYPES)
+        if len(row) == 7 and row[2:] and row[0] in (*MACHINES, evaluators.ALL_MACHINE_TYPES)
     }
 
 
@@ -100,7 +100,7 @@ def test_the_means_of_both_domains(ours):
         machine = row[0] if len(row) == 1 else machine
         name, _, over_all = (row or [""])[0].partition(" over all")
         if name.endswith("mean") and (over_all or name in ("arithmetic mean", "harmonic mean")):
-            key = (evaluator_2022.ALL_MACHINE_TYPES if over_all else machine, name)
+            key = (evaluators.ALL_MACHINE_TYPES if over_all else machine, name)
             assert found[key] == pytest.approx([*map(float, row[2:])], abs=TOLERANCE)
             compared += 1
     assert compared == 2 * len(MACHINES) + 4
@@ -150,8 +150,8 @@ def test_the_intervals(ours):
 def test_undefined_values_are_empty_and_years_without_domains_have_no_such_table():
     nan = float("nan")
     values = dict(zip(DOMAIN_COLUMNS, [0.5, nan, *[0.5] * 7], strict=True))
-    rows = evaluator_2022.rows([SectionResult("fan", "03", values)])
+    rows = evaluators.rows([SectionResult("fan", "03", values)])
     assert rows[1] == ["fan", "03", ""]
     assert ["fan", "target harmonic mean", "", "0.5", "0.5", "0.5", "0.5"] in rows
     plain = SectionResult("fan", "01", {"AUC": 0.5, "pAUC": 0.5}, 0.5)
-    assert (evaluator_2022.rows([plain]), evaluator_2022.text([plain])) == ([], "")
+    assert (evaluators.rows([plain]), evaluators.text([plain])) == ([], "")
