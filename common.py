@@ -1,10 +1,17 @@
-"""The helpers of the official baseline, with their official names and arguments.
+"""The helpers of the official baselines, with their official names, arguments and results.
 
-For scripts that were written for it: `import common as com`. This project itself uses the packages.
+For scripts that were written for them: `import common as com`. This project itself uses the
+packages. Differences:
+
+1. Importing it does nothing. `command_line_chk` begins the log: the screen and `baseline.log`.
+2. Without -d or -e, `command_line_chk` prints the usage and exits with 2. It takes --help.
+3. A wav that cannot be read is an exception with the reason, instead of a line in the log.
+4. `baseline.yaml` may leave out keys; an unknown key is an error.
 """
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 import sys
@@ -15,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from core.command_line import parse_command_line
-from core.log import logger
+from core.log import logger, setup_log
 from core.run_settings import Feature
 from core.settings import read_config
 from data import audio
@@ -33,14 +40,24 @@ __all__ = [
 
 
 def command_line_chk() -> bool:
-    """Return True for -d or --dev, False for -e or --eval; exit with 2 and the usage on misuse."""
+    """Return True for -d or --dev, False for -e or --eval; exit with 2 and the usage on misuse.
+
+    What `logger` gets from then on is shown, and written to `baseline.log` in the current folder.
+    """
     command, _ = parse_command_line(f"Script {Path(sys.argv[0]).name}")
+    setup_log(Path(), show_errors=True)
     return command.mode == "dev"
 
 
 def yaml_load() -> dict[str, Any]:
-    """Return the settings of the autoencoder as nested dicts, as `baseline.yaml` gives them."""
-    return read_config().for_system("ae").model_dump(mode="json")
+    """Return the settings of the autoencoder as nested dicts, as `baseline.yaml` gives them.
+
+    It is the `baseline.yaml` of the current folder, such as that of an official baseline; what it
+    leaves out, or all where there is none, is as in the one of this project.
+    """
+    here = Path("baseline.yaml")
+    config = read_config(here if here.is_file() else None)
+    return config.for_system("ae").model_dump(mode="json")
 
 
 def select_dirs(param: Mapping[str, Any], mode: bool) -> list[str]:
@@ -51,8 +68,9 @@ def select_dirs(param: Mapping[str, Any], mode: bool) -> list[str]:
     param : what `yaml_load` returned
     mode : True for dev_directory, False for eval_directory
     """
-    directory = Path(param["dev_directory" if mode else "eval_directory"]).absolute()
-    return [str(path) for path in sorted(directory.glob("*")) if path.is_dir()]
+    logger.info("load_directory <- %s", "development" if mode else "evaluation")
+    directory = os.path.abspath(param["dev_directory" if mode else "eval_directory"])
+    return [path for path in sorted(glob.glob(f"{directory}/*")) if os.path.isdir(path)]
 
 
 def get_section_names(target_dir: str, dir_name: str, ext: str = "wav") -> list[str]:
@@ -69,7 +87,7 @@ def file_list_generator(
     prefix_normal: str = "normal",
     prefix_anomaly: str = "anomaly",
     ext: str = "wav",
-) -> tuple[list[str], np.ndarray | None]:
+) -> tuple[np.ndarray | list[str], np.ndarray | None]:
     """Return the paths of a section's clips, the normal ones first, and their labels.
 
     Parameters
@@ -81,18 +99,25 @@ def file_list_generator(
 
     Returns
     -------
-    paths : (n_clips,) sorted by name within each label
-    labels : (n_clips,) 0 normal, 1 anomaly; None where mode is False
+    paths : (n_clips,) sorted by name within each label: an array of texts, or where mode is False
+        a list
+    labels : (n_clips,) float64, 0 normal, 1 anomaly; None where mode is False
     """
-    folder = Path(target_dir).absolute() / dir_name
-    if not mode:
-        return [str(path) for path in sorted(folder.glob(f"{section_name}_*.{ext}"))], None
-    normal, anomalous = (
-        [str(path) for path in sorted(folder.glob(f"{section_name}_*_{prefix}_*.{ext}"))]
-        for prefix in (prefix_normal, prefix_anomaly)
-    )
-    labels = np.concatenate([np.zeros(len(normal)), np.ones(len(anomalous))])
-    return [*normal, *anomalous], labels
+
+    def clips(pattern: str) -> list[str]:
+        folder = os.path.abspath(f"{target_dir}/{dir_name}")
+        return sorted(glob.glob(f"{folder}/{section_name}_*{pattern}.{ext}"))
+
+    if mode:
+        normal, anomalous = clips(f"_{prefix_normal}_*"), clips(f"_{prefix_anomaly}_*")
+        paths = np.array([*normal, *anomalous], str)
+        labels = np.concatenate([np.zeros(len(normal)), np.ones(len(anomalous))])
+    else:
+        paths, labels = clips(""), None
+    logger.info("%s %s: %d files", target_dir, section_name, len(paths))
+    if not len(paths):
+        logger.error("no_wav_file!!")
+    return paths, labels
 
 
 def file_load(wav_name: str | os.PathLike[str], mono: bool = False) -> tuple[np.ndarray, int]:

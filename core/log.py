@@ -58,12 +58,16 @@ class _MessageList(logging.Handler):
         self.messages.append((record.levelno, record.getMessage()))
 
 
-def setup_log(directory: Path) -> None:
-    """Log to the screen and, with times, to `baseline.log` in a directory."""
+def setup_log(directory: Path, show_errors: bool = False) -> None:
+    """Log to the screen and, with times, to `baseline.log` in a directory.
+
+    show_errors : on the screen too, for a script that does not end with `core.script.run_script`,
+        which shows an error as the last line of the run
+    """
     screen = _Screen()
     screen.setFormatter(logging.Formatter("%(message)s"))
-    # Errors reach the screen as the last line of the run, from `core.script.run_script`.
-    screen.addFilter(lambda record: record.levelno < logging.ERROR)
+    if not show_errors:
+        screen.addFilter(lambda record: record.levelno < logging.ERROR)
     _log_to(directory / "baseline.log", screen)
 
 

@@ -10,12 +10,12 @@ import pytest
 import soundfile
 
 import common as com
-from core import settings
 from data.audio import log_mel, stack_frames
 from tests.data.test_audio import RATE, noise, official_log_mel, write_clip
 
 
-def test_the_mode_is_true_for_dev_and_false_for_eval(monkeypatch) -> None:
+def test_the_mode_is_true_for_dev_and_false_for_eval(monkeypatch, tmp_path) -> None:
+    monkeypatch.chdir(tmp_path)  # the log goes there
     for option, mode in (("-d", True), ("--dev", True), ("-e", False), ("--eval", False)):
         monkeypatch.setattr(sys, "argv", ["script.py", option])
         assert com.command_line_chk() is mode
@@ -23,7 +23,7 @@ def test_the_mode_is_true_for_dev_and_false_for_eval(monkeypatch) -> None:
 
 def test_settings_are_nested_dicts(monkeypatch, tmp_path) -> None:
     (tmp_path / "baseline.yaml").write_text("dev_directory: here\nfit: {epochs: 3}")
-    monkeypatch.setattr(settings, "BASELINE", tmp_path / "baseline.yaml")
+    monkeypatch.chdir(tmp_path)
     param = com.yaml_load()
     assert (param["dev_directory"], param["fit"]["epochs"]) == ("here", 3)
     assert (param["feature"]["n_mels"], param["max_fpr"]) == (128, 0.1)
