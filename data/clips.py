@@ -9,10 +9,9 @@ from pathlib import Path
 
 from core.errors import BadInput, nearest
 from core.run_settings import SystemSettings
-from data.clip_names import split_name
+from data.clip_names import parse_name, split_name
 
 TEST_FOLDERS = ("test", "source_test", "target_test")
-
 NO_ATTRIBUTE = (("noAttribute", ""),)
 
 
@@ -50,7 +49,7 @@ class Clip:
     @property
     def named_domain(self) -> str:
         """Return the domain that its name has, "" for none, whatever a published truth says."""
-        return split_name(self.path)[0].domain or ""
+        return parse_name(self.name).domain or ""
 
 
 def parse_clip(path: Path, machine_type: str, folder: str) -> Clip:
