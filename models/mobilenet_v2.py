@@ -102,6 +102,14 @@ class MobileNetV2(System):
         p = tf.gather(self(self.images(windows)), section, batch_dims=1)  # (batch,)
         return tf.math.log(tf.maximum(1 - p, EPSILON)) - tf.math.log(tf.maximum(p, EPSILON))
 
+    def score(self, frames: Frames) -> np.ndarray:
+        """Return anomaly scores of clips (n_clips,) float64, rounded to float32.
+
+        As in the official code: a network that has learnt little gives clips scores that differ by
+        rounding only, which must not rank them.
+        """
+        return super().score(frames).astype(np.float32).astype(np.float64)
+
     def images(self, windows: tf.Tensor) -> tf.Tensor:
         """Return the one channel three times: (batch, n_frames, n_mels, 3)."""
         return tf.repeat(windows[..., None], 3, axis=-1)

@@ -66,7 +66,7 @@ def measure(run: SystemSettings) -> Cost:
         times = 1
         while True:
             frames = repeated(few, times)
-            system = keras_model.get_model(run, [run.class_name(clip) for clip in frames.clips])
+            system = keras_model.build_system(run, [run.class_name(clip) for clip in frames.clips])
             epoch = _second_epoch(system, frames)
             most = max(1, min(MOST_CLIPS // len(few.clips), MOST_BYTES // few.array.nbytes))
             if epoch > LONG_ENOUGH or times >= most:

@@ -28,7 +28,7 @@ EXACT = 1e-5  # of the largest magnitude: float64 throughout, but for Adam's flo
 def build(fixture: Fixture) -> DenseAE:
     """The network with the fixture's weights, its sizes as the fixture's settings say."""
     given = fixture.settings
-    system = keras_model.get_model(
+    system = keras_model.build_system(
         fixture.run(
             "ae",
             ("ae.release", "dcase2023"),

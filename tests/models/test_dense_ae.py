@@ -24,7 +24,7 @@ SELECTIVE = ("ae.score", "selective_mahalanobis")
 
 
 def build(*assignments: tuple[str, Any]):
-    return keras_model.get_model(small("ae", *assignments), ["section_00"])
+    return keras_model.build_system(small("ae", *assignments), ["section_00"])
 
 
 @pytest.mark.parametrize("release", ["dcase2023", "ae_asd"])
@@ -75,12 +75,12 @@ def test_covariances_are_of_the_domains_of_the_clips(tmp_path) -> None:
 def test_either_score_can_be_chosen_after_the_training(tmp_path) -> None:
     frames = frames_of(tmp_path, length=40)
     run, stem = small("ae"), tmp_path / "model_fan"
-    made = keras_model.get_model(run, ["section_00"])
+    made = keras_model.build_system(run, ["section_00"])
     made.train(frames)
     assert made.extra_scores(frames) == {}
-    keras_model.save_model(stem, made, run, frames.clips, made.score(frames), {})
+    keras_model.save_system(stem, made, run, frames.clips, made.score(frames), {})
     other = run.with_values({"score": "selective_mahalanobis"})
-    again, training = keras_model.load_model(SavedModel(stem), other)
+    again, training = keras_model.load_system(SavedModel(stem), other)
     scores = again.score(frames)
     np.testing.assert_allclose(training.scores, scores, rtol=1e-6)
     every = again.extra_scores(frames)
@@ -103,7 +103,7 @@ def test_without_target_clips_there_is_one_covariance_and_a_warning(
     check_trainable(run, "fan", frames)
     (line,) = caplog.messages
     assert line.startswith("fan: no training clips of the target domain")
-    system = keras_model.get_model(run, ["section_00"])
+    system = keras_model.build_system(run, ["section_00"])
     system.fit_statistics(frames)
     np.testing.assert_array_equal(*system.covariances.matrices)
     caplog.clear()

@@ -70,28 +70,28 @@ def test_the_ends_of_gwrp_are_the_others() -> None:
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_another_pooling_needs_no_training(system, tmp_path) -> None:
     frames, run = frames_of(tmp_path), small(system)
-    made = keras_model.get_model(run, ["section_00"])
+    made = keras_model.build_system(run, ["section_00"])
     made.train(frames)
     scores = made.score(frames)
     errors, owner = made.window_errors(frames)
     np.testing.assert_array_equal(scores, pool(errors, owner, "mean", 0))
-    keras_model.save_model(tmp_path / "model_fan", made, run, frames.clips, scores, {})
+    keras_model.save_system(tmp_path / "model_fan", made, run, frames.clips, scores, {})
     for kind in POOLINGS:
         other = run.with_values({f"{key}": value for key, value in (("pool_type", kind),)})
-        again, training = keras_model.load_model(SavedModel(tmp_path / "model_fan"), other)
+        again, training = keras_model.load_system(SavedModel(tmp_path / "model_fan"), other)
         np.testing.assert_allclose(training.scores, again.score(frames), rtol=1e-6)
         np.testing.assert_allclose(training.scores, pool(errors, owner, kind, 0.99), rtol=1e-6)
     slower = run.with_values({"pool_type": "gwrp", "decay": 0.5})
     with pytest.raises(BadInput, match=rf"{system}\.decay is 0\.5, .* saved with 0\.99"):
-        keras_model.load_model(SavedModel(tmp_path / "model_fan"), slower)
+        keras_model.load_system(SavedModel(tmp_path / "model_fan"), slower)
 
 
 def test_a_model_without_them_says_so() -> None:
-    system = keras_model.get_model(small("ae", ("ae.pool_type", "max")), ["section_00"])
+    system = keras_model.build_system(small("ae", ("ae.pool_type", "max")), ["section_00"])
     with pytest.raises(BadInput, match=r"scores for ae\.pool_type: max; train it again"):
         system.training_scores(np.ones(3))
     assert len(system.training_scores(np.empty(0))) == 0
-    mean = keras_model.get_model(small("ae"), ["section_00"])
+    mean = keras_model.build_system(small("ae"), ["section_00"])
     np.testing.assert_array_equal(mean.training_scores(np.ones(3)), np.ones(3))
 
 
@@ -99,7 +99,7 @@ def test_a_model_without_them_says_so() -> None:
 def test_half_precision_keeps_what_float32_scores(tmp_path) -> None:
     frames = frames_of(tmp_path)
     run = small("idnn", ("fit.precision", "mixed_float16"))
-    half = keras_model.get_model(run, ["section_00"], "mixed_float16")
+    half = keras_model.build_system(run, ["section_00"], "mixed_float16")
     half.train(frames)
     assert half.training_pools is None
     exact = in_float32(half, frames)
@@ -108,10 +108,10 @@ def test_half_precision_keeps_what_float32_scores(tmp_path) -> None:
 
 def test_errors_that_were_kept_serve_one_scoring_of_the_same_clips(tmp_path) -> None:
     frames = frames_of(tmp_path)
-    system: PooledSystem = keras_model.get_model(small("vae"), ["section_00"])
+    system: PooledSystem = keras_model.build_system(small("vae"), ["section_00"])
     system.fit_statistics(frames)
     others = dataclasses.replace(frames, array=frames.array + 1)
-    fresh = keras_model.get_model(small("vae"), ["section_00"])
+    fresh = keras_model.build_system(small("vae"), ["section_00"])
     np.testing.assert_array_equal(system.score(others), fresh.score(others))
     system.fit_statistics(frames)
     first = system.score(frames)
