@@ -7,8 +7,9 @@ Quirks of the official code:
 1. Followed: training windows start every `n_hop_frames`, those of scored clips every frame.
 2. Corrected: a misplaced parenthesis in the official training script makes its threshold belong to
    another score; here one score serves both.
-3. A choice: a section that was not trained on is refused, or takes the last class as in the
-   official code (`unseen_section`).
+3. A choice: a section that was not trained on is refused, or takes the last class
+   (`unseen_section`). In the official code an empty slice makes its score NaN.
+4. Followed: a clip's score is rounded to float32.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ class MobileNetV2(System):
             reasons.append(
                 f"{', '.join(unseen)} is none of the sections trained on ({', '.join(trained)}), "
                 "so there is no probability of it; train on it too, or set "
-                "mobilenet_v2.unseen_section: last_class, as the official code"
+                "mobilenet_v2.unseen_section: last_class"
             )
         return reasons
 
