@@ -19,7 +19,7 @@ class ReportCommand(NamedTuple):
     results : result directories, with everything below them; none: those of the settings
     to : the folder of the report
     baseline : the system that the others are tested against; None: the default
-    ground_truth : the folder with the truth of the evaluation data, or None
+    ground_truth : the file or folder with the truth of the evaluation data, or None
     config, assignments : the file of --config, or None; every --set
     """
 
@@ -66,8 +66,8 @@ def parse_report(description: str, argv: Sequence[str] | None) -> ReportCommand:
     parser.add_argument(
         "--ground-truth",
         type=Path,
-        metavar="DIR",
-        help="holds ground_truth_data/ and ground_truth_domain/, for clips without labels",
+        metavar="PATH",
+        help="published truth of clips without labels: ground_truth_data/, or a list",
     )
     add_settings(parser)
     args = parser.parse_args(argv)

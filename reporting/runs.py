@@ -152,6 +152,7 @@ def read_runs(
     except EvaluationError as error:
         raise BadInput(str(error)) from None
     data = ReportData([], baseline or BASELINE, max_fpr, seed)
+    data.problems += truth.warnings if truth else ()
     for (system, name), directory in find_runs(directories, pattern, data.problems).items():
         data.runs.append(_read_run(Run(system, name, directory, {}, {}), truth, data))
     _drop_other_datasets(data)

@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -65,8 +65,16 @@ class Published(NamedTuple):
 
     def holds(self, run: SystemSettings) -> bool:
         """Return whether a run has the settings of the figure."""
-        wanted = [assignment(word) for word in self.settings.split()]
-        return all(run.value(key.removeprefix(f"{self.system}.")) == value for key, value in wanted)
+        return all(run.value(key) == value for key, value in self._wanted())
+
+    def can_hold(self, run: SystemSettings) -> bool:
+        """Return whether the system has keys of these names at all."""
+        return all(run.value(key) is not None for key, _ in self._wanted())
+
+    def _wanted(self) -> Iterator[tuple[str, Any]]:
+        for word in self.settings.split():
+            key, value = assignment(word)
+            yield key.removeprefix(f"{self.system}."), value
 
 
 class Line(NamedTuple):
@@ -74,7 +82,7 @@ class Line(NamedTuple):
 
     values : (seeds,) those that can be computed; none where the settings are other ones
     comparable : ours covers the same machine types
-    other_settings : the published figure is of other settings than ours
+    other_settings : "" where the published figure is of our settings, else what its are
     """
 
     dataset: str
@@ -85,7 +93,7 @@ class Line(NamedTuple):
     published: Published | None
     remarks: tuple[str, ...]
     comparable: bool
-    other_settings: bool = False
+    other_settings: str = ""
 
     @property
     def average(self) -> float:
@@ -211,7 +219,11 @@ def _beside(line: Line, row: Published, run: SystemSettings) -> Line:
     differs = [*filter(None, row.differs.split("; "))]
     remarks = [*line.remarks, *differs]
     if not row.holds(run):
-        return line._replace(values=(), published=row, remarks=tuple(differs), other_settings=True)
+        missing = "" if row.can_hold(run) else ", which this version does not have"
+        settings = f"`--set {row.settings}`{missing}"
+        return line._replace(
+            values=(), published=row, remarks=tuple(differs), other_settings=settings
+        )
     if not line.values:
         remarks.append("not measured here")
     return line._replace(published=row, remarks=tuple(remarks))
@@ -289,11 +301,12 @@ def page(
 
 def _dataset(lines: Sequence[Line], sources: Sequence[str]) -> Iterator[str]:
     """Yield the table, and below it what was published of other settings."""
-    other = Counter(line.published.settings for line in lines if line.other_settings)
-    yield _table([line for line in lines if not line.other_settings], sources)
+    other = Counter(line.other_settings for line in lines if line.other_settings)
+    if shown := [line for line in lines if not line.other_settings]:
+        yield _table(shown, sources)
     if other:
         yield "Published figures of other settings are only in the CSV file:"
-        yield "\n".join(f"- {number} of `--set {text}`" for text, number in other.items())
+        yield "\n".join(f"- {number} of {text}" for text, number in other.items())
 
 
 def _table(lines: Sequence[Line], sources: Sequence[str]) -> str:

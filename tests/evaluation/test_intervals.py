@@ -9,7 +9,7 @@ import pytest
 import scipy.stats
 from sklearn.metrics import roc_auc_score
 
-from evaluation import intervals
+from evaluation import intervals, years
 from evaluation.metrics import ScoredSection, SectionKey, arithmetic_mean, official_score
 
 
@@ -64,6 +64,17 @@ def one_by_one(run: list[ScoredSection], max_fpr: float) -> np.ndarray:
             for i in range(len(held.scores))
         ]
     )
+
+
+@pytest.mark.parametrize("definition", years.ALL_DEFINITIONS[1:], ids=lambda one: one.title)
+def test_leaving_out_equals_recomputation_by_the_definition_of_a_year(definition) -> None:
+    run = [section(seed, name).by(definition) for seed, name in enumerate(("fan", "valve"))]
+    np.testing.assert_allclose(
+        intervals.leave_one_out(run, 0.1), one_by_one(run, 0.1), rtol=0, atol=1e-12
+    )
+    assert intervals.score([run], 0.1) == pytest.approx(evaluated(run, 0.1), abs=1e-12)
+    drawn = intervals.resampled([run], 0.1, resamplings=50)
+    assert abs(np.mean(drawn) - evaluated(run, 0.1)) < 0.1
 
 
 @pytest.mark.parametrize("max_fpr", [0.1, 0.37, 1.0])

@@ -11,10 +11,11 @@ import pytest
 
 from core.errors import BadInput
 from data.clip_names import parse_name
+from evaluation import years
 from evaluation.csv_files import evaluate_directory
-from evaluation.metrics import SectionKey
+from evaluation.metrics import DOMAINS, SectionKey, harmonic_mean, official_score
 from evaluation.result_csv import write_result_csv
-from reporting import runs
+from reporting import runs, tables
 from tests.reporting.report_data import names, results, write
 
 PATTERN = "./result/{system}"
@@ -271,3 +272,70 @@ def test_a_baseline_without_results(tmp_path) -> None:
 def test_the_names_of_the_made_clips_are_those_of_the_challenge() -> None:
     assert {parse_name(name).label for name in names()} == {0, 1}
     assert {parse_name(name).domain for name in names()} == {"source", "target"}
+
+
+def test_the_tables_of_the_evaluation_data_are_read_too(tmp_path) -> None:
+    folder, key = results(tmp_path / "ae", machines=["fan"]), SectionKey("fan", "section_01")
+    path = folder / "thresholds.csv"
+    lines = path.read_text().splitlines(keepends=True)
+    (folder / "thresholds_eval.csv").write_text(
+        "".join(line for line in lines if "_00" not in line)
+    )
+    path.write_text("".join(line for line in lines if "_01" not in line))
+    (run,) = read(folder).runs
+    assert run.thresholds[key] == (1.0, "gamma", (2.0, -1.0, 0.5))
+    judged, _ = evaluate_directory(folder)
+    write_result_csv(folder / "result_eval.csv", judged)
+    assert read(folder).problems == []
+    text = (folder / "result_eval.csv").read_text()
+    (folder / "result_eval.csv").write_text(re.sub(r"(?m)^01,[^,]*", "01,0.123", text, count=1))
+    assert (
+        "result_eval.csv: fan section 01: not what the scores beside it give"
+        in (read(folder).problems[0])
+    )
+
+
+def test_a_threshold_of_the_evaluation_data_is_taken_where_that_of_the_others_does_not_fit(
+    tmp_path,
+) -> None:
+    folder = results(tmp_path / "ae", machines=["fan"])
+    rows = [["machine_type", "section", "threshold", "method", "shape", "loc", "scale"]]
+    write(folder / "thresholds.csv", [*rows, ["fan", "all sections", -9.0, "gamma", 2, 0, 1]])
+    write(folder / "thresholds_eval.csv", [*rows, ["fan", "all sections", 1.0, "gamma", 2, 0, 1]])
+    data = read(folder)
+    assert [threshold.value for threshold in data.runs[0].thresholds.values()] == [1.0, 1.0]
+    assert data.problems == []
+
+
+def test_the_form_of_mobilenet_v2_is_no_contradiction_and_is_compared_as_the_others(
+    tmp_path,
+) -> None:
+    results(tmp_path / "ae")
+    folder = results(tmp_path / "mobilenet_v2")
+    judged, _ = evaluate_directory(folder, year="2022_mobilenet_v2")
+    write_result_csv(folder / "result.csv", judged)
+    data = read(tmp_path)
+    assert data.problems == []
+    assert data.definition is years.YEAR_2022
+    text = (folder / "result.csv").read_text()
+    (folder / "result.csv").write_text(re.sub(r"(?m)^01,[^,]*", "01,0.123", text, count=1))
+    assert "not what the scores beside it give" in read(tmp_path).problems[0]
+
+
+def test_runs_of_2021_are_compared_within_the_domains(tmp_path) -> None:
+    folder = results(tmp_path / "ae")
+    for path in folder.glob("*_section_*_test.csv"):
+        lines = path.read_text().splitlines(keepends=True)
+        for domain in ("source", "target"):
+            own = path.with_name(path.name.replace("_test.csv", f"_{domain}_test.csv"))
+            own.write_text("".join(line for line in lines if f"_{domain}_" in line))
+        path.unlink()
+    data = read(folder)
+    assert data.definition is years.YEAR_2021
+    report = tables.compare(data)
+    assert report.columns[:5] == [*years.YEAR_2021.score, "official score"]
+    judged, _ = evaluate_directory(folder)
+    (row,) = [row for row in report.rows if row.group == tables.ALL]
+    assert row.values["official score"][0] == official_score(judged)
+    recalls = [one.metrics[f"recall ({domain})"] for domain in DOMAINS for one in judged]
+    assert row.values["recall"][0] == pytest.approx(harmonic_mean(np.array([recalls]).T)[0])

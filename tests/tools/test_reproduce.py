@@ -361,7 +361,18 @@ def test_a_figure_of_other_settings_does_not_hide_ours():
     lines = comparison.compare(run, 2023, "eval", {0: [SectionResult("Vacuum", "00", given)]}, 1)
     own = [x for x in lines if (x.machine_type, x.metric) == ("Vacuum", "pAUC")]
     assert [x.values for x in own] == [(0.5,), (), ()]
-    assert [x.other_settings for x in own] == [False, True, True]
+    assert [bool(x.other_settings) for x in own] == [False, True, True]
+
+
+def test_settings_that_a_system_does_not_have_are_named_as_such():
+    row = Published(2022, "ae", "ae.no_such=1", "dev", "fan", "pAUC", "harmonic", "0.6", "", "S")
+    run = read_config().for_system("ae")
+    assert not row.holds(run) and not row.can_hold(run)
+    other = row._replace(settings="ae.fit.epochs=3 threshold_scope=machine_type")
+    assert not other.holds(run) and other.can_hold(run)
+    assert other.holds(run.with_values({"fit.epochs": 3, "threshold_scope": "machine_type"}))
+    text = comparison.page(2022, {"ae": [comparison._beside(line([0.5], None), row, run)]}, [], [])
+    assert "- 1 of `--set ae.no_such=1`, which this version does not have" in text
 
 
 def test_oracle_figures_and_other_definitions_are_marked():
@@ -428,6 +439,10 @@ def test_table_of_published_figures():
         assert row.mean in kinds, row
         for part in filter(None, row.differs.split("; ")):
             assert part.partition(": ")[0] in comparison.DIFFERENCES, row
+        if row.can_hold(system):
+            read_config(None, [reproduce.assignment(word) for word in row.settings.split()])
+        else:  # the release of 2023 is another one than that of `ae` here
+            assert (row.system, row.year >= 2023) == ("ae", True), row
         key = row[:7] + (row.source,)
         assert key not in seen, f"twice: {row}"
         seen.add(key)
