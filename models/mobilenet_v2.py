@@ -7,8 +7,9 @@ Quirks of the official code:
 1. Followed: training windows start every `n_hop_frames`, those of scored clips every frame.
 2. Corrected: a misplaced parenthesis in the official training script makes its threshold belong to
    another score; here one score serves both.
-3. A choice: a section that was not trained on is refused, or takes the last class as in the
-   official code (`unseen_section`).
+3. A choice: a section that was not trained on is refused, or takes the last class
+   (`unseen_section`). In the official code an empty slice makes its score NaN.
+4. Followed: a clip's score is rounded to float32.
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ class MobileNetV2(Classifier):
             reasons.append(
                 f"{', '.join(unseen)} is none of the sections trained on ({', '.join(sections)}), "
                 "so there is no probability of it; train on it too, or set "
-                "mobilenet_v2.unseen_section: last_class, as the official code"
+                "mobilenet_v2.unseen_section: last_class"
             )
         return reasons
 
@@ -101,6 +102,14 @@ class MobileNetV2(Classifier):
 
     def class_window_scores(self, windows: tf.Tensor) -> tf.Tensor:
         return _log_odds(self(self.images(windows)))  # (batch, classes)
+
+    def score(self, frames: Frames) -> np.ndarray:
+        """Return anomaly scores of clips (n_clips,) float64, rounded to float32.
+
+        As in the official code: a network that has learnt little gives clips scores that differ by
+        rounding only, which must not rank them.
+        """
+        return super().score(frames).astype(np.float32).astype(np.float64)
 
     def images(self, windows: tf.Tensor) -> tf.Tensor:
         """Return the one channel three times: (batch, n_frames, n_mels, 3)."""

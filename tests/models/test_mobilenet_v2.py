@@ -136,3 +136,9 @@ def test_an_official_model_file_holds_the_network_as_a_layer(system, tmp_path) -
     assign_variables(system.checkpoint_variables(), tensors)
     for name, (variable, _) in system.checkpoint_variables().items():
         np.testing.assert_array_equal(variable, expected[name])
+
+
+def test_a_score_is_a_float32_number_as_in_the_official_code(system) -> None:
+    scores = system.score(frames(*SECTIONS))
+    assert scores.dtype == np.float64
+    assert np.array_equal(scores, scores.astype(np.float32))
