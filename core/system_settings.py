@@ -164,7 +164,7 @@ class MobileNetV2Settings(SystemSettings):
 class AEGANADFeature(Feature):
     """How AEGAN-AD's clips become frames, and frames windows."""
 
-    window_starts: Literal["spread", "first"] = "spread"
+    released_hop: Boolean = False
 
 
 class AEGANADFit(Fit):

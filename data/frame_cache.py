@@ -31,7 +31,7 @@ Task = list[tuple[int, Path, int, int]]  # of some clips: index, path, first row
 TaskResult = tuple[int, list[tuple[int, str]]]  # number of its clips; (index, problem) of bad ones
 CLIPS_PER_PROCESS = 200  # extracting fewer takes less time than starting another process
 # Frames do not depend on them: only windows and classes do.
-WINDOW_KEYS = ("n_frames", "n_hop_frames", "window_starts", "classes")
+WINDOW_KEYS = ("n_frames", "n_hop_frames", "released_hop", "classes")
 SAMPLE_KEYS = ("input", "sample_rate", "channel")  # what samples depend on
 # What reading a damaged array raises.
 _DAMAGED = (OSError, ValueError, EOFError, SyntaxError, tokenize.TokenError)

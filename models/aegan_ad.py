@@ -13,8 +13,6 @@ Followed from the release where the paper is silent
    low.
 3. A sum over windows grows with a clip's length, so clips should be of one length.
 
-4. A clip has (frames - n_frames + 1) // n_hop_frames windows, in training and in scoring.
-
 Different from the release
 1. It takes the epoch and the score that do best on the labelled test clips. Here the last epoch
    counts, and the score is the one named in the settings.
@@ -24,9 +22,10 @@ Different from the release
    the steadiest of the nineteen after a short one. No DCASE test label had a part in it. With
    hardly more clips than the embedding is wide its training scores, and so its thresholds, are low.
 3. A covariance that cannot be inverted is shrunk (`models.embedding_detectors`).
-4. The windows are n_hop_frames apart. The release's start at a clip's first frames, one after
-   another, whatever its hop; `feature.window_starts: first` does the same. With the published
-   hop of 1 both are one.
+4. Training windows are n_hop_frames apart, and all windows are scored. In the release a hop
+   divides the number of windows in training and in scoring, and they start at a clip's first
+   frames, one after another; `feature.released_hop: true` does the same. With the published hop
+   of 1 both are one.
 """
 
 from __future__ import annotations
@@ -250,14 +249,13 @@ class AEGANAD(System):
     # Scoring
 
     def windows(self, frames: Frames, hop: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the windows that a hop gives, in training and in scoring, one or more per clip."""
+        """Return windows `hop` apart, or by `released_hop` the first ones, one or more per clip."""
+        feature = self.settings.feature
+        if not feature.released_hop:
+            return frames.windows(self.n_frames, hop)
         starts, owner = frames.windows(self.n_frames)
-        n_windows = np.maximum(1, (frames.count - self.n_frames + 1) // hop)[owner]
-        number = starts - frames.first[owner]  # of the start, counted from 0 in its clip
-        if self.settings.feature.window_starts == "spread":
-            chosen = (number % hop == 0) & (number < hop * n_windows)
-        else:
-            chosen = number < n_windows
+        count = np.maximum(1, (frames.count - self.n_frames + 1) // feature.n_hop_frames)
+        chosen = starts - frames.first[owner] < count[owner]
         return starts[chosen], owner[chosen]
 
     def score(self, frames: Frames) -> np.ndarray:
@@ -303,7 +301,7 @@ class AEGANAD(System):
         """
         if self.last_outputs is not None and self.last_outputs[0] is frames:
             return self.last_outputs[1:]
-        starts, owner = self.windows(frames, self.settings.feature.n_hop_frames)
+        starts, owner = self.windows(frames, 1)
         distances = np.empty((len(starts), len(DISTANCES)))
         sums = np.zeros((len(frames.clips), self.discriminator.output_shape[1][-1]))
         with progress_bar(len(starts), "scores", "window") as bar:

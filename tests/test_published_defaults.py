@@ -517,9 +517,9 @@ OWN_CHOICES: list[Own] = [
     ),
     Own(
         ("aegan_ad",),
-        "feature.window_starts",
-        "spread; the release's windows start at a clip's first frames (datasets.py: __getitem__), "
-        "which with its hop of 1 is the same",
+        "feature.released_hop",
+        "false; in the release a hop above 1 takes a clip's first windows (datasets.py: "
+        "__getitem__); with its hop of 1 both are the same",
     ),
     Own(
         ("grlnet",),

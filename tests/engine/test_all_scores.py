@@ -49,6 +49,13 @@ def test_every_score_and_the_best_by_labels(tmp_path) -> None:
     assert table["right"][3] == "chosen on test labels, as published"
 
 
+def test_only_who_publishes_the_best_score_is_said_to(tmp_path) -> None:
+    clips = clips_of(["normal", "normal", "anomaly", "anomaly"], [""] * 4)
+    run = read_config().for_system("grlnet").with_values({"result_directory": tmp_path})
+    results.save_all_scores(run, [scores_of(clips, {"a": np.array([0.0, 0, 1, 1])})])
+    assert read(tmp_path / "all_scores_hmean.csv")[1][3] == "chosen on test labels"
+
+
 def test_without_domains_the_mean_is_arithmetic(tmp_path) -> None:
     clips = clips_of(["normal", "normal", "anomaly", "anomaly"], [""] * 4)
     scores = {"a": np.array([0.0, 1, 1, 0])}  # AUC 1 and 0 of the two sections, pAUC 1 and 0.47

@@ -129,7 +129,7 @@ def test_batches_of_windows_across_clips_equal_clip_by_clip(system, monkeypatch)
         # The nearest of equal embeddings are at nought but rounding.
         assert np.allclose(batched[name], whole[name], rtol=1e-4, atol=1e-6), name
     of_one = system.window_outputs(
-        system.gather_windows(system.to_device(frames), tf.constant([20, 24, 28]))
+        system.gather_windows(system.to_device(frames), tf.range(20, 33))
     )
     distances = of_one[0].numpy()
     assert whole["G_x_2_sum"][1] == pytest.approx(distances[:, 0].sum(), rel=1e-5)
@@ -175,33 +175,32 @@ RELEASED_WINDOWS = {
 }
 
 
-@pytest.mark.parametrize("window_starts", ["first", "spread"])
-def test_a_clip_has_as_many_windows_as_in_the_release(system, monkeypatch, window_starts) -> None:
+def test_a_released_hop_gives_the_windows_of_the_release(system, monkeypatch) -> None:
     for (n_frames, size, hop), expected in RELEASED_WINDOWS.items():
-        run = param_of(
-            ("feature.n_hop_frames", hop), ("aegan_ad.feature.window_starts", window_starts)
-        )
+        run = param_of(("feature.n_hop_frames", hop), ("aegan_ad.feature.released_hop", True))
         monkeypatch.setattr(system, "settings", run)
         monkeypatch.setattr(system, "n_frames", size)
-        starts, owner = system.windows(noise(n_clips=2, n_frames=n_frames), hop)
-        step = hop if window_starts == "spread" else 1
-        of_one = step * np.arange(expected)
-        assert starts.tolist() == [*of_one, *(n_frames + of_one)], (n_frames, size, hop)
-        assert owner.tolist() == [0] * expected + [1] * expected
+        frames = noise(n_clips=2, n_frames=n_frames)
+        for asked in (1, hop):  # in scoring, in training
+            starts, owner = system.windows(frames, asked)
+            first = np.arange(expected)
+            assert starts.tolist() == [*first, *(n_frames + first)], (n_frames, size, hop)
+            assert owner.tolist() == [0] * expected + [1] * expected
 
 
-def test_scoring_takes_the_windows_of_training(system, monkeypatch) -> None:
+@pytest.mark.parametrize(("released", "expected"), [(False, range(13)), (True, range(3))])
+def test_a_released_hop_counts_in_scoring_too(system, monkeypatch, released, expected) -> None:
     frames, taken = noise(n_clips=6), []
     batches = system.window_batches
 
     def record(frames, starts, *rest):
-        taken.append(starts.tolist())
+        taken.extend(starts.tolist())
         return batches(frames, starts, *rest)
 
     monkeypatch.setattr(system, "window_batches", record)
+    monkeypatch.setattr(system, "settings", param_of(("aegan_ad.feature.released_hop", released)))
     system.extra_scores(frames)
-    assert taken == [system.windows(frames, 4)[0].tolist()]  # 4: the hop of TINY
-    assert len(taken[0]) == 6 * 3
+    assert taken == [20 * clip + start for clip in range(6) for start in expected]
 
 
 def test_generator_and_critic_have_learning_rates_of_their_own() -> None:
@@ -213,19 +212,19 @@ def test_generator_and_critic_have_learning_rates_of_their_own() -> None:
 
 @pytest.mark.slow
 def test_the_last_partial_batch_is_dropped() -> None:
-    frames = noise()  # 8 clips of 3 windows each at hop 4
+    frames = noise()  # 8 clips of 4 windows each at hop 4
     system = train(frames, ("fit.batch_size", 12))
-    assert int(system.optimizer.iterations) == 24 // 12
-    assert int(system.critic_optimizer.iterations) == 24 // 12
+    assert int(system.optimizer.iterations) == 32 // 12
+    assert int(system.critic_optimizer.iterations) == 32 // 12
     fewer = train(frames, ("fit.batch_size", 10**6))  # one batch of all windows
     assert int(fewer.optimizer.iterations) == 1
 
 
 @pytest.mark.slow
 def test_ncritic_counts_anew_every_epoch() -> None:
-    system = train(noise(), ("aegan_ad.fit.ncritic", 2), ("fit.epochs", 2))
-    assert int(system.critic_optimizer.iterations) == 2 * 3
-    assert int(system.optimizer.iterations) == 2 * 2  # batches 0 and 2 of each epoch
+    system = train(noise(), ("aegan_ad.fit.ncritic", 3), ("fit.epochs", 2))
+    assert int(system.critic_optimizer.iterations) == 2 * 4
+    assert int(system.optimizer.iterations) == 2 * 2  # batches 0 and 3 of each epoch
 
 
 @pytest.mark.slow
@@ -368,14 +367,8 @@ def test_the_settings_of_the_releases(release, machine_type) -> None:
     together = {**dict(param.fit), **dict(param.network)}
     expected = RELEASED[release, machine_type]
     assert {key: together[key] for key in expected} == expected
-    common = {
-        "lr": 2e-4,
-        "lr_discriminator": 2e-4,
-        "batch_size": 512,
-        "lambda_gp": 10,
-        "ncritic": 1,
-        "epsilon": 1e-8,
-    }
+    common = {"lr": 2e-4, "batch_size": 512, "lambda_gp": 10, "ncritic": 1, "epsilon": 1e-8}
+    common["lr_discriminator"] = 2e-4
     assert {key: together[key] for key in common} == common
 
 

@@ -50,14 +50,18 @@ QUICK: dict[str, list[tuple[str, Any]]] = {
         ("{}.network.ngf", 8),
         ("{}.network.nz", 16),
         ("fit.lr", 0.001),
+        ("{}.fit.lr_discriminator", 0.001),
         ("fit.batch_size", 16),
         ("fit.epochs", 10),
     ],
+    # Long segments, and enough steps of the discriminator.
     "grlnet": [
         ("{}.network.channels", [4, 8, 16, 32]),
-        ("{}.feature.n_frames", 1024),
+        ("{}.feature.n_frames", 4096),
         ("{}.feature.n_hop_frames", 16000),
-        ("fit.batch_size", 8),
+        ("{}.fit.lr_discriminator", 0.001),
+        ("fit.batch_size", 4),
+        ("fit.epochs", 4),
     ],
     "stgram_mfn": [
         ("{}.network.seconds", 2.0),
@@ -79,7 +83,8 @@ QUICK: dict[str, list[tuple[str, Any]]] = {
         ("fit.batch_size", 16),
     ],
 }
-NEAR_CHANCE = {"grlnet": "hears noise far louder than these sounds, and stays near chance on them"}
+# The AUC that a system exceeds; half of all random rankings of so few clips exceed 0.5.
+CLEARLY_ABOVE_CHANCE = {"grlnet": 0.6}
 ONE_STEP = [("fit.epochs", 1), ("fit.batch_size", 10**6)]
 
 systems = pytest.mark.parametrize("name", list(keras_model.SYSTEMS))
@@ -142,10 +147,7 @@ def test_learns_and_ranks_anomalies_above_normal_clips(name, setting, clips) -> 
     assert scores.shape == (len(test.clips),)
     assert np.isfinite(scores).all()
     labels = [clip.label == "anomaly" for clip in test.clips]
-    found = roc_auc_score(labels, scores)
-    if name in NEAR_CHANCE and found <= 0.5:
-        pytest.xfail(f"{NEAR_CHANCE[name]}: AUC {found:.2f}")
-    assert found > 0.5
+    assert roc_auc_score(labels, scores) > CLEARLY_ABOVE_CHANCE.get(name, 0.5)
 
 
 @systems
