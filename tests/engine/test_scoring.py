@@ -72,9 +72,9 @@ def test_broken_kept_scores_are_made_anew(run) -> None:
 
 def test_scores_that_are_not_finite_are_told_and_not_kept(run, monkeypatch) -> None:
     score, _, _, cache = run
-    from models.base import System
+    from models.dense_ae import DenseAE
 
-    monkeypatch.setattr(System, "score", lambda self, frames: np.full(len(frames.clips), np.nan))
+    monkeypatch.setattr(DenseAE, "score", lambda self, frames: np.full(len(frames.clips), np.nan))
     with pytest.raises(BadInput, match=r"not finite, first section_00"):
         score()
     assert not list(cache.glob("scores_*"))
@@ -82,12 +82,12 @@ def test_scores_that_are_not_finite_are_told_and_not_kept(run, monkeypatch) -> N
 
 @pytest.mark.slow
 def test_slices_are_scored_and_kept_one_by_one(run, monkeypatch) -> None:
-    from models.base import System
+    from models.dense_ae import DenseAE
 
     score, loaded, _, cache = run
     whole = score().scores
     monkeypatch.setattr(scoring, "CLIPS_PER_SLICE", 5)
-    sizes, made = [], System.score
+    sizes, made = [], DenseAE.score
 
     def counted(self, frames):
         if len(sizes) == 2:
@@ -97,7 +97,7 @@ def test_slices_are_scored_and_kept_one_by_one(run, monkeypatch) -> None:
         assert len(frames.array) == frames.count.sum()
         return made(self, frames)
 
-    monkeypatch.setattr(System, "score", counted)
+    monkeypatch.setattr(DenseAE, "score", counted)
     with pytest.raises(KeyboardInterrupt):
         score()
     # float32 sums in batches of another size
