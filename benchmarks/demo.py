@@ -21,15 +21,16 @@ from pathlib import Path
 from core.files import save_csv
 from core.settings import Config, read_config
 from core.system_settings import system_classes
-from evaluation.metrics import OFFICIAL_SCORE_COLUMNS, harmonic_mean, official_score
+from evaluation.metrics import harmonic_mean, official_score
 from evaluation.result_csv import read_result_csv
+from evaluation.years import YEAR_2022
 
 HOME = Path(__file__).resolve().parents[1]
 RECORD = HOME / "benchmarks" / "demo.csv"
 CONFIG = HOME / "tools" / "demo.yaml"
 MACHINES = ("fan", "gearbox", "valve")  # as `make demo`
 ENSEMBLE, MEMBERS = "mix", ("ae", "vae", "idnn")
-COLUMNS = ("system", *OFFICIAL_SCORE_COLUMNS, "official score", "seed", "settings")
+COLUMNS = ("system", *YEAR_2022.score, "official score", "seed", "settings")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -68,7 +69,7 @@ def run_command(*command: str) -> None:
 def figures(path: Path) -> list[str]:
     """Return the means of a result.csv and its official score, three decimals each."""
     sections = read_result_csv(path)
-    values = [[one.metrics[column] for column in OFFICIAL_SCORE_COLUMNS] for one in sections]
+    values = [[one.metrics[column] for column in YEAR_2022.score] for one in sections]
     return [f"{figure:.3f}" for figure in (*harmonic_mean(values), official_score(sections))]
 
 

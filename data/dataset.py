@@ -101,10 +101,14 @@ def training_machines(run: SystemSettings, mode: str, wanted: list[str]) -> list
     datasets = _different_datasets(run, mode)
     present = [name for name in datasets if dataset_directory(run, name).is_dir()]
     if not present:
-        directories = " and ".join(str(dataset_directory(run, name)) for name in datasets)
+        asked = run.fit.train_on
+        why = "" if asked == "same" else f", and {run.system} has fit.train_on: {asked}"
         raise BadInput(
-            f"{run.system}: fit.train_on is {run.fit.train_on}, but there is no directory "
-            f"{directories} (from {Path.cwd()})"
+            "\n".join(
+                f"{name}_directory: there is no directory {dataset_directory(run, name)} "
+                f"(from {Path.cwd()}){why}"
+                for name in datasets
+            )
         )
     if not run.joint:
         return select_machines(run, mode, wanted)

@@ -120,7 +120,8 @@ def test_a_dataset_that_is_asked_for_must_be_there(resolve, tmp_path) -> None:
     put_clips(tmp_path, "dev/fan/00")
     run = resolve("ae", ("fit.train_on", "eval"))
     with pytest.raises(
-        BadInput, match=r"ae: fit.train_on is eval, but there is no directory .*eval"
+        BadInput,
+        match=r"eval_directory: there is no directory .*eval.*, and ae has fit.train_on: eval",
     ):
         training_machines(run, "dev", [])
     (tmp_path / "eval").mkdir()
