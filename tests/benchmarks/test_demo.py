@@ -79,6 +79,15 @@ def test_the_performance_page_quotes_the_measured_tables() -> None:
         ), f"{first} {one}, {second} {two}: not in benchmarks/results.md"
 
 
+def test_the_performance_page_quotes_the_measured_scale() -> None:
+    text = section_after("docs/performance.md", "## Several jobs")
+    measured = (ROOT / "benchmarks/scale.md").read_text(encoding="utf-8")
+    seconds = re.findall(r"^\| ([^|]+) \| (\d+) s \| ([\d.]*) ?\|$", text, re.MULTILINE)
+    assert len(seconds) == 3
+    for _, time, ratio in seconds:
+        assert re.search(rf"^\| [^|]+ \| {time} \| [\d.]+ \| {ratio or '1.00'} \|$", measured, re.M)
+
+
 def is_rounded(text: str, value: float) -> bool:
     """Say whether a text is a value, rounded to its decimals."""
     return float(text) == round(value, len(text.partition(".")[2]))
