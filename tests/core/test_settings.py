@@ -244,10 +244,11 @@ def test_precedence(tmp_path, monkeypatch, system, key):
     """
     kind = system_classes()[system]
     values = dict(zip(PLACES, KEYS[key], strict=True))
+    release = next(iter(kind.releases), None)
     keys = {
         "shared": key,
         "system": f"{system}.{key}",
-        "release": f"{system}.releases.dcase2022.{key}",
+        "release": f"{system}.releases.{release}.{key}",
         "machine type": f"{system}.machines.fan.{key}",
     }
     places = [place for place in PLACES if kind.releases or place != "release"]
@@ -255,6 +256,8 @@ def test_precedence(tmp_path, monkeypatch, system, key):
 
     def resolved(*chosen: tuple[str, str]):
         tree, assignments = {}, []
+        if any(place == "release" for _, place in chosen):
+            assignments.append((f"{system}.release", release))
         for layer, place in chosen:
             if layer == "set":
                 assignments.append((keys[place], values[place]))
