@@ -42,6 +42,7 @@ THRESHOLD_KEYS = (
 # What a setting was before there was such a key; an earlier model's settings have none.
 BEFORE = {
     "feature.classes": "section",
+    "feature.released_hop": False,
     "fit.train_on": "same",
     "network.framework": "keras",
     "network.use_arcface": True,
@@ -379,6 +380,8 @@ def _as_today(saved: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
         block, _, name = key.partition(".")
         if name in now.get(block, {}):
             tree.setdefault(block, {}).setdefault(name, value)
+    if "lr_discriminator" in now["fit"]:  # AEGAN-AD had one learning rate for both networks
+        tree["fit"].setdefault("lr_discriminator", tree["fit"].get("lr"))
     if tree["fit"].pop("deval", False):  # AEGAN-AD's key
         tree["fit"]["train_on"] = "both"
     return tree

@@ -127,3 +127,18 @@ def test_thresholds_are_taken_from_the_model_while_its_settings_are_asked_for(tm
         fitted = model_thresholds(model, run.with_values(other), "fan", training)
         assert fitted != kept["fan"]
     assert model_thresholds(model, run, "valve", training)["section_00"].threshold != 5.0
+
+
+def test_an_earlier_aegan_ad_had_one_learning_rate_and_the_usual_windows(tmp_path, two_clips):
+    stem, _, _ = saved_model(tmp_path, two_clips)
+    place = stem.with_name("model_fan.json")
+    about = json.loads(place.read_text())
+    run = read_config(
+        None, [("aegan_ad.fit.lr", 0.001), ("aegan_ad.fit.lr_discriminator", 0.001)]
+    ).for_system("aegan_ad")
+    about["settings"] = saved.training_settings(run)
+    del about["settings"]["fit"]["lr_discriminator"], about["settings"]["feature"]["released_hop"]
+    place.write_text(json.dumps(about))
+    saved.SavedModel(stem).check_settings(run)
+    with pytest.raises(BadInput, match=r"fit\.lr_discriminator: 0\.001 then, 0\.0005 now"):
+        saved.SavedModel(stem).check_settings(run.with_values({"fit.lr_discriminator": 0.0005}))
