@@ -182,7 +182,7 @@ def test_a_system_trained_in_half_precision_scores_in_float32(precision):
     system = keras_model.build_system(small(), ["section_00"], precision)
     assert system.network.layers[1].compute_dtype == precision.removeprefix("mixed_")
     losses = system.train(frames)["loss"]
-    exact = training.in_float32(system)
+    exact = training.in_float32(system, frames)
     assert exact.network.layers[1].compute_dtype == "float32"
     for weight, kept in zip(exact.get_weights(), system.get_weights(), strict=True):
         np.testing.assert_array_equal(weight, kept)

@@ -39,7 +39,7 @@ def test_a_clip_scores_the_mean_of_its_segments() -> None:
 @pytest.mark.slow
 def test_all_scores_of_a_clip_are_the_score_and_its_three_parts() -> None:
     run = tiny(("grlnet.network.comprehensive_output_factor", 0.3))
-    system, frames = keras_model.get_model(run, ["section_00"]), frames_of(50, 250)
+    system, frames = keras_model.build_system(run, ["section_00"]), frames_of(50, 250)
     starts, owner = system.windows(frames, 1)
     windows = system.gather_windows(frames, tf.constant(starts))
     judged = [tf.sigmoid(logits).numpy() for logits in system(windows)[2:]]
@@ -57,7 +57,7 @@ def test_all_scores_of_a_clip_are_the_score_and_its_three_parts() -> None:
 @pytest.mark.slow
 def test_scores_are_those_of_the_weights_after_a_training() -> None:
     run = tiny(("fit.verbose", 0))
-    system, frames = keras_model.get_model(run, ["section_00"]), frames_of(100, 250)
+    system, frames = keras_model.build_system(run, ["section_00"]), frames_of(100, 250)
     before = system.score(frames)
     system.train(frames)
     after = system.score(frames)
