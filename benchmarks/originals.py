@@ -7,7 +7,7 @@ Nothing is fetched. DIR is a checkout of the original, PYTHON an interpreter tha
 imports: --torch one with PyTorch, torchaudio, librosa, scikit-learn and tqdm, --keras one with
 TensorFlow 2.8. With a GPU that both see, both sides run on it.
 
-Every comparison has two processes, `benchmarks/original_side.py` and `benchmarks.our_side`, which
+Every comparison has two processes, `benchmarks.original_side` and `benchmarks.our_side`, which
 are started, compile and warm up one after the other, and then work in turns: one measures while the
 other waits, and each round begins with the other one. A training step is of the published size (of
 a smaller batch where two cores would need too long for the published one), a score that of a clip
@@ -30,11 +30,12 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.original_side import Seconds
 from benchmarks.run import processor
+from benchmarks.side import Seconds
 from core.files import save_text
 from engine.jobs import thread_settings
 
@@ -76,9 +77,6 @@ COMPARISONS = {
         *("anomaly_transformer", "Anomaly-Transformer", ".", "torch"),
         *("32 windows of 100 x 128", "a clip of 313 frames"),
     ),
-    "grlnet": Comparison(
-        *("grlnet", "GRLNet", ".", "torch", "2 segments of 16000 samples", "a segment"),
-    ),
     "ae": Comparison("ae", "dcase2022_task2_baseline_ae", ".", "keras", STACKED, CLIP),
     "ae_asd": Comparison("ae", *AE_ASD),
     "vae": Comparison("vae", *AE_ASD),
@@ -86,6 +84,9 @@ COMPARISONS = {
     "mobilenet_v2": Comparison(
         *("mobilenet_v2", "dcase2022_task2_baseline_mobile_net_v2", ".", "keras"),
         *("32 images of 64 x 128, 3 classes", "a clip of 250 windows"),
+    ),
+    "grlnet": Comparison(
+        *("grlnet", "GRLNet", ".", "torch", "2 segments of 16000 samples", "a segment"),
     ),
 }
 KINDS = ("step", "score")
@@ -160,7 +161,8 @@ class Worker:
 
     def close(self) -> None:
         """End the process, and wait for it."""
-        self.process.stdin.close()
+        with suppress(BrokenPipeError):
+            self.process.stdin.close()
         try:
             self.process.wait(timeout=60)
         except subprocess.TimeoutExpired:
@@ -181,20 +183,21 @@ def main() -> int:
         commands = sides(name, comparison, args)
         if commands is None:
             missing.append(f"{name}: no checkout of {comparison.original}, or no interpreter")
-            print(missing[-1], flush=True)
-            continue
-        workers: list[Worker] = []
-        try:
-            for command in commands:
-                workers.append(Worker(command, env))
-            rows += measure(comparison, workers, args.rounds)
-            about |= {worker.versions: worker.device for worker in workers}
-        finally:
-            for worker in workers:
-                worker.close()
+            print(f"left out: {missing[-1]}", flush=True)
+        else:
+            with started(commands, env) as workers:
+                rows += measure(comparison, workers, args.rounds)
+                about |= {worker.versions: worker.device for worker in workers}
         save_text(args.to, report(rows, about, missing, args, load))
     print(f"-> {args.to}")
     return 0
+
+
+@contextmanager
+def started(commands: Sequence[list[str]], env: dict[str, str]) -> Iterator[list[Worker]]:
+    """Start the workers one after the other, each once the one before is ready; and end them."""
+    with ExitStack() as stack:
+        yield [stack.enter_context(closing(Worker(command, env))) for command in commands]
 
 
 def sides(name: str, comparison: Comparison, args: argparse.Namespace) -> list[list[str]] | None:
@@ -203,7 +206,7 @@ def sides(name: str, comparison: Comparison, args: argparse.Namespace) -> list[l
     python = {"torch": args.torch, "keras": args.keras}[comparison.interpreter]
     if folder is None or python is None:
         return None
-    original = [python, str(HERE / "original_side.py"), name, str(folder / comparison.within)]
+    original = [python, "-m", "benchmarks.original_side", name, str(folder / comparison.within)]
     return [original, [sys.executable, "-m", "benchmarks.our_side", name]]
 
 
@@ -245,9 +248,9 @@ def report(
         "original's seconds by ours (above 1: ours is faster), the median of the rounds' own "
         "ratios, with the smallest and the largest of them.",
         "",
-        f"{processor()}, {os.cpu_count()} cores; {args.threads} threads per process; "
+        f"{processor()}, {os.cpu_count()} cores; threads per process: {args.threads}; "
         f"{sides_ran_on}. Load average of the last minute, {load[0]:.1f} at the start and "
-        f"{now[0]:.1f} at the end: of an otherwise idle machine it is about the threads.",
+        f"{now[0]:.1f} at the end; more than the threads: other work went on.",
         "",
         "| system (original) | work | original | ours | ratio, wall | ratio, CPU |",
         "|---|---|---|---|---|---|",

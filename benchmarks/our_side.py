@@ -1,6 +1,6 @@
 """This project, as the other side of `benchmarks.originals`: python -m benchmarks.our_side NAME
 
-A system with its published settings, at the sizes of `benchmarks.original_side`, and made-up clips.
+A system with its published settings, at the sizes of `benchmarks.side`, and made-up clips.
 A step is what `train` runs for every batch: the compiled function, over the loader of an epoch. A
 score is `System.score`, or all of its scores where it has several, of a test set of a few clips,
 divided by their number: compiling the scoring, once per call, is part of it.
@@ -16,8 +16,18 @@ import numpy as np
 import tensorflow as tf
 
 import keras_model
-from benchmarks import original_side
-from benchmarks.original_side import CLIP_FRAMES, CLIP_SAMPLES, SEGMENT, Measure, Side
+from benchmarks.side import (
+    BATCHES,
+    CLASSES,
+    CLIP_FRAMES,
+    CLIP_SAMPLES,
+    SEGMENT,
+    Measure,
+    Seconds,
+    Side,
+    repeated,
+    serve,
+)
 from core import settings
 from core.run_settings import SystemSettings
 from data.clips import Clip
@@ -69,7 +79,7 @@ def published(name: str) -> SystemSettings:
     setup = SETUPS[name]
     assignments = [
         *setup.changes,
-        ("fit.batch_size", original_side.BATCHES[name]),
+        ("fit.batch_size", BATCHES[name]),
         ("fit.epochs", 1),
         ("fit.validation_split", 0.0),
         ("fit.verbose", 0),
@@ -95,7 +105,7 @@ def made_up(run: SystemSettings, clips: Clips, n_classes: int) -> Frames:
 def trained(name: str) -> tuple[base.System, Frames]:
     """Return a system that was trained for an epoch of a few steps, and its training clips."""
     run, setup = published(name), SETUPS[name]
-    n_classes = original_side.CLASSES.get(name, 1)
+    n_classes = CLASSES.get(name, 1)
     every_class = made_up(run, Clips(n_classes, 1), n_classes)
     system = keras_model.build_system(run, [run.class_name(clip) for clip in every_class.clips])
     frames = made_up(run, setup.train, n_classes)
@@ -117,9 +127,9 @@ def step_of(system: base.System, frames: Frames) -> Measure:
         made = made.get_value() if isinstance(made, tf.experimental.Optional) else made
         tf.nest.map_structure(np.asarray, made)  # waits for it
 
-    def measure(count: int) -> original_side.Seconds:
+    def measure(count: int) -> Seconds:
         calls = max(1, round(count / per_call))
-        wall, cpu = original_side.repeated(steps)(calls)
+        wall, cpu = repeated(steps)(calls)
         return wall / per_call, cpu / per_call
 
     return measure
@@ -134,8 +144,8 @@ def score_of(system: base.System, frames: Frames) -> Measure:
         if not system.extra_scores(again):
             system.score(again)
 
-    def measure(count: int) -> original_side.Seconds:
-        wall, cpu = original_side.repeated(score)(max(1, round(count / n_clips)))
+    def measure(count: int) -> Seconds:
+        wall, cpu = repeated(score)(max(1, round(count / n_clips)))
         return wall / n_clips, cpu / n_clips
 
     return measure
@@ -144,7 +154,7 @@ def score_of(system: base.System, frames: Frames) -> Measure:
 def side(name: str) -> Side:
     """Return this project's side of a comparison."""
     system, frames = trained(name)
-    tested = made_up(system.settings, SETUPS[name].score, original_side.CLASSES.get(name, 1))
+    tested = made_up(system.settings, SETUPS[name].score, CLASSES.get(name, 1))
     gpus = tf.config.list_physical_devices("GPU")
     device = tf.config.experimental.get_device_details(gpus[0])["device_name"] if gpus else "CPU"
     versions = f"TensorFlow {tf.__version__}"
@@ -156,7 +166,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name", choices=list(SETUPS))
     args = parser.parse_args()
-    original_side.serve(lambda: side(args.name))
+    serve(lambda: side(args.name))
 
 
 if __name__ == "__main__":
