@@ -175,7 +175,7 @@ class Worker:
 def main() -> int:
     """Measure the comparisons whose originals are given, and write their table."""
     args = _parse()
-    env = {**os.environ, **thread_settings(args.threads)}
+    env = environment(args.threads)
     load, rows, about, missing = os.getloadavg(), [], {}, []
     for name, comparison in COMPARISONS.items():
         if comparison.system not in args.system:
@@ -191,6 +191,13 @@ def main() -> int:
         save_text(args.to, report(rows, about, missing, args, load))
     print(f"-> {args.to}")
     return 0
+
+
+def environment(threads: int) -> dict[str, str]:
+    """Return the environment of both sides, whatever the number of threads is here."""
+    limits = thread_settings(threads)  # keeps what is set here already
+    limits |= {name: str(threads) for name in limits if name.endswith("_THREADS")}
+    return {**os.environ, **limits}
 
 
 @contextmanager
@@ -250,7 +257,7 @@ def report(
         "",
         f"{processor()}, {os.cpu_count()} cores; threads per process: {args.threads}; "
         f"{sides_ran_on}. Load average of the last minute, {load[0]:.1f} at the start and "
-        f"{now[0]:.1f} at the end; more than the threads: other work went on.",
+        f"{now[0]:.1f} at the end; what it is above the threads is other work.",
         "",
         "| system (original) | work | original | ours | ratio, wall | ratio, CPU |",
         "|---|---|---|---|---|---|",

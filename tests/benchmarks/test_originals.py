@@ -27,7 +27,7 @@ def make():
         return 0.1, len(calls)
 
     def score(count):
-        raise SystemExit("no clip to score")
+        raise SystemExit("no clip " + "to score")
 
     return side.Side(step, score, "Fake 1.0", "CPU")
 
@@ -63,7 +63,14 @@ def test_a_worker_that_fails_ends_the_benchmark_with_its_message(fake_original) 
     with pytest.raises(SystemExit, match="no clip to score"):
         fake_original.measure("score")
     with pytest.raises(SystemExit, match="no such original"):
-        originals.Worker([sys.executable, "-c", "raise SystemExit('no such original')"], {})
+        originals.Worker([sys.executable, "-c", "raise SystemExit('no such ' + 'original')"], {})
+
+
+def test_both_sides_have_the_threads_that_the_table_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    env = originals.environment(3)
+    assert (env["OMP_NUM_THREADS"], env["TF_NUM_INTRAOP_THREADS"]) == ("3", "3")
+    assert env["TF_FORCE_GPU_ALLOW_GROWTH"] == "true"
 
 
 class Recorded:
