@@ -64,13 +64,13 @@ SETUPS = {
     "ae_asd": Setup("ae", Clips(32, SHORT), Clips(200, CLIP_FRAMES), (("ae.release", "ae_asd"),)),
     "vae": Setup("vae", Clips(32, SHORT), Clips(200, CLIP_FRAMES)),
     "idnn": Setup("idnn", Clips(32, SHORT), Clips(200, CLIP_FRAMES)),
-    "mobilenet_v2": Setup("mobilenet_v2", Clips(8, 64 + 8 * 7), Clips(10, CLIP_FRAMES)),
-    "aegan_ad": Setup("aegan_ad", Clips(32, 128), Clips(4, CLIP_FRAMES)),
+    "mobilenet_v2": Setup("mobilenet_v2", Clips(8, 64 + 8 * 7), Clips(30, CLIP_FRAMES)),
+    "aegan_ad": Setup("aegan_ad", Clips(32, 128), Clips(6, CLIP_FRAMES)),
     "grlnet": Setup(
         "grlnet", Clips(2, SEGMENT), Clips(8, SEGMENT), (("grlnet.release", "length_16000"),)
     ),
-    "stgram_mfn": Setup("stgram_mfn", Clips(8, CLIP_SAMPLES), Clips(20, CLIP_SAMPLES)),
-    "anomaly_transformer": Setup("anomaly_transformer", Clips(32, 100), Clips(20, CLIP_FRAMES)),
+    "stgram_mfn": Setup("stgram_mfn", Clips(8, CLIP_SAMPLES), Clips(100, CLIP_SAMPLES)),
+    "anomaly_transformer": Setup("anomaly_transformer", Clips(32, 100), Clips(100, CLIP_FRAMES)),
 }
 
 
