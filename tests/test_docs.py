@@ -37,7 +37,14 @@ TOOLS = (
     *("tools.demo_data", "tools.download", "tools.import_checkpoint", "tools.localize"),
     "tools.reproduce",
 )
-PROGRAMS = (*SCRIPTS, *TOOLS, "evaluation", "benchmarks.run", "benchmarks.scale")
+PROGRAMS = (
+    *SCRIPTS,
+    *TOOLS,
+    "evaluation",
+    "benchmarks.run",
+    "benchmarks.scale",
+    "benchmarks.originals",
+)
 
 # Long options of other programs, and modules of others that `python -m` runs.
 OTHER_OPTIONS = {
