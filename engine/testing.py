@@ -23,7 +23,7 @@ from engine.checks import check_sections
 from engine.jobs import Executor, Job, run_jobs
 from engine.options import TestOptions
 from engine.results import Evaluation, TestedRun
-from engine.year import find_evaluation
+from engine.year import dataset_evaluation, own_evaluation
 from evaluation import equal_error_rate
 from evaluation.truth import Truth
 from models.saved import Model, OfficialModel, usable_model
@@ -63,7 +63,7 @@ def plan(
     with problems:
         if options.ground_truth and command.mode == "dev":
             raise BadInput("--ground-truth is for -e: development clips have labels in their names")
-        truth = find_evaluation(runs[0], command.mode, options).truth
+        truth = dataset_evaluation(runs[0], command.mode, options).truth
         for warning in truth.warnings if truth else ():
             logger.warning("%s", warning)
     for run in runs:
@@ -176,8 +176,9 @@ def test(
     """Score, decide and evaluate every run; those that could not be scored are left out."""
     failed = score_in_workers(command, planned, executor, problems)
     force = command.force and executor is None
+    evaluation = dataset_evaluation(planned[0][0], command.mode, options)
     return [
-        test_run(run, tasks, force, find_evaluation(run, command.mode, options), problems)
+        test_run(run, tasks, force, own_evaluation(run, evaluation), problems)
         for run, tasks in planned
         if run.result_directory not in failed
     ]

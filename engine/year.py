@@ -17,10 +17,22 @@ from evaluation.truth import Truth, read_ground_truth
 
 
 def find_evaluation(run: SystemSettings, mode: str, options: TestOptions) -> Evaluation:
-    """Return how the results of a run are evaluated.
+    """Return how the results of a run are evaluated; raises as `dataset_evaluation`."""
+    return own_evaluation(run, dataset_evaluation(run, mode, options))
 
-    The clips of all machine types of the dataset tell the year, whichever of them are tested, so
-    that rows of result.csv that were written one after another have one form.
+
+def own_evaluation(run: SystemSettings, evaluation: Evaluation) -> Evaluation:
+    """Return how a run is evaluated, from what `dataset_evaluation` returned."""
+    own = [one for one in years.variants(evaluation.definition) if one.name == run.own_definition()]
+    return evaluation._replace(definition=own[0]) if own else evaluation
+
+
+def dataset_evaluation(run: SystemSettings, mode: str, options: TestOptions) -> Evaluation:
+    """Return how results of a dataset are evaluated, before a system's own definition counts.
+
+    All runs of a command have the same dataset, so one of them stands for all. The clips of all
+    machine types tell the year, whichever of them are tested, so that rows of result.csv that were
+    written one after another have one form.
 
     Raises BadInput where the ground truth cannot be used, or not evaluated as in `options.year`.
     """
@@ -41,8 +53,7 @@ def find_evaluation(run: SystemSettings, mode: str, options: TestOptions) -> Eva
         definition = years.choose(map(_ending, clips), domains, options.year)
     except ValueError as error:
         raise BadInput(str(error)) from None
-    own = [one for one in years.variants(definition) if one.name == run.own_definition()]
-    return Evaluation(mode, own[0] if own else definition, truth)
+    return Evaluation(mode, definition, truth)
 
 
 def _test_clips(run: SystemSettings, mode: str) -> list[Clip]:
