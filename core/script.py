@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -114,4 +115,19 @@ def _failed(message: str) -> int:
         if log.handlers:
             log.error("%s", message)
     print(f"error: {message}", file=sys.stderr)
+    _drop_unwritten_output()
     return 1
+
+
+def _drop_unwritten_output() -> None:
+    """Send what standard output cannot take to nowhere: Python writes it again at its exit.
+
+    That would fail again, with a second message and another exit status.
+    """
+    try:
+        if sys.stdout:
+            sys.stdout.flush()
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)

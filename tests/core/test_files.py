@@ -68,7 +68,8 @@ def test_a_log_on_a_full_disk_ends_the_run_with_one_message(tmp_path: Path, caps
     assert "Logging error" not in said
 
 
-def test_output_that_nobody_reads_any_more_ends_quietly(tmp_path: Path) -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_output_that_nobody_reads_any_more_ends_quietly(tmp_path: Path, unbuffered: str) -> None:
     code = (
         "import sys, pathlib; from core import log, script\n"
         "def run():\n"
@@ -78,7 +79,8 @@ def test_output_that_nobody_reads_any_more_ends_quietly(tmp_path: Path) -> None:
     )
     command = [sys.executable, "-c", code]
     reading, writing = os.pipe()
-    with processes.child(command, stdout=writing, cwd=settings.HOME) as run:
+    options = {"cwd": settings.HOME, "env": {**os.environ, "PYTHONUNBUFFERED": unbuffered}}
+    with processes.child(command, stdout=writing, **options) as run:
         os.close(writing)
         os.close(reading)
         _, said = run.communicate(timeout=60)

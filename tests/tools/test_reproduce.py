@@ -93,7 +93,7 @@ def add_truth(tmp_path: Path, to: Path) -> None:
 def test_a_year_from_nothing_to_its_page_over_an_interruption(tmp_path):
     year, to = 2023, tmp_path / "out"
     options = {"cwd": ROOT, "env": {**os.environ, "PYTHONPATH": str(ROOT)}}
-    first = to / str(year) / "model" / "ae_seed0" / "model_fan.npz"
+    first = to / str(year) / "model" / "ae_seed0" / "model_fan.json"  # comes last
     with serve(tmp_path / "made", year, "fan", "bandsaw") as server:
         whole = [sys.executable, "-m", "tools.reproduce", *command(server, to, year=year)]
         with processes.child(whole, **options) as process:
