@@ -72,6 +72,7 @@ class AEGANAD(System):
     """
 
     drop_last = True
+    values_per_scoring_batch = 2**18
     loss_names = ("d_loss", "gradient_penalty", "recon_mse", "feature_matching", "g_loss")
 
     def __init__(self, run: SystemSettings, sections: list[str]):

@@ -64,8 +64,11 @@ class System(keras.Model):
     mixes_precision : it can be trained in half precision
     drop_last : training leaves out a last batch that is not full
     loss_names : the losses that `update_losses` averages over an epoch
-    values_per_scoring_batch : of windows that are scored at a time; the default is 16 MiB of
-        float32
+    values_per_scoring_batch : of windows that are scored at a time: as many as were the fastest,
+        measured by `benchmarks/batches.py`. A size measured in the run itself would depend on
+        what else the machine does, and with it the last digits of the scores.
+    constant_weights : scoring takes the weights as constants, and TensorFlow then folds batch
+        norms into the convolutions before them
     marks : names of tensors that only its published checkpoints have
     class_axes : tensor of a checkpoint → the axis along which its classes lie
     distribution_remark : what to know of an imported distribution of scores
@@ -80,7 +83,8 @@ class System(keras.Model):
     mixes_precision = False
     drop_last = False
     loss_names: tuple[str, ...] = ()
-    values_per_scoring_batch = 2**22
+    values_per_scoring_batch = 2**20
+    constant_weights = False
     marks: ClassVar[tuple[str, ...]] = ()
     class_axes: ClassVar[dict[str, int]] = {}
     distribution_remark: ClassVar[str] = ""
@@ -244,8 +248,7 @@ class System(keras.Model):
         """Return anomaly scores of clips (n_clips,) float64, the mean over each clip's windows."""
         starts, owner = self.windows(frames, 1)
         scores = self.all_window_scores(frames, starts, self.section_index(frames)[owner])
-        first = np.searchsorted(owner, np.arange(len(frames.clips)))
-        return np.add.reduceat(scores, first) / np.bincount(owner)
+        return clip_means(scores, owner)
 
     def extra_scores(self, frames: Frames) -> dict[str, np.ndarray]:
         """Return every score the system has, where it has several: name → (n_clips,)."""
@@ -304,10 +307,14 @@ class System(keras.Model):
         values = self.n_frames * frames.array.shape[1]
         batch = min(len(starts), max(1, self.values_per_scoring_batch // values))
         row = tf.TensorSpec((batch,), tf.int64)
-        compiled = tf.function(
-            lambda starts, section: function(self.gather_windows(array, starts), section),
-            autograph=False,
-        ).get_concrete_function(row, row)
+        weights = [(v, v.numpy()) for v in self.variables] if self.constant_weights else []
+
+        def score(starts: tf.Tensor, section: tf.Tensor) -> Any:
+            constants = [(variable, tf.constant(value)) for variable, value in weights]
+            with keras.StatelessScope(constants):
+                return function(self.gather_windows(array, starts), section)
+
+        compiled = tf.function(score, autograph=False).get_concrete_function(row, row)
         for first in range(0, len(starts), batch):
             end = min(first + batch, len(starts))
             # The last batch is filled up, so that every one runs through the same compiled code.
@@ -396,6 +403,16 @@ class System(keras.Model):
         None where there is none. Normal clips that score higher are taken for another class.
         """
         return None
+
+
+def clip_means(values: np.ndarray, owner: np.ndarray) -> np.ndarray:
+    """Return the mean over the windows of each clip: (n_windows, ...) → (n_clips, ...).
+
+    owner : (n_windows,) the clip of each window, ascending; every clip has one
+    """
+    count = np.bincount(owner)
+    sums = np.add.reduceat(values, np.cumsum(count) - count)
+    return sums / count.reshape(-1, *[1] * (values.ndim - 1))
 
 
 def _tensor(array: np.ndarray) -> tf.Tensor:

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from core.run_settings import SystemSettings
 from data.frames import Frames
-from models.base import System
+from models.base import System, clip_means
 
 
 class Classifier(System):
@@ -32,8 +32,7 @@ class Classifier(System):
         scores = self.all_window_scores(
             frames, starts, owner, lambda windows, section: self.class_window_scores(windows)
         )
-        first = np.searchsorted(owner, np.arange(len(frames.clips)))
-        return np.add.reduceat(scores, first, axis=0) / np.bincount(owner)[:, None]
+        return clip_means(scores, owner)
 
     def section_index(self, frames: Frames) -> np.ndarray:
         """Return the class that each clip is scored by (n_clips,); -1 for an unknown section."""

@@ -27,6 +27,7 @@ from checkpoints.inferred_settings import (
 from core.errors import BadInput
 from core.run_settings import SystemSettings
 from data.frames import Frames
+from models.base import clip_means
 from models.callbacks import Resume
 from models.layers import (
     Adam,
@@ -183,9 +184,7 @@ class GRLNet(WaveformSystem):
             starts, owner = self.windows(frames, self.settings.feature.n_hop_frames)
             section = self.section_index(frames)[owner]
             scores = self.all_window_scores(frames, starts, section, self.segment_scores)
-            first = np.searchsorted(owner, np.arange(len(frames.clips)))
-            means = np.add.reduceat(scores, first) / np.bincount(owner)[:, None]
-            self.last_scores = (frames, means)
+            self.last_scores = (frames, clip_means(scores, owner))
         return dict(zip(SCORES, self.last_scores[1].T, strict=True))
 
     def checkpoint_variables(self) -> Variables:

@@ -41,6 +41,8 @@ class MobileNetV2(Classifier):
     """
 
     mixes_precision = True
+    values_per_scoring_batch = 2**18
+    constant_weights = True
 
     def __init__(self, run: SystemSettings, sections: list[str]):
         super().__init__(run, sections)

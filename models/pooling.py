@@ -14,7 +14,7 @@ import numpy as np
 
 from core.errors import BadInput
 from data.frames import Frames
-from models.base import System
+from models.base import System, clip_means
 from models.callbacks import Resume
 
 POOLINGS = ("mean", "max", "gwrp")
@@ -107,10 +107,10 @@ def pool(errors: np.ndarray, owner: np.ndarray, kind: str, decay: float) -> np.n
     kind : one of POOLINGS
     decay : of gwrp: what an error weighs, of the one before it in their order
     """
+    if kind == "mean":
+        return clip_means(errors, owner)
     count = np.bincount(owner)
     first = np.cumsum(count) - count
-    if kind == "mean":
-        return np.add.reduceat(errors, first) / count
     if kind == "max":
         return np.maximum.reduceat(errors, first)
     rank = np.arange(len(errors)) - first[owner]

@@ -52,6 +52,9 @@ class STgramMFN(WaveformSystem, Classifier):
     4. With ArcFace the plain output layer, which is in its checkpoints, is unused.
     """
 
+    values_per_scoring_batch = 2**18
+    constant_weights = True
+
     def __init__(self, run: SystemSettings, sections: list[str]):
         super().__init__(run, sections)
         net, feature = run.network, run.feature

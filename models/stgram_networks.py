@@ -52,7 +52,21 @@ class PReLU(layers.Layer):
         )
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
-        return tf.nn.relu(x) - self.slope * tf.nn.relu(-x)
+        return _with_slope(x, tf.convert_to_tensor(self.slope))
+
+
+@tf.custom_gradient
+def _with_slope(x: tf.Tensor, slope: tf.Tensor) -> tuple[tf.Tensor, Any]:
+    """Multiply what is not above 0 by a slope (channels,), with a gradient of few passes over x.
+
+    The gradient that TensorFlow derives takes half as long again; at 0 it is that of PyTorch here.
+    """
+
+    def gradient(of_output: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        of_slope = tf.reshape(of_output * tf.minimum(x, 0.0), (-1, x.shape[-1]))
+        return tf.where(x > 0, of_output, slope * of_output), tf.reduce_sum(of_slope, axis=0)
+
+    return tf.where(x > 0, x, slope * x), gradient
 
 
 def stgram(
