@@ -25,6 +25,7 @@ from engine.results import Evaluation, TestedRun
 from engine.year import dataset_evaluation, own_evaluation
 from evaluation import equal_error_rate
 from evaluation.truth import Truth
+from models.quiet_keras import pending_import
 from models.saved import Model, OfficialModel, usable_model
 
 
@@ -99,7 +100,9 @@ def _task(
     """
     mode, jobs = command.mode, command.jobs
     model, run = usable_model(run.for_machine(machine_type), machine_type, mode)
-    frames, bad = read_clips(run, mode, machine_type, clips.TEST_FOLDERS, jobs, remote)
+    frames, bad = read_clips(
+        *(run, mode, machine_type, clips.TEST_FOLDERS, jobs, remote), pending_import()
+    )
     if truth is not None:
         labelled = results.with_truth(frames.clips, machine_type, truth.sections, bad)
         frames = dataclasses.replace(frames, clips=tuple(labelled))
