@@ -362,21 +362,28 @@ def test_frames_are_extracted_while_this_process_does_something_else(
     assert calls == [1]
 
 
+def busy(task, makes, place, done):
+    done.with_name("pid").write_text(f"{os.getpid()}\n")
+    time.sleep(60)
+
+
 def test_an_error_meanwhile_ends_the_processes(tmp_path, param, monkeypatch):
     monkeypatch.setattr("joblib.cpu_count", lambda: 2)
-    monkeypatch.setattr(frame_cache, "CLIPS_PER_TASK", 1)
-    clips = [write_clip(tmp_path / f"{i}.wav", noise(RATE, i)) for i in range(40)]
+    monkeypatch.setattr(frame_cache, "_write_frames", busy)
+    clips = [write_clip(tmp_path / "a.wav", noise(RATE))]
+    pid = tmp_path / "cache" / "pid"
 
     def fails():
+        until = time.monotonic() + 20
+        while not (pid.is_file() and pid.read_text().endswith("\n")):
+            assert time.monotonic() < until
+            time.sleep(0.02)
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         frame_cache.load_frames(clips, param, meanwhile=fails)
-    (done,) = (tmp_path / "cache").glob("*.done.npy")
-    marks = np.load(done).sum()
-    assert marks < len(clips)
-    time.sleep(0.5)
-    assert np.load(done).sum() == marks
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid.read_text()), 0)
 
 
 @pytest.mark.parametrize(("jobs", "cores"), [(1, 2), (None, 1)])
