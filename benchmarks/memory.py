@@ -1,12 +1,15 @@
 """Measure the memory of training and scoring with 1000 clips of 10 s: python -m benchmarks.memory
 
 Each system runs in a process of its own, with its published settings. All clips are in memory, but
-the slow systems train and score some of them only. The table goes to benchmarks/memory.md.
+the slow systems train and score some of them only. The table goes to benchmarks/memory.md; rows of
+systems that were not run are kept.
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
+import gc
 import json
 import os
 import platform
@@ -43,7 +46,7 @@ CASES = {
     "vae": Case(1000, 250, 1000),
     "idnn": Case(1000, 250, 1000),
     "mobilenet_v2": Case(20, 10, 40),
-    "aegan_ad": Case(1, 2, 6),
+    "aegan_ad": Case(5, 2, 6),
     "grlnet": Case(4, 200, 800),
     "stgram_mfn": Case(128, 32, 128),
     "anomaly_transformer": Case(24, 2, 6),
@@ -66,13 +69,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if args.inside:
         print(json.dumps(measure(args.system[0], args.inside, args.clips)))
         return 0
-    rows = {}
+    rows = kept_rows(args.to)
     with tempfile.TemporaryDirectory(prefix="memory-") as work:
         make_clips(Path(work) / "data", args.clips, splits=("train",))
         for system in args.system:
             inside = ["--system", system, "--clips", str(args.clips), "--inside", work]
-            rows[system] = child([sys.executable, "-m", "benchmarks.memory", *inside]).printed
-            print(system, rows[system], flush=True)
+            measured = child([sys.executable, "-m", "benchmarks.memory", *inside]).printed
+            rows[system] = table_row(system, measured, args.clips)
+            print(rows[system], flush=True)
             save_text(args.to, report(rows, args.clips))
     print(f"-> {args.to}")
     return 0
@@ -118,6 +122,8 @@ def first_clips(frames: Frames, count: int) -> Frames:
 
 def with_peak(measured: dict[str, float], name: str, work: Callable[[], object]) -> None:
     """Do some work, and note its peak memory in MiB."""
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)  # gives back what earlier work has freed
     Path("/proc/self/clear_refs").write_text("5")  # the peak is that from now on
     work()
     measured[name] = status("VmHWM")
@@ -131,8 +137,22 @@ def status(name: str) -> float:
     raise ValueError(f"/proc/self/status has no {name}; this benchmark needs Linux")
 
 
-def report(rows: dict[str, dict[str, float]], n_clips: int) -> str:
-    """Return the table as Markdown."""
+def table_row(system: str, peaks: dict[str, float], n_clips: int) -> str:
+    """Return the line of a system in the table."""
+    counts = dict(zip(("training", "few", "many"), CASES[system], strict=True))
+    cells = [f"{peaks[name]:.0f} ({min(count, n_clips)})" for name, count in counts.items()]
+    return " | ".join([f"{peaks['start']:.0f}", f"{peaks['features']:.0f}", *cells])
+
+
+def kept_rows(path: Path) -> dict[str, str]:
+    """Return the lines of the table that a file has: system → the cells after it."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    split = [line.strip("| ").partition(" | ") for line in lines if line.startswith("| ")]
+    return {name: rest for name, _, rest in split if name in CASES}
+
+
+def report(rows: dict[str, str], n_clips: int) -> str:
+    """Return the table as Markdown; rows : system → its line."""
     lines = [
         "# Memory",
         "",
@@ -143,12 +163,8 @@ def report(rows: dict[str, dict[str, float]], n_clips: int) -> str:
         "",
         "| system | start | features | training (clips) | scoring (clips) | scoring (clips) |",
         "|---|---|---|---|---|---|",
+        *(f"| {system} | {rows[system]} |" for system in CASES if system in rows),
     ]
-    for system, row in rows.items():
-        counts = dict(zip(("training", "few", "many"), CASES[system], strict=True))
-        peaks = [f"{row[name]:.0f} ({min(n, n_clips)})" for name, n in counts.items()]
-        cells = (system, f"{row['start']:.0f}", f"{row['features']:.0f}", *peaks)
-        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
