@@ -124,7 +124,8 @@ def report(cases: Sequence[Case], measured: Sequence[Measured]) -> str:
         "# Growth",
         "",
         f"`python -m benchmarks.growth`: whole runs on clips of {SECONDS} s, start and features "
-        f"included; {processor()}, {os.cpu_count()} cores, Python {platform.python_version()}. "
+        f"included; {processor()}, {os.cpu_count()} cores (load {os.getloadavg()[2]:.1f} in "
+        f"the last quarter of an hour), Python {platform.python_version()}. "
         "Testing again takes all scores from the cache. Growth is that of the CPU seconds against "
         "the smallest run. Memory is the peak of the largest process; the mapped feature cache is "
         "part of it.",

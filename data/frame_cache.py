@@ -339,15 +339,18 @@ def _extract_meanwhile(
     The first tasks are put into a few large ones, so that the processes go on by themselves.
     Threads of this process would not do: while it imports a package, Python runs no other thread.
     """
+    from joblib import cpu_count
     from joblib.externals.loky.process_executor import ProcessPoolExecutor
 
+    # As Parallel sets it: rounding differs with the number of threads.
+    threads = os.environ.get("OMP_NUM_THREADS", str(max(1, cpu_count() // n_jobs)))
     size = max(1, CLIPS_PER_PROCESS // CLIPS_PER_TASK)
     n_first = 2 * n_jobs * size
     first = [tasks[at : at + size] for at in range(0, min(n_first, len(tasks)), size)]
     large = [list(itertools.chain(*some)) for some in first]
     small = iter(tasks[n_first:])
     # joblib's Parallel runs in this process what is to run in one process.
-    executor = ProcessPoolExecutor(n_jobs)
+    executor = ProcessPoolExecutor(n_jobs, env={"OMP_NUM_THREADS": threads})
 
     def submit(some: Iterable[Task]) -> set[Future]:
         return {executor.submit(_write_frames, task, recipe, unfinished, done) for task in some}
