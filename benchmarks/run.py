@@ -66,11 +66,17 @@ class Row(NamedTuple):
 
 
 class Child(NamedTuple):
-    """What a child process printed (its last line, JSON), its seconds and its peak memory."""
+    """What a child process printed (its last line, JSON), and what it took.
+
+    seconds : of wall time
+    mebibytes : the peak memory of its largest process
+    cpu_seconds : of all its processes that it waited for
+    """
 
     printed: Any
     seconds: float
     mebibytes: float
+    cpu_seconds: float
 
 
 def main() -> int:
@@ -264,7 +270,7 @@ def child(command: list[str | Path]) -> Child:
         printed = json.loads(lines[-1]) if lines else None
     except ValueError:
         printed = None
-    return Child(printed, seconds, used.ru_maxrss / 1024)
+    return Child(printed, seconds, used.ru_maxrss / 1024, used.ru_utime + used.ru_stime)
 
 
 def report(rows: list[Row], size: Size, reference: list[str] | None) -> str:
@@ -286,6 +292,9 @@ def report(rows: list[Row], size: Size, reference: list[str] | None) -> str:
         "| what | official or plain | here | ratio |",
         "|---|---|---|---|",
         *("| " + " | ".join(row.cells()) + " |" for row in rows),
+        "",
+        "Memory of training and scoring each system: [memory.md](memory.md). Time and memory of "
+        "whole runs with more clips: [growth.md](growth.md).",
         "",
     ]
     return "\n".join(lines)

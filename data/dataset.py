@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from core.errors import BadInput
@@ -24,8 +24,11 @@ def read_clips(
     folders: tuple[str, ...],
     jobs: int | None = None,
     remote: RemoteWorkers | None = None,
+    meanwhile: Callable[[], object] | None = None,
 ) -> tuple[Frames, list[tuple[Path, str]]]:
     """Return the frames of the clips of a machine type, or of several, and the unusable clips.
+
+    jobs, remote, meanwhile : who extracts frames, as `data.frame_cache.load_frames` describes
 
     Raises BadInput where there are no clips, or none that can be used; and as `list_clips`.
     """
@@ -37,7 +40,7 @@ def read_clips(
         clips += listed
         bad += problems
     machine_type = ", ".join(names)
-    frames, unusable = load_frames(clips, run, jobs, machine_type, remote)
+    frames, unusable = load_frames(clips, run, jobs, machine_type, remote, meanwhile)
     bad += unusable
     if not frames.clips:
         raise BadInput(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import collections
-import contextlib
 import hashlib
+import itertools
 import json
 import os
-import signal
 import tokenize
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -20,6 +20,7 @@ from core.errors import BadInput
 from core.files import atomic_write, remove_stale_files, save_json
 from core.log import progress_bar
 from core.run_settings import Feature, SystemSettings
+from core.script import without_ctrl_c
 from data.audio import file_header, file_load, log_mel
 from data.clips import Clip
 from data.frames import Frames
@@ -69,12 +70,42 @@ class CachedFrames(NamedTuple):
     problems: dict[int, str]
 
 
+class Extraction(NamedTuple):
+    """Where frames are extracted; the fields are arguments of `load_frames`."""
+
+    jobs: int | None
+    remote: RemoteWorkers | None
+    meanwhile: Callable[[], object] | None
+
+    def start(
+        self, tasks: list[Task], n_clips: int, places: tuple[dict[str, Any], Path, Path]
+    ) -> Iterator[TaskResult]:
+        """Return an iterator that extracts, and yields the result of each task.
+
+        n_clips : of all tasks
+        places : the recipe, and the paths of the array and of the marks of its finished clips
+        """
+        from joblib import cpu_count
+
+        most_workers = -(-n_clips // CLIPS_PER_PROCESS)
+        n_remote = min(most_workers, self.remote.number) if self.remote else 0
+        if n_remote > 1:
+            return _extract_remotely(self.remote, n_remote, tasks, *places)
+        n_jobs = self.jobs or cpu_count()
+        if not self.meanwhile or not tasks or min(n_jobs, cpu_count()) == 1:
+            return _extract_in_processes(max(1, min(n_jobs, most_workers)), tasks, *places)
+        # This process takes one core, so there is one process less to extract.
+        n_jobs = max(1, min(n_jobs, most_workers - 1))
+        return _extract_meanwhile(n_jobs, tasks, *places, self.meanwhile)
+
+
 def load_frames(
     clips: Sequence[Clip],
     run: SystemSettings,
     jobs: int | None = None,
     title: str = "",
     remote: RemoteWorkers | None = None,
+    meanwhile: Callable[[], object] | None = None,
 ) -> tuple[Frames, list[tuple[Path, str]]]:
     """Return the frames of clips: read from the cache, or extracted in parallel and cached.
 
@@ -89,6 +120,8 @@ def load_frames(
     jobs : processes of this machine; None takes one per core
     title : of the progress bar
     remote : workers that take the place of the processes where there is enough to do
+    meanwhile : what this process may do while processes extract, such as starting TensorFlow; it
+        is not called where this process extracts itself, or nothing is to be extracted
 
     Returns
     -------
@@ -100,7 +133,7 @@ def load_frames(
     path = run.cache_directory / f"{key}.npy"
     cached = _read_cache(path, len(clips), recipe)
     if cached is None:
-        cached = _fill_cache(clips, recipe, path, jobs, title, remote)
+        cached = _fill_cache(clips, recipe, path, title, Extraction(jobs, remote, meanwhile))
     array, count, problems = cached
     problems = _too_short(clips, cached, run.feature, title) | problems
     frames = Frames(array, tuple(clips), np.cumsum(count) - count, count)
@@ -180,9 +213,8 @@ def _fill_cache(
     clips: Sequence[Clip],
     recipe: dict[str, Any],
     path: Path,
-    jobs: int | None,
     title: str,
-    remote: RemoteWorkers | None,
+    how: Extraction,
 ) -> CachedFrames:
     """Extract the frames of clips, and return what the cache has then."""
     from filelock import FileLock
@@ -193,7 +225,7 @@ def _fill_cache(
         # Another run may have extracted them meanwhile.
         cached = _read_cache(path, len(clips), recipe)
         if cached is None:
-            index = _extract(clips, recipe, path, jobs, title, remote)
+            index = _extract(clips, recipe, path, title, how)
             save_json(path.with_suffix(".json"), index)
             cached = _read_cache(path, len(clips), recipe)
     if cached is None:
@@ -205,9 +237,8 @@ def _extract(
     clips: Sequence[Clip],
     recipe: dict[str, Any],
     path: Path,
-    jobs: int | None,
     title: str,
-    remote: RemoteWorkers | None,
+    how: Extraction,
 ) -> dict[str, Any]:
     """Extract the frames of clips into an array at `path`.
 
@@ -216,7 +247,6 @@ def _extract(
     What to save beside the array: "count", the frames of each clip, and "problems", (index of a
     clip, what is wrong with it).
     """
-    from joblib import cpu_count
     from joblib.externals.loky.process_executor import TerminatedWorkerError
 
     count, problems = _read_headers(clips, recipe)
@@ -230,13 +260,7 @@ def _extract(
         np.lib.format.open_memmap(done, "r+")[:] = 0
     missing = np.flatnonzero((count > 0) & (np.load(done) == 0)).tolist()
     tasks = _tasks(clips, count, missing)
-    most_workers = -(-len(missing) // CLIPS_PER_PROCESS)
-    n_remote = min(most_workers, remote.number) if remote else 0
-    if n_remote > 1:
-        results = _extract_remotely(remote, n_remote, tasks, recipe, unfinished, done)
-    else:
-        n_jobs = max(1, min(jobs or cpu_count(), most_workers))
-        results = _extract_in_processes(n_jobs, tasks, recipe, unfinished, done)
+    results = how.start(tasks, len(missing), (recipe, unfinished, done))
     readable = int((count > 0).sum())
     bar = progress_bar(readable, f"{title} features", "clip", readable - len(missing))
     try:
@@ -297,28 +321,52 @@ def _extract_in_processes(
     from joblib import Parallel, delayed
 
     parallel = Parallel(n_jobs=n_jobs, backend="loky", return_as="generator_unordered")
-    with _without_ctrl_c():
+    with without_ctrl_c():
         results = parallel(delayed(_write_frames)(task, recipe, unfinished, done) for task in tasks)
     yield from results
 
 
-@contextlib.contextmanager
-def _without_ctrl_c() -> Iterator[None]:
-    """Block Ctrl-C: processes started within never get it, and this process gets it afterwards.
+def _extract_meanwhile(
+    n_jobs: int,
+    tasks: list[Task],
+    recipe: dict[str, Any],
+    unfinished: Path,
+    done: Path,
+    meanwhile: Callable[[], object],
+) -> Iterator[TaskResult]:
+    """Let processes write the first frames, do something else, then yield the result of each task.
 
-    A terminal sends Ctrl-C to all processes, and each would print a traceback.
+    The first tasks are put into a few large ones, so that the processes go on by themselves.
+    Threads of this process would not do: while it imports a package, Python runs no other thread.
     """
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    from multiprocessing import resource_tracker
+    from joblib import cpu_count
+    from joblib.externals.loky.process_executor import ProcessPoolExecutor
 
-    resource_tracker.ensure_running()  # starting it within would take the mask away again
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    # As Parallel sets it: rounding differs with the number of threads.
+    threads = os.environ.get("OMP_NUM_THREADS", str(max(1, cpu_count() // n_jobs)))
+    size = max(1, CLIPS_PER_PROCESS // CLIPS_PER_TASK)
+    n_first = 2 * n_jobs * size
+    first = [tasks[at : at + size] for at in range(0, min(n_first, len(tasks)), size)]
+    large = [list(itertools.chain(*some)) for some in first]
+    small = iter(tasks[n_first:])
+    # joblib's Parallel runs in this process what is to run in one process.
+    executor = ProcessPoolExecutor(n_jobs, env={"OMP_NUM_THREADS": threads})
+
+    def submit(some: Iterable[Task]) -> set[Future]:
+        return {executor.submit(_write_frames, task, recipe, unfinished, done) for task in some}
+
     try:
-        yield
+        # Few at a time: ended with many, the executor would print a traceback.
+        with without_ctrl_c():
+            running = submit(large)
+        meanwhile()
+        while running:
+            ended, running = wait(running, return_when=FIRST_COMPLETED)
+            running |= submit(itertools.islice(small, len(ended)))
+            for result in ended:
+                yield result.result()
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        executor.shutdown(kill_workers=True)
 
 
 def _unfinished(path: Path, shape: tuple[int, ...], kind: type) -> bool:

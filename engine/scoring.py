@@ -81,6 +81,12 @@ def score(
     return _join(scored)
 
 
+def is_cached(model: Model, run: SystemSettings, frames: Frames) -> bool:
+    """Return whether `score` would read the scores of all these clips from the cache."""
+    parts = frames.split(CLIPS_PER_SLICE)
+    return all(_read(_cache_path(model, run, part), part.clips) is not None for part in parts)
+
+
 def model_thresholds(
     model: Model, run: SystemSettings, machine_type: str, training: TrainingScores
 ) -> dict[str, Threshold]:

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import keras_model
 from core.command_line import Command
 from core.errors import BadInput, ProblemCollector
 from core.log import logger, setup_log
@@ -26,6 +25,7 @@ from engine.results import Evaluation, TestedRun
 from engine.year import dataset_evaluation, own_evaluation
 from evaluation import equal_error_rate
 from evaluation.truth import Truth
+from models.quiet_keras import pending_import
 from models.saved import Model, OfficialModel, usable_model
 
 
@@ -77,7 +77,7 @@ def plan(
                 task, unusable = _task(command, run, machine_type, truth, remote, combined)
                 tasks.append(task)
                 bad += unusable
-                _check_task(task)
+                _check_task(task, command.force)
                 if combined:
                     task.model.check_training_names(machine_type)
         planned.append((run, tasks))
@@ -100,7 +100,9 @@ def _task(
     """
     mode, jobs = command.mode, command.jobs
     model, run = usable_model(run.for_machine(machine_type), machine_type, mode)
-    frames, bad = read_clips(run, mode, machine_type, clips.TEST_FOLDERS, jobs, remote)
+    frames, bad = read_clips(
+        *(run, mode, machine_type, clips.TEST_FOLDERS, jobs, remote), pending_import()
+    )
     if truth is not None:
         labelled = results.with_truth(frames.clips, machine_type, truth.sections, bad)
         frames = dataclasses.replace(frames, clips=tuple(labelled))
@@ -123,8 +125,7 @@ def _task(
 
 def _needs_training_clips(model: OfficialModel, run: SystemSettings) -> bool:
     """Return whether the training clips are wanted of an official model: scores, or sections."""
-    names_missing = not model.classes and keras_model.system_class(run.system).class_axes
-    return not model.distribution or bool(names_missing)
+    return not model.distribution or (run.classifier and not model.classes)
 
 
 def _with_training_clips(
@@ -148,14 +149,19 @@ def _with_training_clips(
     return model, []
 
 
-def _check_task(task: TestTask) -> None:
-    """Raise BadInput for test clips of a section that its system or threshold cannot judge."""
+def _check_task(task: TestTask, force: bool) -> None:
+    """Raise BadInput for test clips of a section that its system or threshold cannot judge.
+
+    force : the clips are to be scored even where their scores are cached
+    """
     run, known = task.run, task.model.sections
     scored = sorted({run.class_name(clip) for clip in task.frames.clips})
     unknown = sorted({run.section_of(name) for name in scored} - set(map(run.section_of, known)))
     problems = ProblemCollector()
     with problems:
-        check_sections(run, task.machine_type, known, scored)
+        # Cached scores passed this check when they were made, and it starts TensorFlow.
+        if force or not scoring.is_cached(task.model, run, task.frames):
+            check_sections(run, task.machine_type, known, scored)
     with problems:
         if task.model.fits_thresholds and unknown and run.threshold_scope == "section":
             raise BadInput(

@@ -23,6 +23,7 @@ from engine import jobs
 from engine.checks import check_classes, check_finite, check_sections, check_trainable
 from evaluation.thresholds import fit_thresholds
 from models import saved
+from models.quiet_keras import pending_import
 
 if TYPE_CHECKING:
     from models.base import System
@@ -52,7 +53,8 @@ def plan(
         for (name, members), (run, _) in zip(groups, networks, strict=True):
             with problems:
                 frames, unusable = read_clips(
-                    run, command.mode, members, ("train",), command.jobs, remote
+                    *(run, command.mode, members, ("train",), command.jobs, remote),
+                    pending_import(),
                 )
                 bad += unusable
                 check_classes(run, frames)

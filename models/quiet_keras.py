@@ -9,7 +9,13 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+from collections.abc import Callable
 from types import ModuleType
+
+
+def pending_import() -> Callable[[], ModuleType] | None:
+    """Return what imports Keras; None where it is imported already."""
+    return None if "keras" in sys.modules else import_keras
 
 
 def import_keras() -> ModuleType:
@@ -30,7 +36,7 @@ def import_keras() -> ModuleType:
             tf.zeros(())
             # Every machine type has a network of its own, and TensorFlow warns of each.
             tf.get_logger().setLevel("ERROR")
-        except BaseException:
+        except Exception:
             notes.seek(0)
             os.write(kept, notes.read())
             raise

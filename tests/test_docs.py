@@ -42,6 +42,8 @@ PROGRAMS = (
     *TOOLS,
     "evaluation",
     "benchmarks.run",
+    "benchmarks.growth",
+    "benchmarks.memory",
     "benchmarks.scale",
     "benchmarks.originals",
 )

@@ -55,3 +55,45 @@ def test_made_up_clips_have_official_names(run, tmp_path: Path) -> None:
     assert len(names) == 4
     for path in names:
         assert clips.parse_clip(path, "fan", path.parent.name).section == "section_00"
+
+
+def test_a_job_takes_its_start_and_the_same_for_each_clip() -> None:
+    from benchmarks import growth, run
+
+    runs = [
+        growth.Measured("ae", "training", clips, run.Child(None, 0, 0, 5 + 0.1 * clips))
+        for clips in (50, 200, 800)
+    ]
+    assert growth.job_seconds(runs) == pytest.approx((5, 0.1))
+
+
+def test_more_nodes_take_less_until_the_directory_or_the_longest_job_decides() -> None:
+    from benchmarks import growth
+
+    lines = growth.projection(growth.CASES[0], {"training": (10.0, 0.1), "testing": (5.0, 0.01)})
+    rows = [line.strip("| ").split(" | ") for line in lines if line.startswith("| 1")]
+    # 1000 jobs of 110 core seconds on 16 cores: 63 after one another; 10.7 minutes of reading.
+    assert rows[0] == ["1", "33.0", "115.5", "15.8", "10.7", "cores"]
+    assert rows[-1] == ["1000", "1.8", "10.7", "10.7", "10.7", "directory"]
+
+
+def test_peaks_of_each_system_are_one_row_and_kept(tmp_path: Path) -> None:
+    from benchmarks import memory
+
+    assert list(memory.CASES) == list(system_classes())
+    peaks = {"start": 600.4, "features": 153, "training": 900, "few": 800, "many": 801}
+    rows = {"ae": memory.table_row("ae", peaks, 1000)}
+    path = tmp_path / "memory.md"
+    path.write_text(memory.report(rows, 1000))
+    assert memory.kept_rows(path) == rows
+    assert "| ae | 600 | 153 | 900 (1000) | 800 (250) | 801 (1000) |" in path.read_text()
+    assert memory.kept_rows(tmp_path / "none.md") == {}
+
+
+def test_the_peak_is_that_of_the_work_only() -> None:
+    from benchmarks import memory
+
+    measured: dict[str, float] = {}
+    for name, mebibytes in (("large", 300), ("small", 10)):
+        memory.with_peak(measured, name, lambda n=mebibytes: bytes([1]) * (n * 2**20))
+    assert measured["large"] - measured["small"] == pytest.approx(290, abs=20)

@@ -326,3 +326,69 @@ def test_what_a_dead_run_left_goes_after_a_while(tmp_path, param):
             os.utime(path, (1, 1))
     frame_cache.load_frames([write_clip(tmp_path / "a.wav", noise(RATE))], param, jobs=1)
     assert [path.exists() for path in left] == [True, False, True, True]
+
+
+def wait_for_marks(cache: Path, n_clips: int) -> None:
+    """Return once the frames of all clips are in the array; fail after 20 seconds."""
+    until = time.monotonic() + 20
+    while time.monotonic() < until:
+        marks = [np.load(path) for path in cache.glob("*.done.npy")]
+        if marks and marks[0].sum() == n_clips:
+            return
+        time.sleep(0.02)
+    pytest.fail("nothing was extracted meanwhile")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("per_process", [200, 1])
+def test_frames_are_extracted_while_this_process_does_something_else(
+    tmp_path, param, monkeypatch, per_process
+):
+    monkeypatch.setattr("joblib.cpu_count", lambda: 2)
+    monkeypatch.setattr(frame_cache, "CLIPS_PER_PROCESS", per_process)
+    monkeypatch.setattr(frame_cache, "CLIPS_PER_TASK", 1)
+    clips = [write_clip(tmp_path / f"{i}.wav", noise(RATE, i)) for i in range(3)]
+    calls = []
+
+    def meanwhile():
+        calls.append(1)
+        wait_for_marks(tmp_path / "cache", len(clips))
+
+    frames, bad = frame_cache.load_frames(clips, param, meanwhile=meanwhile)
+    expected = np.concatenate([official_log_mel(clip.path).T for clip in clips])
+    assert np.abs(frames.array - expected).max() <= DECIBELS
+    assert (bad, calls) == ([], [1])
+    frame_cache.load_frames(clips, param, meanwhile=meanwhile)  # from the cache
+    assert calls == [1]
+
+
+def busy(task, makes, place, done):
+    done.with_name("pid").write_text(f"{os.getpid()}\n")
+    time.sleep(60)
+
+
+def test_an_error_meanwhile_ends_the_processes(tmp_path, param, monkeypatch):
+    monkeypatch.setattr("joblib.cpu_count", lambda: 2)
+    monkeypatch.setattr(frame_cache, "_write_frames", busy)
+    clips = [write_clip(tmp_path / "a.wav", noise(RATE))]
+    pid = tmp_path / "cache" / "pid"
+
+    def fails():
+        until = time.monotonic() + 20
+        while not (pid.is_file() and pid.read_text().endswith("\n")):
+            assert time.monotonic() < until
+            time.sleep(0.02)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        frame_cache.load_frames(clips, param, meanwhile=fails)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid.read_text()), 0)
+
+
+@pytest.mark.parametrize(("jobs", "cores"), [(1, 2), (None, 1)])
+def test_one_process_does_not_do_two_things(tmp_path, param, monkeypatch, jobs, cores):
+    monkeypatch.setattr("joblib.cpu_count", lambda: cores)
+    clips = [write_clip(tmp_path / "a.wav", noise(RATE))]
+    meanwhile = pytest.fail  # would be called without arguments, which is an error too
+    assert frame_cache.load_frames(clips, param, jobs, meanwhile=meanwhile)[0].clips
