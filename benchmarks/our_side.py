@@ -102,13 +102,17 @@ def made_up(run: SystemSettings, clips: Clips, n_classes: int) -> Frames:
     )
 
 
+def build(name: str) -> base.System:
+    """Return the untrained system of a comparison."""
+    run, n_classes = published(name), CLASSES.get(name, 1)
+    every_class = made_up(run, Clips(n_classes, 1), n_classes)
+    return keras_model.build_system(run, [run.class_name(clip) for clip in every_class.clips])
+
+
 def trained(name: str) -> tuple[base.System, Frames]:
     """Return a system that was trained for an epoch of a few steps, and its training clips."""
-    run, setup = published(name), SETUPS[name]
-    n_classes = CLASSES.get(name, 1)
-    every_class = made_up(run, Clips(n_classes, 1), n_classes)
-    system = keras_model.build_system(run, [run.class_name(clip) for clip in every_class.clips])
-    frames = made_up(run, setup.train, n_classes)
+    system = build(name)
+    frames = made_up(system.settings, SETUPS[name].train, CLASSES.get(name, 1))
     base.FEWEST_STEPS_FOR_XLA = 0  # as a training of the published length
     system.train(frames)
     return system, frames

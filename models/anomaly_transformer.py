@@ -52,7 +52,7 @@ class AnomalyTransformer(System):
     uses_xla = True
     loss_names = ("loss", "series_loss", "prior_loss", "loss1", "loss2")
     # Inside, a window also has n_frames ** 2 values per head and layer, several times over.
-    values_per_scoring_batch = 2**16
+    values_per_scoring_batch = 2**17
 
     def __init__(self, run: SystemSettings, sections: list[str]):
         super().__init__(run, sections)

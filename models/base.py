@@ -83,7 +83,7 @@ class System(keras.Model):
     mixes_precision = False
     drop_last = False
     loss_names: tuple[str, ...] = ()
-    values_per_scoring_batch = 2**20
+    values_per_scoring_batch = 2**21
     constant_weights = False
     marks: ClassVar[tuple[str, ...]] = ()
     class_axes: ClassVar[dict[str, int]] = {}
