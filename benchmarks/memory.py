@@ -40,14 +40,14 @@ class Case(NamedTuple):
     many: int
 
 
-# At least a full batch of each: 128 clips of stgram_mfn, 256 windows of anomaly_transformer.
+# At least a full training batch of stgram_mfn (128 clips) and anomaly_transformer (256 windows).
 CASES = {
     "ae": Case(1000, 250, 1000),
     "vae": Case(1000, 250, 1000),
     "idnn": Case(1000, 250, 1000),
     "mobilenet_v2": Case(20, 10, 40),
     "aegan_ad": Case(5, 2, 6),
-    "grlnet": Case(4, 200, 800),
+    "grlnet": Case(4, 5, 20),
     "stgram_mfn": Case(128, 32, 128),
     "anomaly_transformer": Case(24, 2, 6),
 }
