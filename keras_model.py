@@ -168,6 +168,7 @@ def save_system(
             np.savez(stream, **arrays)
         # Where the disk is full, an earlier model stays; from here on it is gone.
         file_of(stem, ".json").unlink(missing_ok=True)
+    back_ends = {name: saved.back_end_of(run, name) for name in thresholds}
     description = {
         "sections": system.section_names,
         "settings": saved.training_settings(run),
@@ -179,6 +180,7 @@ def save_system(
                 machine_type: {name: fitted._asdict() for name, fitted in sections.items()}
                 for machine_type, sections in thresholds.items()
             },
+            **({"back_ends": back_ends} if any(back_ends.values()) else {}),
         },
         **({"imported": imported} if imported else {}),
         "versions": {

@@ -285,7 +285,7 @@ def complete(
     frames = frames.select([run.class_name(clip) in system.section_names for clip in frames.clips])
     check_trainable(run, name, frames)
     system.fit_statistics(frames)
-    scores = system.score(frames)
+    scores = system.training_scores(system.score(frames))
     if not np.isfinite(scores).all():
         raise BadInput(
             f"{name}: the checkpoint gives the training clips scores that are not finite"

@@ -1,0 +1,68 @@
+"""Nearest neighbours by local density: a distance counts by how close the reference clips lie.
+
+Source: Wilkinghoff et al., "Keeping the Balance: Anomaly Score Calculation for Domain
+Generalization", ICASSP 2025, as `KnnRescale` of TakuyaFujimura/dcase-asd-toolkit (MIT). It needs
+no domains: target clips are few, so they lie far from one another, and distances to them count
+less. "cosine" is the Euclidean distance of vectors of unit length.
+
+Different: a training clip is left out of its own reference and of the density of the others.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from backends.base import SHORTEST, BackEnd, comparable, distances, mean_of_smallest
+
+
+class LocalDensity(BackEnd):
+    """The mean of the smallest of: distance to a training clip / its distance to its neighbours.
+
+    Parameters
+    ----------
+    neighbours : how many of the smallest
+    density_neighbours : neighbours of a training clip, whose mean distance from it divides
+    metric : "cosine" or "euclidean"
+    """
+
+    def __init__(self, neighbours: int = 1, density_neighbours: int = 4, metric: str = "cosine"):
+        self.neighbours, self.around, self.metric = neighbours, density_neighbours, metric
+
+    def too_few(self, n_source: int, n_target: int) -> str:
+        # One clip is left out of its own reference, and one more is the clip whose density counts.
+        n = n_source + n_target
+        if n >= self.around + 2 and n > self.neighbours:
+            return ""
+        return (
+            f"neighbours is {self.neighbours}, density_neighbours is {self.around}, and there are "
+            f"{n} training clips; lower them to {max(1, n - 1)} and {max(1, n - 2)} at most, or "
+            "add clips"
+        )
+
+    def _fit(self, embeddings: np.ndarray, is_target: np.ndarray) -> None:
+        self.vectors = comparable(embeddings, self.metric)
+        apart = distances(self.vectors, self.vectors)
+        np.fill_diagonal(apart, np.inf)
+        self.apart = apart
+        self.density = _above_nought(mean_of_smallest(apart, self.around))  # (n_clips,)
+
+    def _score(self, embeddings: np.ndarray) -> np.ndarray:
+        apart = distances(comparable(embeddings, self.metric), self.vectors)
+        return mean_of_smallest(apart / self.density, self.neighbours)
+
+    def _training_scores(self) -> np.ndarray:
+        near = np.argsort(self.apart, axis=1, kind="stable")[:, : self.around + 1]
+        sums = np.take_along_axis(self.apart, near, axis=1).sum(axis=1)
+        density = np.tile(
+            self.density, (len(near), 1)
+        )  # of clip j where clip i is left out: [i, j]
+        for neighbour in near[:, : self.around].T:
+            j = np.arange(len(near))
+            without = (sums - self.apart[j, neighbour]) / self.around
+            density[neighbour, j] = _above_nought(without)
+        return mean_of_smallest(self.apart / density, self.neighbours)
+
+
+def _above_nought(density: np.ndarray) -> np.ndarray:
+    """Return densities that can divide: that of a clip with enough exact copies is 0."""
+    return np.maximum(density, SHORTEST)
