@@ -11,13 +11,16 @@ from backends.mahalanobis import Mahalanobis
 from backends.minimum import Minimum
 from backends.nearest_neighbour import NearestNeighbour
 from core.back_end_settings import BackEndSettings
+from core.errors import BadInput
 
 
 def build(settings: BackEndSettings, seed: int = 0) -> BackEnd:
     """Return a new back end, not fitted yet.
 
-    settings : a `back_end` block, whose name is not "none"
+    Raises BadInput for the name "none".
     """
+    if settings.name == "none":
+        raise BadInput("back_end.name is none, and this system has no score without a back end")
     if settings.name == "minimum":
         members = [settings.model_copy(update={"name": name}) for name in settings.members]
         return Minimum([build(member, seed) for member in members])

@@ -1,4 +1,4 @@
-"""The `back_end` block of a system: which back end scores its embeddings, and how."""
+"""The `back_end` block: which back end scores the embeddings of a system, and how."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ Members = Annotated[
 class BackEndSettings(Block):
     """A back end and its parameters; each parameter counts for the back ends that have it.
 
-    The defaults are those of dcase-asd-toolkit's published scores.
+    With "none" a system scores as its release does. The parameters are those of
+    dcase-asd-toolkit's published scores, where it has them.
     """
 
     name: Literal[
@@ -37,7 +38,7 @@ class BackEndSettings(Block):
         "gaussian_mixture",
         "local_outlier_factor",
         "minimum",
-    ] = "nearest_neighbour"
+    ] = "none"
     by_section: Boolean = False
     metric: Literal["cosine", "euclidean"] = "cosine"
     source_neighbours: Count = 1

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal, Protocol
 from pydantic import Field, PrivateAttr
 from typing_extensions import Self
 
+from core.back_end_settings import BackEndSettings
 from core.schema import (
     Block,
     Blocks,
@@ -119,6 +120,7 @@ class SharedSettings(Block):
     threshold_fit: Literal["checked", "official"] = "checked"
     feature: Feature = Feature()
     fit: Fit = Fit()
+    back_end: BackEndSettings = BackEndSettings()
 
 
 class SystemSettings(SharedSettings):
@@ -128,6 +130,7 @@ class SystemSettings(SharedSettings):
     ----------------
     joint : one network for all machine types, whose classes are all their sections
     classifier : it learns to tell the classes of `feature.classes` apart
+    takes_back_end : it has embeddings that the back end of `back_end` can score
     official : the official baseline's own `.hdf5` is a trained model of this system
     releases : name of a release → the values that it has in place of the defaults, among them
             `machines`, machine type → values; `release` names the one that counts
@@ -137,6 +140,7 @@ class SystemSettings(SharedSettings):
 
     joint: ClassVar[bool] = False
     classifier: ClassVar[bool] = False
+    takes_back_end: ClassVar[bool] = False
     official: ClassVar[bool] = False
     releases: ClassVar[dict[str, dict[str, Any]]] = {}
     description: ClassVar[NamedDescription] = NamedDescription()

@@ -39,10 +39,13 @@ class BackEnds:
     ----------
     run : the settings of the system
     build : what makes a new back end from the settings of a machine type
+    by_section : one per section, whatever the settings say
     """
 
-    def __init__(self, run: SystemSettings, build: Build = build_back_end):
-        self.run, self.build = run, build
+    def __init__(
+        self, run: SystemSettings, build: Build = build_back_end, by_section: bool = False
+    ):
+        self.run, self.build, self.by_section = run, build, by_section
         self.embeddings: np.ndarray | None = None
         self._fitted: dict[str, BackEnd] = {}
 
@@ -62,7 +65,7 @@ class BackEnds:
         Raises BadInput for clips of a machine type or section that no training clip is of.
         """
         machine_types, sections, _ = clip_columns(clips)
-        groups = group_names(self.run, machine_types, sections)
+        groups = group_names(self.run, machine_types, sections, self.by_section)
         unknown = sorted(set(groups) - set(self._groups))
         if unknown:
             raise BadInput(
@@ -114,7 +117,7 @@ class BackEnds:
     ) -> None:
         self.embeddings, self.domains = embeddings, domains
         self.machine_types, self.sections = machine_types, sections
-        self._groups = group_names(self.run, machine_types, sections)
+        self._groups = group_names(self.run, machine_types, sections, self.by_section)
         self._fitted = {}
 
     def _back_end(self, group: str) -> BackEnd:
@@ -131,14 +134,17 @@ class BackEnds:
 
 
 def check_back_ends(
-    run: SystemSettings, clips: Sequence[Clip], build: Build = build_back_end
+    run: SystemSettings,
+    clips: Sequence[Clip],
+    build: Build = build_back_end,
+    by_section: bool = False,
 ) -> None:
     """Raise BadInput, with every reason, where training clips are too few for the back ends.
 
     Where a back end wants domains and no clip has one, this says that all count as source.
     """
     machine_types, sections, domains = clip_columns(clips)
-    groups = group_names(run, machine_types, sections)
+    groups = group_names(run, machine_types, sections, by_section)
     problems, without_domains = [], []
     for group in sorted(set(groups)):
         chosen = groups == group
@@ -176,11 +182,16 @@ def clip_columns(clips: Sequence[Clip]) -> tuple[np.ndarray, np.ndarray, np.ndar
     return machine_types, sections, domains
 
 
-def group_names(run: SystemSettings, machine_types: np.ndarray, sections: np.ndarray) -> np.ndarray:
-    """Return the group that each clip is scored in: its machine type, or section: (n_clips,)."""
-    by_section = {
-        name: settings_of(run, name).value("back_end.by_section")
+def group_names(
+    run: SystemSettings, machine_types: np.ndarray, sections: np.ndarray, by_section: bool
+) -> np.ndarray:
+    """Return the group that each clip is scored in: its machine type, or section: (n_clips,).
+
+    by_section : by the section, whatever the settings say
+    """
+    parted = {
+        name: by_section or settings_of(run, name).back_end.by_section
         for name in set(machine_types.tolist())
     }
     pairs = zip(machine_types.tolist(), sections.tolist(), strict=True)
-    return np.array([f"{name} {section}" if by_section[name] else name for name, section in pairs])
+    return np.array([f"{name} {section}" if parted[name] else name for name, section in pairs])

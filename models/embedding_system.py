@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 
 from core.run_settings import SystemSettings
@@ -14,18 +16,24 @@ from models.callbacks import Resume
 class EmbeddingSystem(System):
     """A system whose scores are those of a back end, fitted to embeddings of the training clips.
 
-    A subclass writes `embeddings`, and what `System` asks of every system but the scores. Its
-    settings have a `back_end` block; a machine type may have its own.
+    A subclass writes `embeddings`, and what `System` asks of every system but the scores. The back
+    end is that of the `back_end` block; each machine type has its own.
 
     The scores of its training clips (`training_scores`) leave each clip out of its own reference;
     `score` does not know which clips are training clips.
+
+    Class attributes
+    ----------------
+    build_back_end : makes a back end from the settings of a machine type
+    by_section : each section has its own back end, whatever `back_end.by_section` says
     """
 
     build_back_end = staticmethod(build_back_end)
+    by_section: ClassVar[bool] = False
 
     def __init__(self, run: SystemSettings, sections: list[str]):
         super().__init__(run, sections)
-        self.back_ends = BackEnds(run, self.build_back_end)
+        self.back_ends = BackEnds(run, self.build_back_end, self.by_section)
         self.last_embeddings: tuple[Frames, np.ndarray] | None = None
 
     def embeddings(self, frames: Frames) -> np.ndarray:
@@ -35,7 +43,7 @@ class EmbeddingSystem(System):
     @classmethod
     def check(cls, run: SystemSettings, machine_type: str, frames: Frames) -> None:
         """Raise BadInput where there are too few training clips for the back end."""
-        check_back_ends(run, frames.clips, cls.build_back_end)
+        check_back_ends(run, frames.clips, cls.build_back_end, cls.by_section)
 
     def train(
         self, frames: Frames, title: str = "train", resume: Resume | None = None

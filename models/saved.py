@@ -133,7 +133,7 @@ class SavedModel:
         if back_end_of(run) and (BACK_END_ARRAY not in self.array_shapes() or self.distribution):
             raise BadInput(
                 f"{self.stem}: this model has no embeddings of training clips for "
-                f"back_end.name: {run.value('back_end.name')}; train it again with --force, or set "
+                f"back_end.name: {run.back_end.name}; train it again with --force, or set "
                 f"{run.system}.back_end.name: none"
             )
         if self.imported.get("lacks"):
@@ -258,7 +258,7 @@ class OfficialModel:
         if back_end_of(run):
             raise BadInput(
                 f"{self.path}: an official model has no embeddings of training clips; train here "
-                f"for back_end.name: {run.value('back_end.name')}, or set "
+                f"for back_end.name: {run.back_end.name}, or set "
                 f"{run.system}.back_end.name: none"
             )
 
@@ -349,13 +349,15 @@ def threshold_settings(run: SystemSettings) -> dict[str, Any]:
 
 
 def back_end_of(run: SystemSettings, machine_type: str | None = None) -> dict[str, Any] | None:
-    """Return the `back_end` block of a machine type as plain values; None where there is none.
+    """Return the `back_end` block of a machine type as plain values; None where none counts.
 
-    machine_type : of a joint system, whose own settings have the block; None: as they are
+    machine_type : of a joint system, which may have a block for each; None: the settings as they
+        are
     """
     own = run.for_machine(machine_type) if run.joint and machine_type else run
-    back_end = own.value("back_end")
-    return back_end.model_dump(mode="json") if back_end and back_end.name != "none" else None
+    if not run.takes_back_end or own.back_end.name == "none":
+        return None
+    return own.back_end.model_dump(mode="json")
 
 
 def fingerprint(clips: Sequence[Clip]) -> dict[str, Any]:

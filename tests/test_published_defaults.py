@@ -465,6 +465,12 @@ OWN_CHOICES: list[Own] = [
     ),
     Own(
         EVERY,
+        "back_end",
+        "none, so that each scores as its release; only AEGAN-AD and STgram-MFN have others, in "
+        "settings of their own",
+    ),
+    Own(
+        EVERY,
         "feature.channel",
         "first, as the official baseline of 2026, the first year with two channels; those of "
         "2022, AE-ASD, AEGAN-AD and STgram-MFN take the mean, the same of clips with one",
