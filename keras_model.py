@@ -49,6 +49,9 @@ SYSTEMS = {
     "grlnet": "models.grlnet.GRLNet",
     "stgram_mfn": "models.stgram_mfn.STgramMFN",
     "anomaly_transformer": "models.anomaly_transformer.AnomalyTransformer",
+    "twfr_gmm": "models.twfr_gmm.TWFRGMM",
+    "raw_spec": "models.raw_spec.RawSpec",
+    "embeddings": "models.precomputed.Precomputed",
 }
 
 

@@ -64,6 +64,9 @@ class Feature(Block):
     classes: Literal["section", "attributes", "domain"] = "section"
 
 
+TORCHAUDIO = {"mel_scale": "htk", "mel_norm": "none", "pad_mode": "reflect", "floor": 1e-10}
+
+
 class Fit(Block):
     """How a system is trained."""
 
@@ -131,6 +134,7 @@ class SystemSettings(SharedSettings):
     joint : one network for all machine types, whose classes are all their sections
     classifier : it learns to tell the classes of `feature.classes` apart
     takes_back_end : it has embeddings that the back end of `back_end` can score
+    reads_files : it reads a file of its own for each clip, see `System.clip_files`
     official : the official baseline's own `.hdf5` is a trained model of this system
     releases : name of a release → the values that it has in place of the defaults, among them
             `machines`, machine type → values; `release` names the one that counts
@@ -141,6 +145,7 @@ class SystemSettings(SharedSettings):
     joint: ClassVar[bool] = False
     classifier: ClassVar[bool] = False
     takes_back_end: ClassVar[bool] = False
+    reads_files: ClassVar[bool] = False
     official: ClassVar[bool] = False
     releases: ClassVar[dict[str, dict[str, Any]]] = {}
     description: ClassVar[NamedDescription] = NamedDescription()
