@@ -36,7 +36,7 @@ COLUMNS = ("system", *YEAR_2022.score, "official score", "seed", "settings")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure the systems that are asked for, and write their rows; return the exit status 0."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    parser.add_argument("--system", nargs="+", default=list(system_classes()), metavar="NAME")
+    parser.add_argument("--system", nargs="+", default=measurable(), metavar="NAME")
     systems = parser.parse_args(arguments).system
     with tempfile.TemporaryDirectory(prefix="demo-") as work:
         measure(Path(work), systems)
@@ -46,6 +46,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         }
     save_csv(RECORD, [COLUMNS, *([name, *rows[name]] for name in sorted(rows))])
     return 0
+
+
+def measurable() -> list[str]:
+    """Return the systems that need nothing but the sounds."""
+    return [name for name, kind in system_classes().items() if not kind.reads_files]
 
 
 def measure(work: Path, systems: Sequence[str], machines: Sequence[str] = MACHINES) -> None:

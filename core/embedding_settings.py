@@ -28,6 +28,7 @@ def _twfr_gmm(decay: float, components: int) -> dict[str, Any]:
 class TWFRGMMSettings(SystemSettings):
     """TWFR-GMM."""
 
+    has_network: ClassVar[bool] = False
     description: ClassVar[NamedDescription] = NamedDescription(
         name="TWFR-GMM",
         abbreviation="TWFR-GMM",
@@ -64,6 +65,7 @@ class RawSpecNetwork(Block):
 class RawSpecSettings(SystemSettings):
     """Pooled log-mel energies, which nothing is learnt from but a back end."""
 
+    has_network: ClassVar[bool] = False
     takes_back_end: ClassVar[bool] = True
     description: ClassVar[NamedDescription] = NamedDescription(
         name="Pooled log-mel energies",
@@ -75,7 +77,7 @@ class RawSpecSettings(SystemSettings):
     system: Text = "raw_spec"
     feature: Feature = Feature(n_frames=1)
     fit: Fit = Fit(epochs=1, validation_split=0)
-    back_end: BackEndSettings = BackEndSettings(name="nearest_neighbour", metric="euclidean")
+    back_end: BackEndSettings = BackEndSettings(name="nearest_neighbour")
     network: RawSpecNetwork = RawSpecNetwork()
 
 
@@ -88,6 +90,7 @@ class PrecomputedNetwork(Block):
 class PrecomputedSettings(SystemSettings):
     """Embeddings that were computed elsewhere, scored by a back end."""
 
+    has_network: ClassVar[bool] = False
     takes_back_end: ClassVar[bool] = True
     reads_files: ClassVar[bool] = True
     description: ClassVar[NamedDescription] = NamedDescription(

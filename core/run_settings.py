@@ -133,6 +133,7 @@ class SystemSettings(SharedSettings):
     ----------------
     joint : one network for all machine types, whose classes are all their sections
     classifier : it learns to tell the classes of `feature.classes` apart
+    has_network : it learns weights, over epochs; without, only its back end learns
     takes_back_end : it has embeddings that the back end of `back_end` can score
     reads_files : it reads a file of its own for each clip, see `System.clip_files`
     official : the official baseline's own `.hdf5` is a trained model of this system
@@ -144,6 +145,7 @@ class SystemSettings(SharedSettings):
 
     joint: ClassVar[bool] = False
     classifier: ClassVar[bool] = False
+    has_network: ClassVar[bool] = True
     takes_back_end: ClassVar[bool] = False
     reads_files: ClassVar[bool] = False
     official: ClassVar[bool] = False

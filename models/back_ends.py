@@ -50,14 +50,12 @@ class BackEnds:
         self._fitted: dict[str, BackEnd] = {}
 
     def fit(self, embeddings: np.ndarray, clips: Sequence[Clip]) -> None:
-        """Take the embeddings (n_clips, width) of training clips, and fit every back end.
+        """Take the embeddings (n_clips, width) of training clips.
 
-        Raises BadInput as `BackEnd.fit`.
+        What they lack shows when a back end is first asked: BadInput as of `BackEnd.fit`.
         """
         kept = np.array(embeddings)  # its own copy: nothing may change it later
         self._take(kept, *clip_columns(clips))
-        for group in sorted(set(self._groups)):
-            self._back_end(group)
 
     def score(self, embeddings: np.ndarray, clips: Sequence[Clip]) -> np.ndarray:
         """Return the anomaly scores of clips (n_clips,) float64.
@@ -78,12 +76,22 @@ class BackEnds:
             scores[chosen] = self._back_end(group).anomaly_score(embeddings[chosen])
         return scores
 
-    def training_scores(self) -> np.ndarray:
-        """Return those of the training clips (n_clips,), each left out of its own reference."""
-        scores = np.empty(len(self.embeddings))
-        for group in sorted(set(self._groups)):
+    def training_scores(self, other: np.ndarray | None = None) -> np.ndarray:
+        """Return those of the training clips (n_clips,), each left out of its own reference.
+
+        other : (n_clips,) those of machine types whose back end is "none"
+        """
+        scores = np.array(other) if other is not None else np.empty(len(self.embeddings))
+        chosen = np.full(len(scores), True) if other is None else self.named(self.machine_types)
+        for group in sorted(set(self._groups[chosen])):
             scores[self._groups == group] = self._back_end(group).training_scores()
         return scores
+
+    def named(self, machine_types: Sequence[str]) -> np.ndarray:
+        """Return for which clips the settings of their machine type name a back end: (n_clips,)."""
+        names = {str(name) for name in machine_types}
+        named = {name: settings_of(self.run, name).back_end.name != "none" for name in names}
+        return np.array([named[str(name)] for name in machine_types], bool)
 
     def state(self) -> dict[str, np.ndarray]:
         """Return what has to be saved; empty before there are embeddings."""

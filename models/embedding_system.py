@@ -12,6 +12,8 @@ from models.back_ends import BackEnds, build_back_end, check_back_ends
 from models.base import System
 from models.callbacks import Resume
 
+OWN_SCORES = "back_end_own_scores"
+
 
 class EmbeddingSystem(System):
     """A system whose scores are those of a back end, fitted to embeddings of the training clips.
@@ -81,6 +83,68 @@ class EmbeddingSystem(System):
     @classmethod
     def missing_without_training_clips(cls, run: SystemSettings) -> str:
         return "the embeddings of the training clips, which its back end compares clips with"
+
+
+class OptionalBackEnd(System):
+    """A system with scores of its own, and embeddings that a back end may score in their place.
+
+    A subclass writes `embeddings`, `own_score` where its own score is not the mean over windows,
+    `own_training_scores` where they are not those saved, and calls `fit_back_ends` after training
+    and in `fit_statistics`. Without a back end nothing is changed, and nothing more is saved.
+    """
+
+    def __init__(self, run: SystemSettings, sections: list[str]):
+        super().__init__(run, sections)
+        self.back_ends = BackEnds(run)
+        self.own_scores: np.ndarray | None = None  # (n_clips,) of the training clips
+
+    def embeddings(self, frames: Frames) -> np.ndarray:
+        """Return the embeddings of clips: (n_clips, width)."""
+        raise NotImplementedError
+
+    def own_score(self, frames: Frames) -> np.ndarray:
+        """Return the scores that the system gives clips without a back end: (n_clips,) float64."""
+        return System.score(self, frames)
+
+    def own_training_scores(self, saved: np.ndarray) -> np.ndarray:
+        """Return those of the training clips, from what was saved: (n_clips,) both."""
+        return saved
+
+    @classmethod
+    def check(cls, run: SystemSettings, machine_type: str, frames: Frames) -> None:
+        named = BackEnds(run).named([clip.machine_type for clip in frames.clips])
+        if named.any():
+            check_back_ends(run, frames.select(named).clips)
+
+    def fit_back_ends(self, frames: Frames) -> None:
+        """Keep embeddings and scores of training clips, where a machine type has a back end."""
+        if self.back_ends.named([clip.machine_type for clip in frames.clips]).any():
+            self.own_scores = self.own_score(frames)
+            self.back_ends.fit(self.embeddings(frames), frames.clips)
+
+    def score(self, frames: Frames) -> np.ndarray:
+        """Return anomaly scores of clips (n_clips,) float64."""
+        named = self.back_ends.named([clip.machine_type for clip in frames.clips])
+        if not named.any():
+            return self.own_score(frames)
+        scores = np.empty(len(named)) if named.all() else self.own_score(frames)
+        chosen = frames if named.all() else frames.select(named)
+        scores[named] = self.back_ends.score(self.embeddings(chosen), chosen.clips)
+        return scores
+
+    def training_scores(self, saved: np.ndarray) -> np.ndarray:
+        if self.own_scores is None:
+            return self.own_training_scores(saved)
+        return self.back_ends.training_scores(self.own_training_scores(self.own_scores))
+
+    def get_extra_state(self) -> dict[str, np.ndarray]:
+        if self.own_scores is None:
+            return {}
+        return {**self.back_ends.state(), OWN_SCORES: self.own_scores}
+
+    def set_extra_state(self, arrays: dict[str, np.ndarray]) -> None:
+        self.back_ends.restore(arrays)
+        self.own_scores = arrays.get(OWN_SCORES)
 
 
 class StatisticalSystem(EmbeddingSystem):

@@ -154,8 +154,13 @@ def read_files(system: str, paths: Sequence[Path]) -> CheckpointContents:
     problems.stop()
     if not trees:
         raise BadInput(f"{', '.join(map(str, paths))}: no checkpoint with tensors among them")
-    tensors = gather(system, trees, system_classes(), keras_model.system_class)
+    tensors = gather(system, trees, networks(), keras_model.system_class)
     return CheckpointContents(tensors, distribution, sections)
+
+
+def networks() -> list[str]:
+    """Return the systems that have weights, which a checkpoint can hold."""
+    return [name for name, kind in system_classes().items() if kind.has_network]
 
 
 def with_training_clips(run: SystemSettings, mode: str, machines: Sequence[str]) -> list[str]:
@@ -354,8 +359,8 @@ def command_line(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--system",
         required=True,
         metavar="NAME",
-        choices=list(system_classes()),
-        help=f"one of {', '.join(system_classes())}",
+        choices=networks(),
+        help=f"one of {', '.join(networks())}",
     )
     parser.add_argument(
         "--machine",
