@@ -24,6 +24,7 @@ from core.system_settings import system_classes
 from evaluation.metrics import harmonic_mean, official_score
 from evaluation.result_csv import read_result_csv
 from evaluation.years import YEAR_2022
+from models import saved
 
 HOME = Path(__file__).resolve().parents[1]
 RECORD = HOME / "benchmarks" / "demo.csv"
@@ -96,7 +97,10 @@ def settings_digest(system: str, config: Config | None = None) -> str:
     trees = []
     for name in MEMBERS if system == ENSEMBLE else (system,):
         for machine_type in MACHINES:
-            tree = config.for_system(name).for_machine(machine_type).model_dump(mode="json")
+            run = config.for_system(name).for_machine(machine_type)
+            tree = run.model_dump(mode="json", exclude={"back_end"})
+            back_end = saved.back_end_of(run)
+            tree |= {"back_end": back_end} if back_end else {}
             trees.append({key: tree[key] for key in tree if not key.endswith("_directory")})
     return hashlib.sha256(json.dumps(trees, sort_keys=True).encode()).hexdigest()[:12]
 

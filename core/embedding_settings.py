@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 
 from core.back_end_settings import BackEndSettings
 from core.run_settings import TORCHAUDIO, Feature, Fit, NamedDescription, SystemSettings
-from core.schema import Block, Counts, Directory, Fractions, Positive, Text
+from core.schema import Block, Counts, Fractions, Positive, Text
 
 
 class TWFRGMMNetwork(Block):
@@ -84,7 +84,7 @@ class RawSpecSettings(SystemSettings):
 class PrecomputedNetwork(Block):
     """Where the embeddings are that were computed elsewhere."""
 
-    directory: Directory = "./embeddings"
+    directory: Text = "./embeddings"
 
 
 class PrecomputedSettings(SystemSettings):

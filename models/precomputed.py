@@ -31,12 +31,12 @@ class Precomputed(StatisticalSystem):
 
     @classmethod
     def check_scored(cls, run: SystemSettings, frames: Frames) -> None:
-        read_embeddings(run.network.directory, frames.clips)
+        read_embeddings(Path(run.network.directory), frames.clips)
 
     @classmethod
     def clip_files(cls, run: SystemSettings, clips: Sequence[Clip]) -> list[Path]:
-        files = (embedding_file(run.network.directory, clip) for clip in clips)
+        files = (embedding_file(Path(run.network.directory), clip) for clip in clips)
         return [path for path in files if path]
 
     def embeddings(self, frames: Frames) -> np.ndarray:
-        return read_embeddings(self.settings.network.directory, frames.clips)
+        return read_embeddings(Path(self.settings.network.directory), frames.clips)
