@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -12,6 +12,7 @@ from typing_extensions import Self
 from core.errors import BadInput
 
 SHORTEST = 1e-12  # the least length that a vector is divided by
+MOST_ROWS = 1024  # of distances between training clips that are in memory at a time
 
 
 class BackEnd:
@@ -113,6 +114,12 @@ def distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     So a clip's score does not depend on which others are scored with it.
     """
     return cdist(a, b)
+
+
+def row_slices(n: int) -> Iterator[slice]:
+    """Yield slices of MOST_ROWS rows, the last one shorter, that cover n rows."""
+    for first in range(0, n, MOST_ROWS):
+        yield slice(first, min(first + MOST_ROWS, n))
 
 
 def mean_of_smallest(values: np.ndarray, n: int) -> np.ndarray:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from backends.base import SHORTEST, BackEnd, comparable, distances, mean_of_smallest
+from backends.base import SHORTEST, BackEnd, comparable, distances, mean_of_smallest, row_slices
 
 
 class LocalDensity(BackEnd):
@@ -41,26 +41,37 @@ class LocalDensity(BackEnd):
 
     def _fit(self, embeddings: np.ndarray, is_target: np.ndarray) -> None:
         self.vectors = comparable(embeddings, self.metric)
-        apart = distances(self.vectors, self.vectors)
-        np.fill_diagonal(apart, np.inf)
-        self.apart = apart
-        self.density = _above_nought(mean_of_smallest(apart, self.around))  # (n_clips,)
+        nearest = [self._nearest(rows) for rows in row_slices(len(embeddings))]
+        # (n_clips, around + 1) the nearest others of each clip, and how far they lie
+        self.near, self.far = (np.concatenate(parts) for parts in zip(*nearest, strict=True))
+        self.density = _above_nought(self.far[:, : self.around].mean(axis=1))  # (n_clips,)
+
+    def _apart(self, rows: slice) -> np.ndarray:
+        """Return the distances of some training clips to all others, to themselves infinite."""
+        apart = distances(self.vectors[rows], self.vectors)
+        apart[np.arange(len(apart)), np.arange(rows.start, rows.stop)] = np.inf
+        return apart
+
+    def _nearest(self, rows: slice) -> tuple[np.ndarray, np.ndarray]:
+        apart = self._apart(rows)
+        near = np.argsort(apart, axis=1, kind="stable")[:, : self.around + 1]
+        return near, np.take_along_axis(apart, near, axis=1)
 
     def _score(self, embeddings: np.ndarray) -> np.ndarray:
         apart = distances(comparable(embeddings, self.metric), self.vectors)
         return mean_of_smallest(apart / self.density, self.neighbours)
 
     def _training_scores(self) -> np.ndarray:
-        near = np.argsort(self.apart, axis=1, kind="stable")[:, : self.around + 1]
-        sums = np.take_along_axis(self.apart, near, axis=1).sum(axis=1)
-        density = np.tile(
-            self.density, (len(near), 1)
-        )  # of clip j where clip i is left out: [i, j]
-        for neighbour in near[:, : self.around].T:
-            j = np.arange(len(near))
-            without = (sums - self.apart[j, neighbour]) / self.around
-            density[neighbour, j] = _above_nought(without)
-        return mean_of_smallest(self.apart / density, self.neighbours)
+        total, scores = self.far.sum(axis=1), np.empty(len(self.vectors))
+        for rows in row_slices(len(scores)):
+            apart = self._apart(rows)
+            density = np.tile(self.density, (len(apart), 1))  # [i, j]: of clip j without clip i
+            for left_out, far in zip(self.near.T[: self.around], self.far.T, strict=False):
+                inside = np.flatnonzero((left_out >= rows.start) & (left_out < rows.stop))
+                without = (total[inside] - far[inside]) / self.around
+                density[left_out[inside] - rows.start, inside] = _above_nought(without)
+            scores[rows] = mean_of_smallest(apart / density, self.neighbours)
+        return scores
 
 
 def _above_nought(density: np.ndarray) -> np.ndarray:

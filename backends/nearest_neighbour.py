@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from backends.base import BackEnd, comparable, distances, mean_of_smallest
+from backends.base import BackEnd, comparable, distances, mean_of_smallest, row_slices
 from backends.smote import smote
 
 
@@ -71,24 +71,27 @@ class NearestNeighbour(BackEnd):
         self.target = target = vectors[is_target if self.n_target else np.zeros_like(is_target)]
         n_new = self._missing(len(self.source), len(target)) if len(target) else 0
         self.synthetic = smote(target, n_new, self.smote_neighbours, self.seed)
-        more = comparable(self.synthetic.vectors, self.metric)
-        self.target = np.concatenate([target, more])
+        self.target = np.concatenate([target, comparable(self.synthetic.vectors, self.metric)])
 
     def _score(self, embeddings: np.ndarray) -> np.ndarray:
         vectors = comparable(embeddings, self.metric)
         return self._smaller(distances(vectors, self.source), distances(vectors, self.target))
 
     def _training_scores(self) -> np.ndarray:
-        to_source, to_target = (distances(self.vectors, x) for x in (self.source, self.target))
-        of_source, of_target = np.flatnonzero(~self.is_target), np.flatnonzero(self.is_target)
-        to_source[of_source, np.arange(len(of_source))] = np.inf
-        if self.target.size:
-            n = len(of_target)
-            to_target[of_target, np.arange(n)] = np.inf
-            made = n + np.arange(len(self.synthetic.base))
-            for parent in (self.synthetic.base, self.synthetic.other):
-                to_target[of_target[parent], made] = np.inf
-        return self._smaller(to_source, to_target)
+        own = np.full((len(self.vectors), 2), -1)  # rows of each clip in source and target
+        for domain, inside in enumerate((~self.is_target, self.is_target)):
+            own[inside, domain] = np.arange(inside.sum())
+        scores, n_target = np.empty(len(self.vectors)), self.is_target.sum()
+        for rows in row_slices(len(scores)):
+            vectors, (source, target) = self.vectors[rows], own[rows].T
+            to_source, to_target = distances(vectors, self.source), distances(vectors, self.target)
+            to_source[source >= 0, source[source >= 0]] = np.inf
+            if len(self.target):
+                to_target[target >= 0, target[target >= 0]] = np.inf
+                for parent in (self.synthetic.base, self.synthetic.other):
+                    to_target[:, n_target:][target[:, None] == parent] = np.inf
+            scores[rows] = self._smaller(to_source, to_target)
+        return scores
 
     def _smaller(self, to_source: np.ndarray, to_target: np.ndarray) -> np.ndarray:
         half = 0.5 if self.metric == "cosine" else 1.0

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from backends import registry
-from backends.base import BackEnd
 from core.errors import BadInput
 from core.log import logger
 from core.run_settings import SystemSettings
 from data.clips import Clip
 from models.saved import BACK_END_ARRAY
 
-Build = Callable[[SystemSettings], BackEnd]
+if TYPE_CHECKING:
+    from backends.base import BackEnd
+
+Build = Callable[[SystemSettings], "BackEnd"]
 _MACHINE_TYPES, _SECTIONS, _DOMAINS = (
     f"back_end_{name}" for name in ("machine_types", "sections", "domains")
 )
@@ -22,6 +24,8 @@ _MACHINE_TYPES, _SECTIONS, _DOMAINS = (
 
 def build_back_end(run: SystemSettings) -> BackEnd:
     """Return the back end that the settings of a machine type name."""
+    from backends import registry  # scikit-learn takes a second, and most runs have no back end
+
     return registry.build(run.back_end, run.seed)
 
 

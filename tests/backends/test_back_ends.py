@@ -110,6 +110,15 @@ def test_a_training_clip_is_scored_as_by_a_fit_without_it(make: Callable[[], Bac
     np.testing.assert_allclose(make().fit(embeddings, domains).training_scores(), expected)
 
 
+@pytest.mark.parametrize("name", ["nearest_neighbour", "local_density"])
+def test_training_clips_are_scored_alike_however_many_at_a_time(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = fitted(name, smote_ratio=1).training_scores()
+    monkeypatch.setattr("backends.base.MOST_ROWS", 7)
+    assert np.array_equal(fitted(name, smote_ratio=1).training_scores(), expected)
+
+
 def test_mahalanobis_leaves_a_clip_out_of_mean_and_covariance() -> None:
     embeddings, domains = clips()
     target = np.array(domains) == "target"
