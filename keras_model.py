@@ -49,6 +49,9 @@ SYSTEMS = {
     "grlnet": "models.grlnet.GRLNet",
     "stgram_mfn": "models.stgram_mfn.STgramMFN",
     "anomaly_transformer": "models.anomaly_transformer.AnomalyTransformer",
+    "twfr_gmm": "models.twfr_gmm.TWFRGMM",
+    "raw_spec": "models.raw_spec.RawSpec",
+    "embeddings": "models.precomputed.Precomputed",
 }
 
 
@@ -168,6 +171,7 @@ def save_system(
             np.savez(stream, **arrays)
         # Where the disk is full, an earlier model stays; from here on it is gone.
         file_of(stem, ".json").unlink(missing_ok=True)
+    back_ends = {name: saved.back_end_of(run, name) for name in thresholds}
     description = {
         "sections": system.section_names,
         "settings": saved.training_settings(run),
@@ -179,6 +183,7 @@ def save_system(
                 machine_type: {name: fitted._asdict() for name, fitted in sections.items()}
                 for machine_type, sections in thresholds.items()
             },
+            **({"back_ends": back_ends} if any(back_ends.values()) else {}),
         },
         **({"imported": imported} if imported else {}),
         "versions": {

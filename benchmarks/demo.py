@@ -24,6 +24,7 @@ from core.system_settings import system_classes
 from evaluation.metrics import harmonic_mean, official_score
 from evaluation.result_csv import read_result_csv
 from evaluation.years import YEAR_2022
+from models import saved
 
 HOME = Path(__file__).resolve().parents[1]
 RECORD = HOME / "benchmarks" / "demo.csv"
@@ -36,7 +37,7 @@ COLUMNS = ("system", *YEAR_2022.score, "official score", "seed", "settings")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure the systems that are asked for, and write their rows; return the exit status 0."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    parser.add_argument("--system", nargs="+", default=list(system_classes()), metavar="NAME")
+    parser.add_argument("--system", nargs="+", default=measurable(), metavar="NAME")
     systems = parser.parse_args(arguments).system
     with tempfile.TemporaryDirectory(prefix="demo-") as work:
         measure(Path(work), systems)
@@ -46,6 +47,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         }
     save_csv(RECORD, [COLUMNS, *([name, *rows[name]] for name in sorted(rows))])
     return 0
+
+
+def measurable() -> list[str]:
+    """Return the systems that need nothing but the sounds."""
+    return [name for name, kind in system_classes().items() if not kind.reads_files]
 
 
 def measure(work: Path, systems: Sequence[str], machines: Sequence[str] = MACHINES) -> None:
@@ -91,7 +97,10 @@ def settings_digest(system: str, config: Config | None = None) -> str:
     trees = []
     for name in MEMBERS if system == ENSEMBLE else (system,):
         for machine_type in MACHINES:
-            tree = config.for_system(name).for_machine(machine_type).model_dump(mode="json")
+            run = config.for_system(name).for_machine(machine_type)
+            tree = run.model_dump(mode="json", exclude={"back_end"})
+            back_end = saved.back_end_of(run)
+            tree |= {"back_end": back_end} if back_end else {}
             trees.append({key: tree[key] for key in tree if not key.endswith("_directory")})
     return hashlib.sha256(json.dumps(trees, sort_keys=True).encode()).hexdigest()[:12]
 

@@ -150,8 +150,8 @@ def measure_step(size: Size, work: Path, official: list[str]) -> Iterator[Row]:
 
 
 def measure_systems(size: Size, work: Path, official: list[str]) -> Iterator[Row]:
-    """Measure a training step of every system and of the same networks in plain Keras."""
-    for system in system_classes():
+    """Measure a training step of every network and of the same ones in plain Keras."""
+    for system in (name for name, kind in system_classes().items() if kind.has_network):
         command = [sys.executable, "-m", "benchmarks.steps", system, "--rounds", str(size.rounds)]
         steps = child([*command, "--seconds", "5"]).printed
         theirs, ours = ([1e3 * value for value in steps[name]] for name in ("plain", "here"))

@@ -142,9 +142,14 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
 
 
 def select_systems(names: Sequence[str]) -> list[str]:
-    """Return the systems of --system: each once; every one for "all"; the first one for none."""
-    known = list(system_classes())
-    return known if "all" in names else list(dict.fromkeys(names)) or known[:1]
+    """Return the systems of --system: each once; the first one for none.
+
+    "all" stands for every one but those that need files beside the clips.
+    """
+    known = system_classes()
+    every = [name for name, kind in known.items() if not kind.reads_files]
+    asked = [name for name in names if name != "all"]
+    return list(dict.fromkeys([*(every if "all" in names else ()), *asked])) or every[:1]
 
 
 def assignment(text: str) -> Assignment:

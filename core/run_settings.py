@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal, Protocol
 from pydantic import Field, PrivateAttr
 from typing_extensions import Self
 
+from core.back_end_settings import BackEndSettings
 from core.schema import (
     Block,
     Blocks,
@@ -61,6 +62,9 @@ class Feature(Block):
     floor: Positive = 2.220446049250313e-16
     top_db: Decibels = 0.0
     classes: Literal["section", "attributes", "domain"] = "section"
+
+
+TORCHAUDIO = {"mel_scale": "htk", "mel_norm": "none", "pad_mode": "reflect", "floor": 1e-10}
 
 
 class Fit(Block):
@@ -119,6 +123,7 @@ class SharedSettings(Block):
     threshold_fit: Literal["checked", "official"] = "checked"
     feature: Feature = Feature()
     fit: Fit = Fit()
+    back_end: BackEndSettings = BackEndSettings()
 
 
 class SystemSettings(SharedSettings):
@@ -128,6 +133,9 @@ class SystemSettings(SharedSettings):
     ----------------
     joint : one network for all machine types, whose classes are all their sections
     classifier : it learns to tell the classes of `feature.classes` apart
+    has_network : it learns weights, over epochs; without, only its back end learns
+    takes_back_end : it has embeddings that the back end of `back_end` can score
+    reads_files : it reads a file of its own for each clip, see `System.clip_files`
     official : the official baseline's own `.hdf5` is a trained model of this system
     releases : name of a release → the values that it has in place of the defaults, among them
             `machines`, machine type → values; `release` names the one that counts
@@ -137,6 +145,9 @@ class SystemSettings(SharedSettings):
 
     joint: ClassVar[bool] = False
     classifier: ClassVar[bool] = False
+    has_network: ClassVar[bool] = True
+    takes_back_end: ClassVar[bool] = False
+    reads_files: ClassVar[bool] = False
     official: ClassVar[bool] = False
     releases: ClassVar[dict[str, dict[str, Any]]] = {}
     description: ClassVar[NamedDescription] = NamedDescription()

@@ -27,7 +27,7 @@ HOME = Path(__file__).resolve().parents[1]  # of the scripts and `baseline.yaml`
 BASELINE = HOME / "baseline.yaml"
 # What a system's block may not have, because it counts for the whole run.
 NOT_IN_BLOCKS = {
-    *SharedSettings.model_fields.keys() - {"feature", "fit", "decision_threshold"},
+    *SharedSettings.model_fields.keys() - {"feature", "fit", "back_end", "decision_threshold"},
     "system",
 } - {"threshold_scope", "threshold_fit"}
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
-from core.run_settings import Feature, Fit, NamedDescription, SystemSettings
+from core import embedding_settings
+from core.run_settings import TORCHAUDIO, Feature, Fit, NamedDescription, SystemSettings
 from core.schema import (
     Block,
     Boolean,
@@ -53,8 +54,6 @@ class DenseAENetwork(DenseNetwork):
 
 
 Pooling = Literal["mean", "max", "gwrp"]
-
-TORCHAUDIO = {"mel_scale": "htk", "mel_norm": "none", "pad_mode": "reflect", "floor": 1e-10}
 
 
 class DenseAESettings(SystemSettings):
@@ -142,6 +141,7 @@ class MobileNetV2Settings(SystemSettings):
 
     classifier: ClassVar[bool] = True
     official: ClassVar[bool] = True
+    takes_back_end: ClassVar[bool] = True
     description: ClassVar[NamedDescription] = NamedDescription(
         name="MobileNetV2 classifier",
         abbreviation="MNetV2",
@@ -199,6 +199,7 @@ class AEGANADNetwork(Block):
 class AEGANADSettings(SystemSettings):
     """AEGAN-AD."""
 
+    takes_back_end: ClassVar[bool] = True
     description: ClassVar[NamedDescription] = NamedDescription(
         name="AEGAN-AD",
         abbreviation="AEGAN-AD",
@@ -308,6 +309,7 @@ class STgramMFNSettings(SystemSettings):
 
     classifier: ClassVar[bool] = True
     joint: ClassVar[bool] = True
+    takes_back_end: ClassVar[bool] = True
     description: ClassVar[NamedDescription] = NamedDescription(
         name="STgram-MFN",
         abbreviation="STgram-MFN",
@@ -353,5 +355,10 @@ class AnomalyTransformerSettings(SystemSettings):
 
 
 def system_classes() -> dict[str, type[SystemSettings]]:
-    """Return the settings class of every system, by the system's name, in the order above."""
-    return {kind.model_fields["system"].default: kind for kind in SystemSettings.__subclasses__()}
+    """Return the settings class of every system, by the system's name.
+
+    Those above come first, in their order, then those of `core.embedding_settings`.
+    """
+    later = embedding_settings.__name__
+    kinds = sorted(SystemSettings.__subclasses__(), key=lambda kind: kind.__module__ == later)
+    return {kind.model_fields["system"].default: kind for kind in kinds}

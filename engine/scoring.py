@@ -113,6 +113,8 @@ def _cache_path(model: Model, run: SystemSettings, frames: Frames) -> Path:
         *(clip.path for clip in frames.clips),
         *(clip.path for clip in (training.clips if training else ())),
     ]
+    if run.reads_files:
+        files += keras_model.system_class(run.system).clip_files(run, frames.clips)
     key = frame_cache.cache_key([CACHE_VERSION, settings], files)
     return run.cache_directory / f"scores_{key}.npz"
 

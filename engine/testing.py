@@ -163,6 +163,8 @@ def _check_task(task: TestTask, force: bool) -> None:
         if force or not scoring.is_cached(task.model, run, task.frames):
             check_sections(run, task.machine_type, known, scored)
     with problems:
+        keras_model.system_class(run.system).check_scored(run, task.frames)
+    with problems:
         if task.model.fits_thresholds and unknown and run.threshold_scope == "section":
             raise BadInput(
                 f"{task.machine_type}: {', '.join(unknown)} has test clips but no training clips "

@@ -110,7 +110,7 @@ def train(
     title = f"{run.system} {name}"
     history = system.train(frames, title, resume_training(stem, run, frames))
     system = in_float32(system, frames)
-    scores = system.score(frames)
+    scores = system.training_scores(system.score(frames))
     check_finite(scores, frames.clips, title)
     thresholds = {
         machine_type: fit_thresholds(training, run, machine_type)

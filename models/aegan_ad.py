@@ -45,9 +45,9 @@ from core.system_settings import AEGAN_AD_SCORES
 from data.frames import Frames
 from models.aegan_ad_checkpoint import infer_values
 from models.aegan_ad_networks import decoder, discriminator, encoder
-from models.base import System
 from models.callbacks import Resume
 from models.embedding_detectors import LOF_NEIGHBOURS, EmbeddingDetectors
+from models.embedding_system import OptionalBackEnd
 from models.layers import Adam, torch_variables
 
 DISTANCES = ("x_2", "x_1", "z_2", "z_1", "z_cos")  # of a window and its reconstruction
@@ -55,7 +55,7 @@ OVER_WINDOWS = {"sum": np.add, "min": np.minimum, "max": np.maximum}
 TINY = 1e-24  # keeps the slope of a square root finite at nought; no other value is touched
 
 
-class AEGANAD(System):
+class AEGANAD(OptionalBackEnd):
     """Rebuilds a window of the log-mel; the generator's and the critic's view of it are scored.
 
     Shapes: a window is (n_frames, n_mels) in decibels. The networks see it as an image of
@@ -66,7 +66,7 @@ class AEGANAD(System):
     G_<what>_<distance>_<over windows>: distance between window and reconstruction (x), or between
     their latents (z): squared Euclidean (2), Manhattan (1) or cosine (cos, of z only).
     D_<detector>: of the critic's embedding of the clip, the mean over its windows; see
-    `EmbeddingDetectors`.
+    `EmbeddingDetectors`. With a back end: its score of that embedding.
 
     Raises BadInput for windows of another size.
     """
@@ -134,6 +134,7 @@ class AEGANAD(System):
                 f"{machine_type}: {len(frames.clips)} training clips; the local outlier factor "
                 f"(D_lof) needs {LOF_NEIGHBOURS + 1} or more; add clips"
             )
+        super().check(run, machine_type, frames)
 
     def train(
         self, frames: Frames, title: str = "train", resume: Resume | None = None
@@ -158,6 +159,7 @@ class AEGANAD(System):
         self.detectors = EmbeddingDetectors(self.clip_outputs(frames)[1])
         scores = self.extra_scores(frames)
         self.all_training_scores = np.stack([scores[name] for name in AEGAN_AD_SCORES], axis=1)
+        self.fit_back_ends(frames)
 
     def fit_statistics(self, frames: Frames) -> None:
         self.fit_level_range(frames)
@@ -259,8 +261,12 @@ class AEGANAD(System):
         chosen = starts - frames.first[owner] < count[owner]
         return starts[chosen], owner[chosen]
 
-    def score(self, frames: Frames) -> np.ndarray:
+    def own_score(self, frames: Frames) -> np.ndarray:
         return self.extra_scores(frames)[self.settings.score]
+
+    def embeddings(self, frames: Frames) -> np.ndarray:
+        """Return the critic's embeddings of clips, the means over their windows."""
+        return self.clip_outputs(frames)[1]
 
     def extra_scores(self, frames: Frames) -> dict[str, np.ndarray]:
         """Return all nineteen scores: name → (n_clips,) float64."""
@@ -328,6 +334,7 @@ class AEGANAD(System):
             "level_range": self.level_range.numpy(),
             "embeddings": self.detectors.embeddings,
             "scores_of_training": self.all_training_scores,
+            **super().get_extra_state(),
         }
 
     def set_extra_state(self, arrays: dict[str, np.ndarray]) -> None:
@@ -336,9 +343,10 @@ class AEGANAD(System):
         self.level_range.assign(arrays["level_range"])
         self.detectors = EmbeddingDetectors(arrays["embeddings"])
         self.all_training_scores = arrays["scores_of_training"]
+        super().set_extra_state(arrays)
         self.last_outputs = None
 
-    def training_scores(self, saved: np.ndarray) -> np.ndarray:
+    def own_training_scores(self, saved: np.ndarray) -> np.ndarray:
         """Return those of the score in the settings; the model may have been saved with another."""
         if self.all_training_scores is None:
             return saved

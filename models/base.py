@@ -18,6 +18,7 @@ from checkpoints.assign import Variables
 from checkpoints.inferred_settings import InferredSettings, Tensors
 from core.errors import BadInput
 from core.run_settings import SystemSettings
+from data.clips import Clip
 from data.frames import Frames
 from models.batches import epoch_batches
 from models.callbacks import Resume, StopAtNonFiniteLoss, epoch_bar
@@ -34,7 +35,8 @@ class System(keras.Model):
     Build
         `__init__` makes the networks and calls `compile`: with `steps_per_execution` where a step
         is so small that a call costs as much (`benchmarks/steps.py` measures it).
-        Optional: `incompatibilities`, `check`: why settings, sections or clips do not suit it.
+        Optional: `incompatibilities`, `check`, `check_scored`: why settings, sections or clips do
+        not suit it; `clip_files`, where it reads more than the clips.
     Train
         `training_pair`, and a loss for `compile` or a `compute_loss`. Where that cannot say it,
         `train_step` and `test_step` instead, with `update_losses` for the losses in `loss_names`.
@@ -118,6 +120,15 @@ class System(keras.Model):
     @classmethod
     def check(cls, run: SystemSettings, machine_type: str, frames: Frames) -> None:
         """Raise BadInput where the settings or the clips are not such as the system trains on."""
+
+    @classmethod
+    def check_scored(cls, run: SystemSettings, frames: Frames) -> None:
+        """Raise BadInput, before long work, for clips that the system cannot score."""
+
+    @classmethod
+    def clip_files(cls, run: SystemSettings, clips: Sequence[Clip]) -> list[Path]:
+        """Return the files beside the clips' own that their scores depend on, see `reads_files`."""
+        return []
 
     # Train
 

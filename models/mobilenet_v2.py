@@ -26,18 +26,21 @@ from checkpoints.inferred_settings import InferredSettings, Tensors, size_of
 from core.errors import BadInput
 from core.run_settings import SystemSettings
 from data.frames import Frames
+from models.callbacks import Resume
 from models.classifier import Classifier, too_few_classes, unknown_sections
+from models.embedding_system import OptionalBackEnd
 from models.layers import BatchNorm
 
 EPSILON = np.finfo(np.float64).eps  # the official floor of probabilities in the score
 SMALLEST_SIDE = 32  # of an image that the network's five halvings leave something of
 
 
-class MobileNetV2(Classifier):
+class MobileNetV2(OptionalBackEnd, Classifier):
     """Tells the sections of a machine type apart; a clip it tells from its own is anomalous.
 
     Score of a window: log(1 - p) - log(p), p the probability of the clip's section; of a clip: the
-    mean over its windows.
+    mean over its windows. With a back end: that of its embedding, the mean over its windows of
+    what the last layer is given.
     """
 
     mixes_precision = True
@@ -105,13 +108,33 @@ class MobileNetV2(Classifier):
     def class_window_scores(self, windows: tf.Tensor) -> tf.Tensor:
         return _log_odds(self(self.images(windows)))  # (batch, classes)
 
-    def score(self, frames: Frames) -> np.ndarray:
+    def train(
+        self, frames: Frames, title: str = "train", resume: Resume | None = None
+    ) -> dict[str, list[float]]:
+        history = super().train(frames, title, resume)
+        self.fit_statistics(frames)
+        return history
+
+    def fit_statistics(self, frames: Frames) -> None:
+        self.fit_back_ends(frames)
+
+    def embeddings(self, frames: Frames) -> np.ndarray:
+        """Return the means over each clip's windows: (n_clips, width) float64."""
+        before_last = keras.Model(self.network.input, self.network.layers[-1].input)
+        starts, owner = self.windows(frames, 1)
+        values = self.all_window_scores(
+            frames, starts, owner, lambda windows, _: before_last(self.images(windows))
+        )
+        first = np.searchsorted(owner, np.arange(len(frames.clips)))
+        return np.add.reduceat(values, first, axis=0) / np.bincount(owner)[:, None]
+
+    def own_score(self, frames: Frames) -> np.ndarray:
         """Return anomaly scores of clips (n_clips,) float64, rounded to float32.
 
         As in the official code: a network that has learnt little gives clips scores that differ by
         rounding only, which must not rank them.
         """
-        return super().score(frames).astype(np.float32).astype(np.float64)
+        return super().own_score(frames).astype(np.float32).astype(np.float64)
 
     def images(self, windows: tf.Tensor) -> tf.Tensor:
         """Return the one channel three times: (batch, n_frames, n_mels, 3)."""

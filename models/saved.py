@@ -39,6 +39,8 @@ THRESHOLD_KEYS = (
     *("score", "pool_type", "decay"),
 )
 
+BACK_END_ARRAY = "back_end_embeddings"  # what a back end is fitted to, beside the weights
+
 # What a setting was before there was such a key; an earlier model's settings have none.
 BEFORE = {
     "feature.classes": "section",
@@ -102,6 +104,8 @@ class SavedModel:
         saved = self._about["thresholds"]
         if saved.get("settings") != threshold_settings(run):
             return None
+        if saved.get("back_ends", {}).get(machine_type) != back_end_of(run, machine_type):
+            return None
         return saved["machine_types"].get(machine_type)
 
     def with_imported_settings(self, run: SystemSettings) -> SystemSettings:
@@ -126,6 +130,12 @@ class SavedModel:
     def check_usable(self, run: SystemSettings) -> None:
         """Raise BadInput where it was made with other settings, or misses what it scores with."""
         self.check_settings(run)
+        if back_end_of(run) and (BACK_END_ARRAY not in self.array_shapes() or self.distribution):
+            raise BadInput(
+                f"{self.stem}: this model has no embeddings of training clips for "
+                f"back_end.name: {run.back_end.name}; train it again with --force, or set "
+                f"{run.system}.back_end.name: none"
+            )
         if self.imported.get("lacks"):
             raise BadInput(
                 f"{self.stem}: imported without training clips, so it lacks "
@@ -244,7 +254,13 @@ class OfficialModel:
         return run
 
     def check_usable(self, run: SystemSettings) -> None:
-        """Do nothing: whether the settings fit is seen as its weights are read."""
+        """Raise BadInput for a back end; whether all else fits is seen as its weights are read."""
+        if back_end_of(run):
+            raise BadInput(
+                f"{self.path}: an official model has no embeddings of training clips; train here "
+                f"for back_end.name: {run.back_end.name}, or set "
+                f"{run.system}.back_end.name: none"
+            )
 
     def check_trained(self, run: SystemSettings, clips: Sequence[Clip]) -> None:
         """Do nothing: an official model does not say what it was trained on."""
@@ -330,6 +346,18 @@ def training_settings(run: SystemSettings) -> dict[str, Any]:
 def threshold_settings(run: SystemSettings) -> dict[str, Any]:
     """Return the settings that thresholds depend on besides, as plain values."""
     return {key: run.value(key) for key in THRESHOLD_KEYS}
+
+
+def back_end_of(run: SystemSettings, machine_type: str | None = None) -> dict[str, Any] | None:
+    """Return the `back_end` block of a machine type as plain values; None where none counts.
+
+    machine_type : of a joint system, which may have a block for each; None: the settings as they
+        are
+    """
+    own = run.for_machine(machine_type) if run.joint and machine_type else run
+    if not run.takes_back_end or own.back_end.name == "none":
+        return None
+    return own.back_end.model_dump(mode="json")
 
 
 def fingerprint(clips: Sequence[Clip]) -> dict[str, Any]:

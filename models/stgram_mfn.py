@@ -26,6 +26,7 @@ from core.run_settings import Feature, SystemSettings
 from data.frames import Frames
 from models.callbacks import Resume
 from models.classifier import Classifier, too_few_classes, unknown_sections
+from models.embedding_system import OptionalBackEnd
 from models.layers import Adam, torch_dense, torch_variables
 from models.stgram_networks import ArcFace, stgram
 from models.waveform import WaveformSystem
@@ -33,7 +34,7 @@ from models.waveform import WaveformSystem
 SMALLEST_VARIANCE = 1e-3  # added to the covariances of the Gaussian mixtures
 
 
-class STgramMFN(WaveformSystem, Classifier):
+class STgramMFN(OptionalBackEnd, WaveformSystem, Classifier):
     """Tells the sections of all machine types apart; what it takes for another is anomalous.
 
     One network for all machine types: a class is a section of a machine type. A clip is one
@@ -44,6 +45,7 @@ class STgramMFN(WaveformSystem, Classifier):
     margin logits, or without `use_arcface` those of a linear layer with a bias. With `gmm`
     components, a Gaussian mixture is fitted to the training embeddings of every class (to
     normalised ones with ArcFace); the score is minus the log density of its likeliest component.
+    With a back end: that of the same embeddings.
 
     Quirks of the release that are followed:
     1. The margin makes the own class's logit smaller in scoring too.
@@ -158,6 +160,7 @@ class STgramMFN(WaveformSystem, Classifier):
         self.check_mixtures(frames)
         if self.gmm:
             self.fit_mixtures(self.embeddings(frames), self.section_index(frames))
+        self.fit_back_ends(frames)
 
     @classmethod
     def missing_without_training_clips(cls, run: SystemSettings) -> str:
@@ -223,10 +226,10 @@ class STgramMFN(WaveformSystem, Classifier):
         """Return the one window of every clip."""
         return frames.first, np.arange(len(frames.clips))
 
-    def score(self, frames: Frames) -> np.ndarray:
+    def own_score(self, frames: Frames) -> np.ndarray:
         """Return anomaly scores of clips: (n_clips,) float64."""
         if not self.gmm:
-            return super().score(frames)
+            return super().own_score(frames)
         classes = self.section_index(frames)
         pairs = zip(self.embeddings(frames), classes, strict=True)
         return np.array([-self.log_density(embedding, index).max() for embedding, index in pairs])
@@ -251,9 +254,11 @@ class STgramMFN(WaveformSystem, Classifier):
         return index
 
     def get_extra_state(self) -> dict[str, np.ndarray]:
-        return {"gmm_means": self.means, "gmm_cholesky": self.cholesky} if self.gmm else {}
+        own = {"gmm_means": self.means, "gmm_cholesky": self.cholesky} if self.gmm else {}
+        return own | super().get_extra_state()
 
     def set_extra_state(self, arrays: dict[str, np.ndarray]) -> None:
+        super().set_extra_state(arrays)
         if self.gmm and arrays:
             self.means, self.cholesky = arrays["gmm_means"], arrays["gmm_cholesky"]
 

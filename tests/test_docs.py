@@ -59,7 +59,16 @@ OTHER_MODULES = {"venv", "pytest"}
 # The first part of a path that is not in the repository: made by a run, or of one's own.
 NOT_IN_REPOSITORY = {
     *("demo", "model", "result", "report", "cache", "logs", "my_data", ".venv", "..", "~", ""),
-    *("task2", "train", "test", "ground_truth_data", "ground_truth_domain", "Label"),
+    *(
+        "task2",
+        "dev_data",
+        "fan",
+        "train",
+        "test",
+        "ground_truth_data",
+        "ground_truth_domain",
+        "Label",
+    ),
     "ground_truth_attributes",
     *("reproduce", "clips", "spectrograms", "maps", "pictures", "#!", "FILE-SYSTEM:"),
 }
@@ -70,6 +79,8 @@ NOT_A_SETTING = {
     *("harmonic_mean_auc", "harmonic_mean_pauc", "auc_source", "auc_target"),
     *("tf.nn.moments", "dev_data", "eval_data", "vel_6"),
     *("log_mel", "machine_type", "last_class", "ae_asd", "selective_mahalanobis"),  # values
+    *("nearest_neighbour", "k_means", "local_density", "gaussian_mixture"),
+    *("local_outlier_factor", "mean_and_deviation"),
 }
 PLACEHOLDERS = {"key", "key.path", "KEY"}
 OTHER_YAML = {"cluster_name"}  # the first key of a YAML block of another program

@@ -76,7 +76,10 @@ def replace(path: Path, before: str, after: str) -> None:
 def house(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the repository with one more system."""
     copy = tmp_path_factory.mktemp("house")
-    for package in ("core", "data", "checkpoints", "evaluation", "models", "engine", "reporting"):
+    for package in (
+        *("core", "data", "backends", "checkpoints", "evaluation", "models", "engine"),
+        "reporting",
+    ):
         shutil.copytree(
             ROOT / package, copy / package, ignore=shutil.ignore_patterns("__pycache__")
         )

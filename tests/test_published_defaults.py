@@ -70,6 +70,8 @@ AEGAN_AD = "jianganbai/AEGAN-AD"
 GRLNET = "CavitationDetection/GRLNet"
 STGRAM_MFN = "liuyoude/STgram-MFN"
 ANOMALY_TRANSFORMER = "thuml/Anomaly-Transformer"
+TWFR_GMM = "liuyoude/TWFR-GMM"
+ASD_TOOLKIT = "TakuyaFujimura/dcase-asd-toolkit"
 
 
 def pytorch_adam(where: str, beta_1: float = 0.9) -> tuple[Entry, ...]:
@@ -434,11 +436,66 @@ PUBLISHED: list[Row] = [
         ("network.temperature", 50, "solver.py: Solver.test, temperature"),
         ("network.standardise", True, "data_factory/data_loader.py: SMDSegLoader, StandardScaler"),
     ),
+    *rows(
+        TWFR_GMM,
+        ("twfr_gmm",),
+        ("feature.sample_rate", 16000, "config.yaml: sr"),
+        ("feature.input", "log_mel", "utils.py: Wave2Mel"),
+        ("feature.n_mels", 128, "utils.py: Wave2Mel, n_mels"),
+        ("feature.n_fft", 1024, "utils.py: Wave2Mel, n_fft"),
+        ("feature.hop_length", 512, "utils.py: Wave2Mel, hop_length"),
+        ("feature.power", 2.0, "utils.py: Wave2Mel, power"),
+        *torchaudio_log_mel("utils.py: Wave2Mel"),
+        ("max_fpr", 0.1, "utils.py: cal_auc_pauc, max_fpr"),
+        ("network.seconds", 10, "extractor.py: SpecExtractor.extract"),
+        ("network.smallest_variance", 1e-6, "gmmer.py: GMMer.fit_GMM, reg_covar"),
+    ),
+    *(
+        row
+        for machine_type, decay, components in (
+            ("ToyCar", 1.0, 2),
+            ("ToyTrain", 0.9, 4),
+            ("bearing", 1.0, 2),
+            ("fan", 1.0, 2),
+            ("gearbox", 0.98, 4),
+            ("slider", 0.88, 1),
+            ("valve", 0.46, 2),
+        )
+        for row in rows(
+            TWFR_GMM,
+            ("twfr_gmm",),
+            ("network.decays", [decay], "config.yaml: gwrp_decays, twfr-gmm"),
+            ("network.components", [components], "config.yaml: gmm_ns, twfr-gmm"),
+            machine_type=machine_type,
+            release="dcase2022",
+        )
+    ),
+    *rows(
+        ASD_TOOLKIT,
+        ("raw_spec", "embeddings"),
+        ("back_end.name", "nearest_neighbour", "config/score/experiments/default.yaml: Knn"),
+        ("back_end.metric", "cosine", "config/score/experiments/default.yaml: metric"),
+        ("back_end.source_neighbours", 1, "config/score/experiments/default.yaml: n_neighbors_so"),
+        ("back_end.target_neighbours", 1, "config/score/experiments/default.yaml: n_neighbors_ta"),
+        ("back_end.smote_ratio", 0.2, "config/score/experiments/default.yaml: smote_ratio"),
+        ("back_end.smote_neighbours", 2, "config/score/experiments/default.yaml: smote_neighbors"),
+        ("back_end.clusters", 16, "config/score/experiments/default.yaml: Kmeans, n_clusters"),
+        ("back_end.neighbours", 1, "config/score/experiments/default.yaml: KnnRescale"),
+        ("back_end.density_neighbours", 4, "config/score/experiments/default.yaml: KnnRescale"),
+    ),
 ]
 
-SINGLE_MACHINE = ("ae", "mobilenet_v2", "vae", "idnn", "aegan_ad", "grlnet", "anomaly_transformer")
+WITHOUT_NETWORK = ("twfr_gmm", "raw_spec", "embeddings")
+WITH_BACK_END = ("raw_spec", "embeddings")
+SINGLE_MACHINE = (
+    *("ae", "mobilenet_v2", "vae", "idnn", "aegan_ad", "grlnet", "anomaly_transformer"),
+    *WITHOUT_NETWORK,
+)
 EVERY = (*SINGLE_MACHINE, "stgram_mfn")
-NOT_OFFICIAL = ("vae", "idnn", "aegan_ad", "grlnet", "stgram_mfn", "anomaly_transformer")
+NOT_OFFICIAL = (
+    *("vae", "idnn", "aegan_ad", "grlnet", "stgram_mfn", "anomaly_transformer"),
+    *WITHOUT_NETWORK,
+)
 LOG_MEL_RECIPE = ("n_mels", "n_fft", "hop_length", "power", "mel_scale", "mel_norm", "pad_mode")
 LOG_MEL_LEVELS = ("floor", "top_db")
 
@@ -463,6 +520,35 @@ OWN_CHOICES: list[Own] = [
         "0; the official baselines, GRLNet and Anomaly-Transformer set none, AE-ASD 526, AEGAN-AD "
         "783, STgram-MFN 42",
     ),
+    Own(
+        tuple(name for name in EVERY if name not in WITH_BACK_END),
+        "back_end",
+        "none, so that each scores as its release; only AEGAN-AD and STgram-MFN have others, in "
+        "settings of their own",
+    ),
+    *(
+        Own(WITH_BACK_END, f"back_end.{key}", "the toolkit has no such back end, or no such switch")
+        for key in (
+            *("by_section", "components", "smallest_variance", "outlier_neighbours", "members"),
+        )
+    ),
+    *(
+        Own(("twfr_gmm",), f"network.{key}", "of several, one is chosen without labels")
+        for key in ("decays", "components")
+    ),
+    *(
+        Own(("twfr_gmm",), f"feature.{key}", "shared, and unused: a clip is one window")
+        for key in ("n_frames", "n_hop_frames")
+    ),
+    Own(WITHOUT_NETWORK, "fit", "nothing is trained over epochs"),
+    Own(
+        WITH_BACK_END,
+        "feature",
+        "as the official baselines; raw_spec has no release, and"
+        " embeddings only reads the clips' names",
+    ),
+    Own(WITH_BACK_END, "network", "raw_spec and embeddings have no release"),
+    Own(WITH_BACK_END, "max_fpr", "as the official baselines"),
     Own(
         EVERY,
         "feature.channel",

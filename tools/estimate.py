@@ -90,8 +90,16 @@ def repeated(frames: Frames, times: int) -> Frames:
 
 
 def _second_epoch(system: System, frames: Frames) -> float:
-    """Train, and return the seconds of the second epoch; the first compiles the step."""
+    """Train, and return the seconds of the second epoch; the first compiles the step.
+
+    A system without a network has one epoch and nothing to compile.
+    """
     import keras
+
+    if not system.settings.has_network:
+        before = time.perf_counter()
+        system.train(frames, "measuring")
+        return time.perf_counter() - before
 
     ends: list[float] = []
     usual = system.callbacks

@@ -154,8 +154,13 @@ def read_files(system: str, paths: Sequence[Path]) -> CheckpointContents:
     problems.stop()
     if not trees:
         raise BadInput(f"{', '.join(map(str, paths))}: no checkpoint with tensors among them")
-    tensors = gather(system, trees, system_classes(), keras_model.system_class)
+    tensors = gather(system, trees, networks(), keras_model.system_class)
     return CheckpointContents(tensors, distribution, sections)
+
+
+def networks() -> list[str]:
+    """Return the systems that have weights, which a checkpoint can hold."""
+    return [name for name, kind in system_classes().items() if kind.has_network]
 
 
 def with_training_clips(run: SystemSettings, mode: str, machines: Sequence[str]) -> list[str]:
@@ -285,7 +290,7 @@ def complete(
     frames = frames.select([run.class_name(clip) in system.section_names for clip in frames.clips])
     check_trainable(run, name, frames)
     system.fit_statistics(frames)
-    scores = system.score(frames)
+    scores = system.training_scores(system.score(frames))
     if not np.isfinite(scores).all():
         raise BadInput(
             f"{name}: the checkpoint gives the training clips scores that are not finite"
@@ -354,8 +359,8 @@ def command_line(argv: Sequence[str] | None = None) -> argparse.Namespace:
         "--system",
         required=True,
         metavar="NAME",
-        choices=list(system_classes()),
-        help=f"one of {', '.join(system_classes())}",
+        choices=networks(),
+        help=f"one of {', '.join(networks())}",
     )
     parser.add_argument(
         "--machine",

@@ -9,7 +9,6 @@ import pytest
 
 from benchmarks import demo
 from core.settings import read_config
-from core.system_settings import system_classes
 from tests.conftest import ROOT
 
 # Another processor rounds sums otherwise, and a section has ten normal clips per domain: the pages
@@ -24,7 +23,7 @@ def section_after(page: str, heading: str) -> str:
     return re.split(rf"^{level} ", text.partition(f"{heading}\n")[2], flags=re.MULTILINE)[0]
 
 
-@pytest.mark.parametrize("system", system_classes())
+@pytest.mark.parametrize("system", demo.measurable())
 def test_a_systems_page_has_its_measured_figures(system: str) -> None:
     text = section_after(f"docs/systems/{system}.md", "## Measured here")
     rows = re.findall(r"^\| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|$", text, re.MULTILINE)
@@ -32,7 +31,7 @@ def test_a_systems_page_has_its_measured_figures(system: str) -> None:
     assert "python -m benchmarks.demo" in text
 
 
-@pytest.mark.parametrize("system", [*system_classes(), demo.ENSEMBLE])
+@pytest.mark.parametrize("system", [*demo.measurable(), demo.ENSEMBLE])
 def test_the_figures_were_measured_with_the_settings_of_today(system: str) -> None:
     *_, seed, digest = demo.read_record()[system]
     assert (seed, digest) == ("0", demo.settings_digest(system)), "python -m benchmarks.demo"

@@ -201,6 +201,7 @@ def test_baseline_yaml_shows_every_key():
                 assert not hidden, f"{system}.{key}.{name}"
 
 
+BLOCKS = ("feature", "fit", "back_end")
 # Every key that a system's block may set, with a value per place, the weakest first.
 PLACES = ("shared", "system", "release", "machine type")
 COUNTS, SHARES = (11, 12, 13, 14), (0.11, 0.12, 0.13, 0.14)
@@ -231,6 +232,20 @@ KEYS = {
     "feature.classes": ("attributes", "domain", "section", "attributes"),
     "fit.train_on": ("dev", "eval", "both", "same"),
     "fit.precision": ("mixed_float16", "mixed_bfloat16", "float32", "mixed_float16"),
+    "back_end.name": ("k_means", "none", "local_density", "mahalanobis"),
+    "back_end.by_section": (True, False, True, False),
+    "back_end.metric": ("euclidean", "cosine", "euclidean", "cosine"),
+    "back_end.source_neighbours": COUNTS,
+    "back_end.target_neighbours": COUNTS,
+    "back_end.smote_ratio": SHARES,
+    "back_end.smote_neighbours": COUNTS,
+    "back_end.clusters": COUNTS,
+    "back_end.neighbours": COUNTS,
+    "back_end.density_neighbours": COUNTS,
+    "back_end.components": ([2], [3], [4], [5]),
+    "back_end.smallest_variance": SHARES,
+    "back_end.outlier_neighbours": COUNTS,
+    "back_end.members": (["k_means"], ["mahalanobis"], ["local_density"], ["k_means"]),
     "decision_threshold": SHARES,
     "threshold_scope": ("machine_type", "section", "machine_type", "section"),
     "threshold_fit": ("official", "checked", "official", "checked"),
@@ -239,8 +254,8 @@ KEYS = {
 
 def test_the_table_of_precedence_has_every_key():
     shared = settings.SharedSettings().model_dump(exclude=settings.NOT_IN_BLOCKS)
-    blocks = {f"{key}.{name}" for key in ("feature", "fit") for name in shared[key]}
-    assert set(KEYS) == blocks | (shared.keys() - {"feature", "fit"})
+    blocks = {f"{key}.{name}" for key in BLOCKS for name in shared[key]}
+    assert set(KEYS) == blocks | (shared.keys() - set(BLOCKS))
 
 
 @pytest.mark.parametrize("key", KEYS)

@@ -66,6 +66,10 @@ RECIPES: dict[str, Recipe | None] = {
     "stgram_mfn": (torchaudio, OTHER_LIBRARY),
     # Its release has no audio.
     "anomaly_transformer": (official, SAME_LIBRARY),
+    "twfr_gmm": (torchaudio, OTHER_LIBRARY),
+    # No release: the shared front end.
+    "raw_spec": (official, SAME_LIBRARY),
+    "embeddings": (official, SAME_LIBRARY),
 }
 
 

@@ -114,8 +114,8 @@ def folders() -> list[Path]:
 
 
 def checkpoint_folders() -> list[Path]:
-    """Those whose tensors are a checkpoint that is imported: not a further score of a system."""
-    of_scores = {"ae_mahalanobis"}
+    """Those whose tensors are a checkpoint that is imported: no further scores, no mixtures."""
+    of_scores = {"ae_mahalanobis", "embedding_backends", "twfr_gmm"}
     about = {path: json.loads((path / "meta.json").read_text("utf-8")) for path in folders()}
     return [path for path, meta in about.items() if meta["system"] not in of_scores]
 

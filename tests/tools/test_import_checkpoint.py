@@ -162,7 +162,7 @@ def published(system: str, folder: Path) -> list[Path]:
     return torch_files(system) if system in TORCH else write(system, made_here(system)[0], folder)
 
 
-@pytest.mark.parametrize("system", list(keras_model.SYSTEMS))
+@pytest.mark.parametrize("system", import_checkpoint.networks())
 @pytest.mark.slow
 def test_from_wavs_to_csv_with_an_imported_model(system, few, tmp_path) -> None:
     tensors, made = made_here(system)
@@ -241,7 +241,7 @@ def damaged(tensors: dict[str, np.ndarray]) -> tuple[dict[str, np.ndarray], list
     ]
 
 
-@pytest.mark.parametrize("system", list(keras_model.SYSTEMS))
+@pytest.mark.parametrize("system", import_checkpoint.networks())
 def test_every_tensor_that_does_not_fit_is_named(system, few, tmp_path) -> None:
     tensors, expected = damaged(made_here(system)[0])
     files = write(system, tensors, tmp_path)
@@ -252,9 +252,9 @@ def test_every_tensor_that_does_not_fit_is_named(system, few, tmp_path) -> None:
     assert nothing_written(tmp_path)
 
 
-@pytest.mark.parametrize("system", list(keras_model.SYSTEMS))
+@pytest.mark.parametrize("system", import_checkpoint.networks())
 def test_a_checkpoint_of_another_system_is_called_so(system, tmp_path) -> None:
-    names = list(keras_model.SYSTEMS)
+    names = import_checkpoint.networks()
     other = names[names.index(system) - 1]
     files = published(other, tmp_path)
     run = import_(system, files, tmp_path)
