@@ -29,6 +29,11 @@ def check_sections(
         raise BadInput("\n".join(f"{run.system} {machine_type}: {reason}" for reason in reasons))
 
 
+def check_scored(run: SystemSettings, frames: Frames) -> None:
+    """Raise BadInput where a system cannot score clips, such as those without an embedding."""
+    keras_model.system_class(run.system).check_scored(run, frames)
+
+
 def check_classes(run: SystemSettings, frames: Frames) -> None:
     """Raise BadInput where training clips do not say which class they are of, naming them."""
     if not run.classifier or run.feature.classes == "section":

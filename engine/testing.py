@@ -18,7 +18,7 @@ from data.frame_cache import RemoteWorkers
 from data.frames import Frames, FramesRef
 from engine import options as test_options
 from engine import results, scoring
-from engine.checks import check_sections
+from engine.checks import check_scored, check_sections
 from engine.jobs import Executor, Job, run_jobs
 from engine.options import TestOptions
 from engine.results import Evaluation, TestedRun
@@ -159,11 +159,10 @@ def _check_task(task: TestTask, force: bool) -> None:
     unknown = sorted({run.section_of(name) for name in scored} - set(map(run.section_of, known)))
     problems = ProblemCollector()
     with problems:
-        # Cached scores passed this check when they were made, and it starts TensorFlow.
+        # Cached scores passed these checks when they were made, and they start TensorFlow.
         if force or not scoring.is_cached(task.model, run, task.frames):
             check_sections(run, task.machine_type, known, scored)
-    with problems:
-        keras_model.system_class(run.system).check_scored(run, task.frames)
+            check_scored(run, task.frames)
     with problems:
         if task.model.fits_thresholds and unknown and run.threshold_scope == "section":
             raise BadInput(
