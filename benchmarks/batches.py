@@ -1,8 +1,8 @@
 """Scoring in batches of several sizes: python -m benchmarks.batches writes benchmarks/batches.md
 
 For every system with its published settings, at the sizes of `benchmarks.side`: the CPU time of a
-window when as many windows are scored at a time as `values_per_scoring_batch` of its class says, and
-when it is a quarter, half, twice and four times as much. The first batch is left out, in which the
+window when as many are scored at a time as `values_per_scoring_batch` of its class says, and when
+it is a quarter, half, twice and four times as much. The first batch is left out, in which the
 scoring is compiled.
 """
 
