@@ -53,9 +53,8 @@ CASES = {
 }
 EXPLANATION = """\
 Peak resident memory of the process, which includes the mapped feature cache (the column "features",
-all of it in memory) and what TensorFlow takes to start ("start", before the features). Where
-scoring were not bounded, the last column would be larger than the one before by what the clips
-added take."""
+all of it in memory) and what TensorFlow takes to start ("start", before the features). The process
+trains first, so a peak in scoring begins at what training left and may hide that scoring grows."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -66,9 +66,9 @@ class System(keras.Model):
     mixes_precision : it can be trained in half precision
     drop_last : training leaves out a last batch that is not full
     loss_names : the losses that `update_losses` averages over an epoch
-    values_per_scoring_batch : of windows that are scored at a time: as many as were the fastest,
-        measured by `benchmarks/batches.py`. A size measured in the run itself would depend on
-        what else the machine does, and with it the last digits of the scores.
+    values_per_scoring_batch : of windows that are scored at a time: within a tenth or so of the
+        fastest that `benchmarks/batches.py` measures. A size measured in the run itself would
+        depend on what else the machine does, and with it the last digits of the scores.
     constant_weights : scoring takes the weights as constants, and TensorFlow then folds batch
         norms into the convolutions before them
     marks : names of tensors that only its published checkpoints have
@@ -315,12 +315,13 @@ class System(keras.Model):
             (batch, ...) are yielded as arrays
         """
         array = self.to_device(frames)
-        values = self.n_frames * frames.array.shape[1]
-        batch = min(len(starts), max(1, self.values_per_scoring_batch // values))
+        batch = min(len(starts), self.windows_at_a_time(frames))
         row = tf.TensorSpec((batch,), tf.int64)
         weights = [(v, v.numpy()) for v in self.variables] if self.constant_weights else []
 
         def score(starts: tf.Tensor, section: tf.Tensor) -> Any:
+            if not weights:
+                return function(self.gather_windows(array, starts), section)
             constants = [(variable, tf.constant(value)) for variable, value in weights]
             with keras.StatelessScope(constants):
                 return function(self.gather_windows(array, starts), section)
@@ -335,6 +336,10 @@ class System(keras.Model):
                 slice(first, end),
                 tf.nest.map_structure(lambda x, n=end - first: x.numpy()[:n], made),
             )
+
+    def windows_at_a_time(self, frames: Frames) -> int:
+        """Return how many windows of these frames are scored at a time."""
+        return max(1, self.values_per_scoring_batch // (self.n_frames * frames.array.shape[1]))
 
     # Save and restore
 

@@ -42,6 +42,7 @@ PROGRAMS = (
     *TOOLS,
     "evaluation",
     "benchmarks.run",
+    "benchmarks.batches",
     "benchmarks.growth",
     "benchmarks.memory",
     "benchmarks.scale",

@@ -78,6 +78,18 @@ def test_more_nodes_take_less_until_the_directory_or_the_longest_job_decides() -
     assert rows[-1] == ["1000", "1.8", "10.7", "10.7", "10.7", "directory"]
 
 
+def test_each_size_of_a_batch_is_measured_once(monkeypatch) -> None:
+    from benchmarks import batches
+
+    taken = iter([4.0, 2.0, 1.0, 3.0, 8.0])
+    monkeypatch.setattr(batches, "seconds_per_window", lambda system, frames: next(taken) / 1000)
+    assert batches.rows("ae", 1, 1) == [
+        *("| ae | 819 | 4 ms | 4.00 |", "| ae | 1638 | 2 ms | 2.00 |"),
+        *("| ae | 3276 (in use) | 1 ms | 1.00 |", "| ae | 6553 | 3 ms | 3.00 |"),
+        "| ae | 13107 | 8 ms | 8.00 |",
+    ]
+
+
 def test_peaks_of_each_system_are_one_row_and_kept(tmp_path: Path) -> None:
     from benchmarks import memory
 
