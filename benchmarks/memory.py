@@ -1,8 +1,8 @@
 """Measure the memory of training and scoring with 1000 clips of 10 s: python -m benchmarks.memory
 
-Each system runs in a process of its own, with its published settings. All clips are in memory, but
-the slow systems train and score some of them only. The table goes to benchmarks/memory.md; rows of
-systems that were not run are kept.
+Training and scoring of each system run in processes of their own, with its published settings. All
+clips are in memory, but the slow systems train and score some of them only. The table goes to
+benchmarks/memory.md; rows of systems that were not run are kept.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -25,9 +25,11 @@ from benchmarks.growth import make_clips
 from benchmarks.run import HERE, child, processor
 from core import settings
 from core.files import save_text
-from core.run_settings import SystemSettings
 from data.dataset import read_clips
 from data.frames import Frames
+
+if TYPE_CHECKING:
+    from models.base import System
 
 CLIPS = 1000
 
@@ -52,9 +54,9 @@ CASES = {
     "anomaly_transformer": Case(24, 2, 6),
 }
 EXPLANATION = """\
-Peak resident memory of the process, which includes the mapped feature cache (the column "features",
-all of it in memory) and what TensorFlow takes to start ("start", before the features). The process
-trains first, so a peak in scoring begins at what training left and may hide that scoring grows."""
+Peak resident memory of a process, which includes the mapped feature cache (the column "features",
+all of it in memory) and what TensorFlow takes to start ("start", before the features). Scoring has
+a process of its own, which loads the trained weights and scores few clips first and then many."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -64,16 +66,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--clips", type=int, default=CLIPS, metavar="N", help="instead of 1000")
     parser.add_argument("--to", type=Path, default=HERE / "memory.md", metavar="FILE")
     parser.add_argument("--inside", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--part", choices=list(PARTS), help=argparse.SUPPRESS)
     args = parser.parse_args(arguments)
     if args.inside:
-        print(json.dumps(measure(args.system[0], args.inside, args.clips)))
+        print(json.dumps(measure(args.system[0], args.part, args.inside, args.clips)))
         return 0
     rows = kept_rows(args.to)
     with tempfile.TemporaryDirectory(prefix="memory-") as work:
         make_clips(Path(work) / "data", args.clips, splits=("train",))
         for system in args.system:
             inside = ["--system", system, "--clips", str(args.clips), "--inside", work]
-            measured = child([sys.executable, "-m", "benchmarks.memory", *inside]).printed
+            command = [sys.executable, "-m", "benchmarks.memory", *inside, "--part"]
+            measured = child([*command, "training"]).printed | child([*command, "scoring"]).printed
             rows[system] = table_row(system, measured, args.clips)
             print(rows[system], flush=True)
             save_text(args.to, report(rows, args.clips))
@@ -81,11 +85,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def measure(system: str, work: Path, n_clips: int) -> dict[str, float]:
-    """Return the peaks of each part of a run in MiB, measured in this process.
+def measure(system: str, part: str, work: Path, n_clips: int) -> dict[str, float]:
+    """Return the peaks of a part of a run in MiB, measured in this process.
 
-    work : the folder with `data`; features are cached in it
+    part : training or scoring, which takes the weights that training left
+    work : the folder with `data`; features and weights are kept in it
     """
+    import keras_model
+
     assignments = [
         ("dev_directory", str(work / "data")),
         ("cache_directory", str(work / "cache")),
@@ -96,22 +103,37 @@ def measure(system: str, work: Path, n_clips: int) -> dict[str, float]:
     read_clips(run, "dev", "fan", ("train",))  # extracts; the peak of that does not count
     frames, _ = read_clips(run, "dev", "fan", ("train",))
     case = Case(*(min(count, n_clips) for count in CASES[system]))
-    return {"features": frames.array.nbytes / 2**20, **peaks(run, frames, case)}
-
-
-def peaks(run: SystemSettings, frames: Frames, case: Case) -> dict[str, float]:
-    """Return the peak memory in MiB once TensorFlow has started, in training and in scoring."""
-    import keras_model
-
-    classes = [run.class_name(clip) for clip in frames.clips]
-    made = keras_model.build_system(run, classes)
-    measured = {"start": status("VmRSS")}
+    made = keras_model.build_system(run, [run.class_name(clip) for clip in frames.clips])
+    measured = {"features": frames.array.nbytes / 2**20, "start": status("VmRSS")}
     np.sum(frames.array)  # now all of the features are in memory
-    with_peak(measured, "training", lambda: made.train(first_clips(frames, case.trained)))
-    for name, count in (("few", case.few), ("many", case.many)):
-        chosen = first_clips(frames, count)
-        with_peak(measured, name, lambda some=chosen: (made.score(some), made.extra_scores(some)))
+    PARTS[part](made, frames, case, work / f"{system}.npz", measured)
     return measured
+
+
+def training(
+    made: System, frames: Frames, case: Case, weights: Path, peaks: dict[str, float]
+) -> None:
+    """Note the peak of training, and keep the trained weights."""
+    some = first_clips(frames, case.trained)
+    with_peak(peaks, "training", lambda: made.train(some))
+    trained = {f"weight_{n:04}": values for n, values in enumerate(made.get_weights())}
+    np.savez(weights, **trained, **made.get_extra_state())
+
+
+def scoring(
+    made: System, frames: Frames, case: Case, weights: Path, peaks: dict[str, float]
+) -> None:
+    """Note the peaks of scoring few clips, and then many, with the trained weights."""
+    with np.load(weights) as kept:
+        arrays = dict(kept)
+    made.set_weights([arrays.pop(name) for name in sorted(arrays) if name.startswith("weight_")])
+    made.set_extra_state(arrays)
+    for name, count in (("few", case.few), ("many", case.many)):
+        some = first_clips(frames, count)
+        with_peak(peaks, name, lambda some=some: (made.score(some), made.extra_scores(some)))
+
+
+PARTS = {"training": training, "scoring": scoring}
 
 
 def first_clips(frames: Frames, count: int) -> Frames:
