@@ -73,6 +73,9 @@ Decibels = Annotated[
 Counts = Annotated[
     list[Count], Field(min_length=1, description="a list of whole numbers of 1 or more")
 ]
+EvenCounts = Annotated[
+    list[EvenCount], Field(min_length=1, description="a list of even numbers of 2 or more")
+]
 Fractions = Annotated[
     list[Fraction], Field(min_length=1, description="a list of numbers between 0 and 1")
 ]

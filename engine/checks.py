@@ -31,7 +31,7 @@ def check_sections(
 
 def check_classes(run: SystemSettings, frames: Frames) -> None:
     """Raise BadInput where training clips do not say which class they are of, naming them."""
-    if not run.classifier or run.feature.classes == "section":
+    if not run.classifier or run.feature.classes not in ("attributes", "domain"):
         return
     silent = [
         clip
