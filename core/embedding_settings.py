@@ -11,10 +11,10 @@ from core.schema import (
     Boolean,
     Count,
     Counts,
-    EvenCounts,
     Fraction,
     Fractions,
     NotNegative,
+    Pairs,
     Positive,
     Text,
 )
@@ -129,7 +129,12 @@ class DisSpecNetwork(Block):
     """The network of the discriminative embeddings, and the centres of its classes."""
 
     seconds: Positive = 10.0
-    fft_sizes: EvenCounts = (1024,)
+    width: Count = 128
+    convolutions: Pairs = ((256, 64), (64, 32), (16, 4))
+    spectrograms: Pairs = ((1024, 512),)
+    lowest: NotNegative = 200.0
+    highest: Positive = 8000.0
+    squeeze: Count = 16
     sub_clusters: Count = 16
     train_centres: Boolean = True
 
@@ -190,5 +195,5 @@ class DisMultispecSettings(SystemSettings):
     feature: Feature = _DIS_FEATURE
     fit: DisSpecFit = _DIS_FIT
     back_end: BackEndSettings = BackEndSettings(name="nearest_neighbour")
-    network: DisSpecNetwork = DisSpecNetwork(fft_sizes=(256, 1024, 4096))
+    network: DisSpecNetwork = DisSpecNetwork(spectrograms=((256, 128), (1024, 512), (4096, 2048)))
     release: _DisRelease = "dcase2022"

@@ -13,58 +13,68 @@ import numpy as np
 import tensorflow as tf
 from keras import layers, ops
 
+from core.embedding_settings import DisSpecNetwork
 from models.layers import BatchNorm, torch_uniform
 
-WIDTH = 128  # of each branch's embedding, and of the convolutions over the spectrum
-SQUEEZE = 16  # channels per value that squeeze-and-excitation narrows them to
-CONVOLUTIONS = ((256, 64), (64, 32), (16, 4))  # of the spectrum branch: kernel, stride
-STAGES = (16, 32, 64, 128)  # channels of the residual stages of a spectrogram branch
-LOWEST, HIGHEST = 200.0, 8000.0  # Hz, of the bins of a spectrogram
-FEWEST_FRAMES = 36  # of a spectrogram, as in the release
+FEWEST_FRAMES = 36  # of a spectrogram, and as many bins, as in the release
 
 
-def embedding_network(
-    n_samples: int, sample_rate: int, resolutions: list[tuple[int, int]]
-) -> keras.Model:
+def embedding_network(net: DisSpecNetwork, sample_rate: int) -> keras.Model:
     """Return the network up to the embedding: (batch, n_samples) → (batch, width).
 
-    resolutions : (n_fft, hop_length) of each spectrogram branch; each branch, and that of the
-        spectrum, makes 128 values of the width
+    The branch of the spectrum, and each one of a spectrogram, makes `net.width` values of it.
     """
-    wave = keras.Input((n_samples,))
-    branches = [spectrum_branch(wave)]
-    for number, (n_fft, hop_length) in enumerate(resolutions):
-        levels = Spectrogram(n_fft, hop_length, sample_rate, name=f"spectrogram_{number}")(wave)
-        branches.append(spectrogram_branch(levels, f"stft_layer_list.{number}.layer"))
+    wave = keras.Input((round(net.seconds * sample_rate),))
+    branches = [spectrum_branch(wave, net)]
+    for number, (n_fft, hop_length) in enumerate(net.spectrograms):
+        kept = kept_bins(net, n_fft, sample_rate)
+        levels = Spectrogram(n_fft, hop_length, kept, name=f"spectrogram_{number}")(wave)
+        branches.append(spectrogram_branch(levels, net, f"stft_layer_list.{number}.layer"))
     return keras.Model(wave, layers.Concatenate(name="embedding")(branches), name="extractor")
 
 
-def smallest_length(resolutions: list[tuple[int, int]]) -> int:
-    """Return the fewest samples of a clip that every branch can take."""
+def problems_of(net: DisSpecNetwork, sample_rate: int) -> list[str]:
+    """Return why no network can be made with these settings, one line per reason."""
+    problems = []
+    if net.width % 8 or net.width // 8 < net.squeeze:
+        problems.append(
+            f"network.width is {net.width}; expected a multiple of 8 that is {8 * net.squeeze} or "
+            "more (8 times network.squeeze)"
+        )
+    n_samples = round(net.seconds * sample_rate)
     bins = 1
-    for kernel, stride in reversed(CONVOLUTIONS):
+    for kernel, stride in reversed(net.convolutions):
         bins = (bins - 1) * stride + kernel
-    return max(2 * (bins - 1), *((FEWEST_FRAMES - 1) * hop for _, hop in resolutions))
+    hops = [hop_length for _, hop_length in net.spectrograms]
+    shortest = max(2 * (bins - 1), (FEWEST_FRAMES - 1) * max(hops))
+    if n_samples < shortest:
+        problems.append(
+            f"network.seconds is {net.seconds:g}, too short for network.convolutions and "
+            f"network.spectrograms; expected {shortest / sample_rate:.3g} or more"
+        )
+    for n_fft, _ in net.spectrograms:
+        kept = kept_bins(net, n_fft, sample_rate)
+        if len(kept) < FEWEST_FRAMES:
+            problems.append(
+                f"network.spectrograms has an FFT of {n_fft}, which leaves {len(kept)} bins "
+                f"between network.lowest and network.highest; expected {FEWEST_FRAMES} or more"
+            )
+    return problems
 
 
-def positions_left(n_samples: int) -> int:
-    """Return how many positions the convolutions over the spectrum leave."""
+def positions_left(net: DisSpecNetwork, n_samples: int) -> int:
+    """Return how many positions the convolutions over the spectrum of a clip leave."""
     positions = n_samples // 2 + 1
-    for kernel, stride in CONVOLUTIONS:
+    for kernel, stride in net.convolutions:
         positions = (positions - kernel) // stride + 1
     return positions
 
 
-def kept_bins(n_fft: int, sample_rate: int) -> int:
-    """Return how many bins of a spectrogram lie within 200 and 8000 Hz."""
-    first, end = _kept(n_fft, sample_rate)
-    return end - first
-
-
-def _kept(n_fft: int, sample_rate: int) -> tuple[int, int]:
+def kept_bins(net: DisSpecNetwork, n_fft: int, sample_rate: int) -> range:
+    """Return the bins of a spectrogram that lie within the lowest and the highest frequency."""
     frequencies = np.linspace(0, sample_rate // 2, n_fft // 2 + 1)
-    first = np.searchsorted(frequencies, LOWEST, side="left")
-    return int(first), int(np.searchsorted(frequencies, HIGHEST, side="right"))
+    first = np.searchsorted(frequencies, net.lowest, side="left")
+    return range(int(first), int(np.searchsorted(frequencies, net.highest, side="right")))
 
 
 class Spectrum(layers.Layer):
@@ -75,16 +85,15 @@ class Spectrum(layers.Layer):
 
 
 class Spectrogram(layers.Layer):
-    """Magnitudes in the bins of 200 to 8000 Hz: (batch, n_samples) → (batch, frames, bins).
+    """Magnitudes in some bins: (batch, n_samples) → (batch, frames, bins).
 
     The window is a periodic Hann window; zeros lie before and after a clip. Magnitudes are divided
     by the root of the sum of the squared window.
     """
 
-    def __init__(self, n_fft: int, hop_length: int, sample_rate: int, name: str):
+    def __init__(self, n_fft: int, hop_length: int, kept: range, name: str):
         super().__init__(name=name)
-        self.n_fft, self.hop_length = n_fft, hop_length
-        self.first, self.end = _kept(n_fft, sample_rate)
+        self.n_fft, self.hop_length, self.kept = n_fft, hop_length, kept
         # The sum of the squares of a periodic Hann window of length n is 3 n / 8.
         self.root = math.sqrt(3 * n_fft / 8)
 
@@ -92,7 +101,7 @@ class Spectrogram(layers.Layer):
         around = self.n_fft // 2
         padded = tf.pad(wave, [(0, 0), (around, around)])
         spectrum = tf.signal.stft(padded, self.n_fft, self.hop_length)
-        return tf.abs(spectrum[..., self.first : self.end]) / self.root
+        return tf.abs(spectrum[..., self.kept.start : self.kept.stop]) / self.root
 
 
 class MaxPool(layers.Layer):
@@ -107,14 +116,14 @@ class MaxPool(layers.Layer):
         return batch, (height + 1) // 2, (width + 1) // 2, channels
 
 
-def spectrum_branch(wave: keras.KerasTensor) -> keras.KerasTensor:
-    """Apply convolutions over frequency, and dense layers: (batch, n_samples) → (batch, 128)."""
+def spectrum_branch(wave: keras.KerasTensor, net: DisSpecNetwork) -> keras.KerasTensor:
+    """Apply convolutions over frequency, and dense layers: (batch, n_samples) → (batch, width)."""
     place = "fft_layer.layer"
     h = Spectrum(name="spectrum")(wave)  # (batch, bins, 1)
-    for number, (kernel, stride) in enumerate(CONVOLUTIONS):
+    for number, (kernel, stride) in enumerate(net.convolutions):
         at = f"{place}.conv1d_layer.{{}}"
         h = layers.Conv1D(
-            WIDTH,
+            net.width,
             kernel,
             stride,
             use_bias=False,
@@ -122,35 +131,39 @@ def spectrum_branch(wave: keras.KerasTensor) -> keras.KerasTensor:
             name=at.format(3 * number),
         )(h)
         h = layers.ReLU(name=f"{place}.relu_{number}")(h)
-        h = squeeze_and_excite(h, at.format(3 * number + 2))
+        h = squeeze_and_excite(h, net.squeeze, at.format(3 * number + 2))
     h = layers.Flatten()(layers.Permute((2, 1))(h))  # a channel after the other
-    h = dense(h, WIDTH, f"{place}.aggregate_layer.1")
+    h = dense(h, net.width, f"{place}.aggregate_layer.1")
     h = ops.relu(batch_norm(f"{place}.aggregate_layer.2")(h))
     for number in range(0, 12, 3):
-        h = dense(h, WIDTH, f"{place}.last_layer.{number}")
+        h = dense(h, net.width, f"{place}.last_layer.{number}")
         h = ops.relu(batch_norm(f"{place}.last_layer.{number + 1}")(h))
-    return dense(h, WIDTH, f"{place}.last_layer.12")
+    return dense(h, net.width, f"{place}.last_layer.12")
 
 
-def spectrogram_branch(levels: keras.KerasTensor, place: str) -> keras.KerasTensor:
-    """Apply a residual network to a spectrogram: (batch, frames, bins) → (batch, 128)."""
+def spectrogram_branch(
+    levels: keras.KerasTensor, net: DisSpecNetwork, place: str
+) -> keras.KerasTensor:
+    """Apply a residual network to a spectrogram: (batch, frames, bins) → (batch, width)."""
+    stages = [net.width // 8, net.width // 4, net.width // 2, net.width]
     h = batch_norm(f"{place}.bn_freq")(levels)
     h = layers.Permute((2, 1))(h)
     h = layers.Reshape((*h.shape[1:], 1))(h)  # (batch, bins, frames, 1)
-    h = conv2d(h, STAGES[0], 7, 2, f"{place}.layers.0.layer.0")
+    h = conv2d(h, stages[0], 7, 2, f"{place}.layers.0.layer.0")
     h = ops.relu(batch_norm(f"{place}.layers.0.layer.1")(h))
     h = layers.MaxPooling2D(3, 2, name=f"{place}.layers.0")(h)
-    for stage, channels in enumerate(STAGES, start=1):
+    for stage, channels in enumerate(stages, start=1):
         for number in range(2):
             at = f"{place}.layers.{stage}.{number}"
-            h = residual_block(h, channels, 2 if stage > 1 and not number else 1, at)
+            stride = 2 if stage > 1 and not number else 1
+            h = residual_block(h, channels, stride, net.squeeze, at)
     h = layers.Permute((2, 1), name=f"{place}.max")(ops.max(h, axis=2))
     h = batch_norm(f"{place}.aggregate_layer.1")(layers.Flatten()(h))  # a channel after the other
-    return dense(h, WIDTH, f"{place}.aggregate_layer.2")
+    return dense(h, net.width, f"{place}.aggregate_layer.2")
 
 
 def residual_block(
-    h: keras.KerasTensor, channels: int, stride: int, place: str
+    h: keras.KerasTensor, channels: int, stride: int, squeeze: int, place: str
 ) -> keras.KerasTensor:
     """Add two convolutions to what the first batch normalisation made, not to the input.
 
@@ -160,18 +173,18 @@ def residual_block(
     y = conv2d(ops.relu(h), channels, 3, stride, f"{place}.layer.1")
     y = ops.relu(batch_norm(f"{place}.layer.2")(y))
     y = conv2d(y, channels, 3, 1, f"{place}.layer.4")
-    y = squeeze_and_excite(y, f"{place}.additional_layer")
+    y = squeeze_and_excite(y, squeeze, f"{place}.additional_layer")
     if stride > 1:
         h = MaxPool(name=f"{place}.skip_connect.0")(h)
         h = conv2d(h, channels, 1, 1, f"{place}.skip_connect.1")
     return layers.Add(name=place)([h, y])
 
 
-def squeeze_and_excite(h: keras.KerasTensor, place: str) -> keras.KerasTensor:
+def squeeze_and_excite(h: keras.KerasTensor, squeeze: int, place: str) -> keras.KerasTensor:
     """Multiply every channel by a gate of the means of all channels; `place` names the output."""
     channels = h.shape[-1]
     gate = ops.mean(h, axis=tuple(range(1, len(h.shape) - 1)), keepdims=True)
-    gate = ops.relu(dense(gate, channels // SQUEEZE, f"{place}.layer1.0"))
+    gate = ops.relu(dense(gate, channels // squeeze, f"{place}.layer1.0"))
     gate = ops.sigmoid(dense(gate, channels, f"{place}.layer2.0"))
     return layers.Multiply(name=place)([h, gate])
 

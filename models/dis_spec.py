@@ -21,12 +21,11 @@ from core.run_settings import SystemSettings
 from data.frames import Frames
 from models.classifier import too_few_classes
 from models.dis_networks import (
-    WIDTH,
     SubClusterAdaCos,
     embedding_network,
     kept_bins,
     positions_left,
-    smallest_length,
+    problems_of,
 )
 from models.embedding_system import EmbeddingSystem
 from models.layers import Adam, torch_variables
@@ -56,15 +55,10 @@ class DisSpec(EmbeddingSystem, WaveformSystem):
     def __init__(self, run: SystemSettings, sections: list[str]):
         super().__init__(run, sections)
         net, rate = run.network, run.feature.sample_rate
+        if problems := problems_of(net, rate):
+            raise BadInput("\n".join(f"{run.system}: {problem}" for problem in problems))
         self.n_frames = round(net.seconds * rate)
-        resolutions = [(n_fft, n_fft // 2) for n_fft in net.fft_sizes]
-        if self.n_frames < smallest_length(resolutions):
-            raise BadInput(
-                f"{run.system}: network.seconds is {net.seconds:g}, which is too short for its "
-                f"layers; expected {smallest_length(resolutions) / rate:.3g} or more at "
-                f"{rate} Hz with network.fft_sizes {net.fft_sizes}"
-            )
-        self.extractor = embedding_network(self.n_frames, rate, resolutions)
+        self.extractor = embedding_network(net, rate)
         self.head = SubClusterAdaCos(len(sections), net.sub_clusters, net.train_centres)
         self.head.build(self.extractor.output.shape)
         self.compile(self.make_optimizer(), loss=cross_entropy, jit_compile=False)
@@ -75,6 +69,7 @@ class DisSpec(EmbeddingSystem, WaveformSystem):
     ) -> list[str]:
         few = too_few_classes(run, trained)
         reasons = [few] if few else []
+        reasons += problems_of(run.network, run.feature.sample_rate)
         if len(trained) * run.network.sub_clusters == 2:
             reasons.append(
                 "with two classes and network.sub_clusters: 1 the scale of the loss is 0, and "
@@ -210,12 +205,12 @@ class DisSpec(EmbeddingSystem, WaveformSystem):
             for name, tensor in tensors.items()
             if name != "head_dict.main.s" and not name.endswith(".window")
         }
-        rate = run.feature.sample_rate
-        by_bins = {kept_bins(2**power, rate): 2**power for power in range(6, 17)}
-        branches = range(depth_of(used, SPECTROGRAMS))
-        place = r"extractor\.stft_layer_list\.{}\.layer\.bn_freq\.\w+"
-        sizes = [by_bins.get(size_of(used, (0, place.format(n))) or 0) for n in branches]
-        values = {"network.fft_sizes": sizes, "network.seconds": _seconds(used, run)}
+        values = {
+            "network.width": size_of(used, (0, r"extractor\.fft_layer\.layer\.last_layer\.0\.\w+")),
+            "network.squeeze": _squeeze(used),
+            "network.spectrograms": _spectrograms(used, run),
+            "network.seconds": _seconds(used, run),
+        }
         centres = size_of(used, (1, r"head_dict\.main\.W")) or 0
         if centres % run.network.sub_clusters:
             raise ValueError(
@@ -243,16 +238,43 @@ def machine_types(run: SystemSettings, class_names: list[str]) -> set[str]:
     return {run.section_of(name).rpartition(" ")[0] for name in class_names}
 
 
+def _squeeze(tensors: Tensors) -> int | None:
+    """Return how many channels squeeze-and-excitation narrows to one value."""
+    place = r"extractor\.fft_layer\.layer\.conv1d_layer\.\d+\.layer1\.0\.weight"
+    narrow, wide = (size_of(tensors, (axis, place)) for axis in (0, 1))
+    return wide // narrow if narrow and wide else None
+
+
+def _spectrograms(tensors: Tensors, run: SystemSettings) -> list[list[int] | None]:
+    """Return FFT and hop of each branch: the settings' ones, if their bins are as many.
+
+    Otherwise the FFT is a power of 2, and the hop is half of it, as in the release.
+    """
+    rate, net = run.feature.sample_rate, run.network
+    place = r"extractor\.stft_layer_list\.{}\.layer\.bn_freq\.\w+"
+    bins = [
+        size_of(tensors, (0, place.format(number)))
+        for number in range(depth_of(tensors, SPECTROGRAMS))
+    ]
+    if [len(kept_bins(net, n_fft, rate)) for n_fft, _ in net.spectrograms] == bins:
+        return [list(pair) for pair in net.spectrograms]
+    powers = {len(kept_bins(net, 2**power, rate)): 2**power for power in range(6, 17)}
+    sizes = [powers.get(count) for count in bins]
+    return [[n_fft, n_fft // 2] if n_fft else None for n_fft in sizes]
+
+
 def _seconds(tensors: Tensors, run: SystemSettings) -> float | None:
     """Return a length of clips that a checkpoint's tensors suit: the settings' or a released one.
 
     Raises ValueError where none of these does.
     """
-    values = size_of(tensors, (1, r"extractor\.fft_layer\.layer\.aggregate_layer\.1\.weight"))
-    if values is None:
+    place = r"extractor\.fft_layer\.layer\.aggregate_layer\.1\.weight"
+    width, values = (size_of(tensors, (axis, place)) for axis in (0, 1))
+    if not width or not values:
         return None
     for seconds in (run.network.seconds, *RELEASED_SECONDS):
-        if positions_left(round(seconds * run.feature.sample_rate)) * WIDTH == values:
+        n_samples = round(seconds * run.feature.sample_rate)
+        if positions_left(run.network, n_samples) * width == values:
             return seconds
     raise ValueError(
         f"no length that the release has suits its layer of {values} values; give it with --set "

@@ -45,13 +45,22 @@ SHIFTS = (
 # How far each value of a domain shifts the sound.
 AMOUNTS = {"source": (0.0, 0.2), "target": (0.9, 1.1)}
 
+# With `attributes` N every clip has a speed and a load. Speeds: N values of the source domain, and
+# two above them of the target domain; loads: two of each. A step of the speed is so many per cent.
+SPEED_STEP = 0.09
+LOADS = {"source": ("30", "50"), "target": ("100", "130")}
+LOAD_AMOUNTS = {"source": (0.0, 0.8), "target": (1.6, 2.0)}
+TARGET_SPEEDS = 2
+
 # Ordered from easy to difficult and back, so that a few test clips in a row have both.
 FAULTS = ("whine", "deviation", "knock", "resonance", "rub", "imbalance", "crackle", "stall")
 
 LEVEL_DB = -32.0  # re full scale
 
 
-def render(clip: DemoClip, seconds: float, seed: int, channels: int = 1) -> np.ndarray:
+def render(
+    clip: DemoClip, seconds: float, seed: int, channels: int = 1, attributes: int = 0
+) -> np.ndarray:
     """Return the samples of a clip; the same arguments give the same bytes.
 
     Parameters
@@ -60,6 +69,8 @@ def render(clip: DemoClip, seconds: float, seed: int, channels: int = 1) -> np.n
     seconds : length, more than 0.
     seed : of the dataset.
     channels : 1, or 2: a microphone at the machine and one far from it.
+    attributes : 0: one attribute with two values per domain; N: a speed, with N values in the
+        source domain, and a load
 
     Returns
     -------
@@ -71,7 +82,7 @@ def render(clip: DemoClip, seconds: float, seed: int, channels: int = 1) -> np.n
     time = np.arange(round(seconds * SAMPLE_RATE), dtype=np.float32) / np.float32(SAMPLE_RATE)
     fault = _fault_name(clip) if clip.label == "anomaly" else None
     model = _section_model(clip.machine, clip.section, seed)
-    model = _shifted_model(model, clip)
+    model = _condition_model(model, clip, attributes) if attributes else _shifted_model(model, clip)
     model = _clip_model(model, rng)
     if fault in MODEL_FAULTS:
         model = MODEL_FAULTS[fault](model, rng)
@@ -103,10 +114,28 @@ def _level(clip: DemoClip, seed: int) -> float:
     return LEVEL_DB + 3.0 * ((start + 0.618034 * clip.index) % 1.0) - 1.5
 
 
-def attribute_name(machine: str, section: str, domain: str, index: int) -> tuple[str, str]:
-    """Return the attribute of a clip and its value, such as ("vel", "12")."""
+def attribute_pairs(
+    machine: str, section: str, domain: str, index: int, attributes: int = 0
+) -> tuple[tuple[str, str], ...]:
+    """Return the attributes of a clip and their values, such as (("vel", "12"),).
+
+    attributes : as of `render`
+    """
+    if attributes:
+        speed, load = _condition(domain, index, attributes)
+        return ("vel", str(6 + 2 * speed)), ("wt", LOADS[domain][load])
     parameter, *values = SHIFTS[_choice(machine, section) % len(SHIFTS)]
-    return parameter, values[domain == "target"][index % 2]
+    return ((parameter, values[domain == "target"][index % 2]),)
+
+
+def _condition(domain: str, index: int, attributes: int) -> tuple[int, int]:
+    """Return the speed of a clip, 0 or more, and which of its domain's loads it has.
+
+    Clips one after the other have all combinations of a domain in turn.
+    """
+    speeds = TARGET_SPEEDS if domain == "target" else attributes
+    first = attributes if domain == "target" else 0
+    return first + index % speeds, index // speeds % 2
 
 
 def _choice(machine: str, section: str) -> int:
@@ -180,6 +209,25 @@ def _shifted_model(model: SoundModel, clip: DemoClip) -> SoundModel:
             stroke_level=model.stroke_level - 2 * amount,
         )
     return replace(model, background=model.background + 5 * amount)
+
+
+def _condition_model(model: SoundModel, clip: DemoClip, attributes: int) -> SoundModel:
+    """Return the parameters at the speed and the load of a clip."""
+    speed, load = _condition(clip.domain, clip.index, attributes)
+    amount = LOAD_AMOUNTS[clip.domain][load]
+    faster = _faster(model, (1 + SPEED_STEP) ** speed)
+    # A load makes low tones louder and high ones softer, and shifts the resonances.
+    middle = (len(model.tones) - 1) / 2
+    return replace(
+        faster,
+        tones=tuple(
+            level + 3 * amount * (1 if number < middle else -1)
+            for number, level in enumerate(model.tones)
+        ),
+        bumps=tuple((f * 1.12**amount, w, level) for f, w, level in model.bumps),
+        ring=model.ring * 1.08**amount,
+        stroke_level=model.stroke_level - amount,
+    )
 
 
 def _faster(model: SoundModel, factor: float) -> SoundModel:

@@ -44,9 +44,18 @@ def build(fixture: Fixture) -> DisSpec:
         fixture.run(
             name,
             (f"{name}.network.seconds", given["sec"]),
-            (f"{name}.network.fft_sizes", [one["n_fft"] for one in given["stft_branches"]]),
+            (f"{name}.network.width", given["emb_base_size"]),
+            (f"{name}.network.squeeze", given["se_ratio"]),
+            (
+                f"{name}.network.convolutions",
+                pairs(given["fft_branch"]["conv"], "kernel", "stride"),
+            ),
+            (f"{name}.network.spectrograms", pairs(given["stft_branches"], "n_fft", "hop_length")),
+            (f"{name}.network.lowest", given["stft_branches"][0]["f_min"]),
+            (f"{name}.network.highest", given["stft_branches"][0]["f_max"]),
             (f"{name}.network.sub_clusters", given["loss"]["n_subclusters"]),
-            (f"{name}.fit.weight_decay", given["optimizer"]["weight_decay"]),
+            (f"{name}.network.train_centres", given["loss"]["trainable"]),
+            (f"{name}.fit.weight_decay", given.get("optimizer", {}).get("weight_decay", 0.01)),
             *fixture.adam(),
         ),
         [f"machine section_{number:02d}" for number in range(given["loss"]["n_classes"])],
@@ -56,6 +65,10 @@ def build(fixture: Fixture) -> DisSpec:
     assert {name: tensor.shape for name, tensor in tensors.items()} == expected
     assign_variables(system.checkpoint_variables(), tensors)
     return system
+
+
+def pairs(entries: list[dict[str, int]], *keys: str) -> list[list[int]]:
+    return [[entry[key] for key in keys] for entry in entries]
 
 
 def wave_of(fixture: Fixture) -> tf.Tensor:
