@@ -69,6 +69,7 @@ def test_missing_embeddings_are_all_named_before_any_work(bare: Path, tmp_path: 
         assert run.returncode == status, run.stderr
     assert f"{test[2].stem}.wav: no embedding" in run.stderr
     assert f"{test[4].name}: has values that are not finite" in run.stderr
+    assert "[1/1] fan" not in run.stdout  # where scoring begins
     assert not list((tmp_path / "result").glob("*/*.csv"))
 
 
