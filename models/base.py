@@ -69,6 +69,7 @@ class System(keras.Model):
     values_per_scoring_batch : of windows that are scored at a time; the default is 16 MiB of
         float32
     marks : names of tensors that only its published checkpoints have
+    scores_by_class : a classifier's scores depend on which of its outputs is which class
     class_axes : tensor of a checkpoint → the axis along which its classes lie
     distribution_remark : what to know of an imported distribution of scores
 
@@ -83,6 +84,7 @@ class System(keras.Model):
     drop_last = False
     loss_names: tuple[str, ...] = ()
     values_per_scoring_batch = 2**22
+    scores_by_class: ClassVar[bool] = True
     marks: ClassVar[tuple[str, ...]] = ()
     class_axes: ClassVar[dict[str, int]] = {}
     distribution_remark: ClassVar[str] = ""

@@ -70,6 +70,14 @@ def positions_left(net: DisSpecNetwork, n_samples: int) -> int:
     return positions
 
 
+def rows_left(bins: int) -> int:
+    """Return how many rows a spectrogram branch leaves of so many bins."""
+    rows = ((bins - 7) // 2 + 1 - 3) // 2 + 1
+    for _ in range(3):
+        rows = (rows + 1) // 2
+    return rows
+
+
 def kept_bins(net: DisSpecNetwork, n_fft: int, sample_rate: int) -> range:
     """Return the bins of a spectrogram that lie within the lowest and the highest frequency."""
     frequencies = np.linspace(0, sample_rate // 2, n_fft // 2 + 1)

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from checkpoints.assign import Variables
-from checkpoints.inferred_settings import InferredSettings, Tensors, depth_of, size_of
+from checkpoints.inferred_settings import InferredSettings, Tensors, depth_of, size_of, sizes_of
 from core.errors import BadInput
 from core.log import logger
 from core.run_settings import SystemSettings
@@ -26,6 +26,7 @@ from models.dis_networks import (
     kept_bins,
     positions_left,
     problems_of,
+    rows_left,
 )
 from models.embedding_system import EmbeddingSystem
 from models.layers import Adam, torch_variables
@@ -246,27 +247,35 @@ def _squeeze(tensors: Tensors) -> int | None:
 
 
 def _spectrograms(tensors: Tensors, run: SystemSettings) -> list[list[int] | None]:
-    """Return FFT and hop of each branch: the settings' ones, if their bins are as many.
+    """Return FFT and hop of each branch: what most of its tensors suit, first the settings' own.
 
-    Otherwise the FFT is a power of 2, and the hop is half of it, as in the release.
+    Others have a power of 2, and half of it as hop, as in the release.
     """
     rate, net = run.feature.sample_rate, run.network
-    place = r"extractor\.stft_layer_list\.{}\.layer\.bn_freq\.\w+"
-    bins = [
-        size_of(tensors, (0, place.format(number)))
-        for number in range(depth_of(tensors, SPECTROGRAMS))
-    ]
-    if [len(kept_bins(net, n_fft, rate)) for n_fft, _ in net.spectrograms] == bins:
-        return [list(pair) for pair in net.spectrograms]
-    powers = {len(kept_bins(net, 2**power, rate)): 2**power for power in range(6, 17)}
-    sizes = [powers.get(count) for count in bins]
-    return [[n_fft, n_fft // 2] if n_fft else None for n_fft in sizes]
+    released = [[2**power, 2**power // 2] for power in range(6, 17)]
+    chosen: list[list[int] | None] = []
+    for number in range(depth_of(tensors, SPECTROGRAMS)):
+        place = rf"extractor\.stft_layer_list\.{number}\.layer\."
+        bins = sizes_of(tensors, 0, place + r"bn_freq\.\w+")
+        flat = sizes_of(tensors, 0, place + r"aggregate_layer\.1\.\w+")
+        flat += sizes_of(tensors, 1, place + r"aggregate_layer\.2\.weight")
+        width = size_of(tensors, (0, place + r"aggregate_layer\.2\.weight")) or net.width
+
+        def suited(
+            pair: list[int], bins: list = bins, flat: list = flat, width: int = width
+        ) -> int:
+            kept = len(kept_bins(net, pair[0], rate))
+            return bins.count(kept) + flat.count(width * rows_left(kept))
+
+        best = max([*map(list, net.spectrograms[number : number + 1]), *released], key=suited)
+        chosen.append(best if suited(best) else None)
+    return chosen
 
 
 def _seconds(tensors: Tensors, run: SystemSettings) -> float | None:
     """Return a length of clips that a checkpoint's tensors suit: the settings' or a released one.
 
-    Raises ValueError where none of these does.
+    None where none of these does.
     """
     place = r"extractor\.fft_layer\.layer\.aggregate_layer\.1\.weight"
     width, values = (size_of(tensors, (axis, place)) for axis in (0, 1))
@@ -276,7 +285,4 @@ def _seconds(tensors: Tensors, run: SystemSettings) -> float | None:
         n_samples = round(seconds * run.feature.sample_rate)
         if positions_left(run.network, n_samples) * width == values:
             return seconds
-    raise ValueError(
-        f"no length that the release has suits its layer of {values} values; give it with --set "
-        f"{run.system}.network.seconds=..."
-    )
+    return None

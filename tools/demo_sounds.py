@@ -16,7 +16,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tools.demo_sound_models import SOUND_MODELS, SoundModel
+from tools.demo_conditions import condition_of
+from tools.demo_sound_models import SOUND_MODELS, SoundModel, faster
 
 SAMPLE_RATE = 16000
 
@@ -44,13 +45,6 @@ SHIFTS = (
 )
 # How far each value of a domain shifts the sound.
 AMOUNTS = {"source": (0.0, 0.2), "target": (0.9, 1.1)}
-
-# With `attributes` N every clip has a speed and a load. Speeds: N values of the source domain, and
-# two above them of the target domain; loads: two of each. A step of the speed is so many per cent.
-SPEED_STEP = 0.09
-LOADS = {"source": ("30", "50"), "target": ("100", "130")}
-LOAD_AMOUNTS = {"source": (0.0, 0.8), "target": (1.6, 2.0)}
-TARGET_SPEEDS = 2
 
 # Ordered from easy to difficult and back, so that a few test clips in a row have both.
 FAULTS = ("whine", "deviation", "knock", "resonance", "rub", "imbalance", "crackle", "stall")
@@ -82,7 +76,11 @@ def render(
     time = np.arange(round(seconds * SAMPLE_RATE), dtype=np.float32) / np.float32(SAMPLE_RATE)
     fault = _fault_name(clip) if clip.label == "anomaly" else None
     model = _section_model(clip.machine, clip.section, seed)
-    model = _condition_model(model, clip, attributes) if attributes else _shifted_model(model, clip)
+    if attributes:
+        rng_of_noise = random_generator(seed, *clip[1:], "noise")
+        model = condition_of(clip.domain, clip.index, attributes).change(model, rng_of_noise)
+    else:
+        model = _shifted_model(model, clip)
     model = _clip_model(model, rng)
     if fault in MODEL_FAULTS:
         model = MODEL_FAULTS[fault](model, rng)
@@ -122,20 +120,9 @@ def attribute_pairs(
     attributes : as of `render`
     """
     if attributes:
-        speed, load = _condition(domain, index, attributes)
-        return ("vel", str(6 + 2 * speed)), ("wt", LOADS[domain][load])
+        return condition_of(domain, index, attributes).pairs()
     parameter, *values = SHIFTS[_choice(machine, section) % len(SHIFTS)]
     return ((parameter, values[domain == "target"][index % 2]),)
-
-
-def _condition(domain: str, index: int, attributes: int) -> tuple[int, int]:
-    """Return the speed of a clip, 0 or more, and which of its domain's loads it has.
-
-    Clips one after the other have all combinations of a domain in turn.
-    """
-    speeds = TARGET_SPEEDS if domain == "target" else attributes
-    first = attributes if domain == "target" else 0
-    return first + index % speeds, index // speeds % 2
 
 
 def _choice(machine: str, section: str) -> int:
@@ -199,7 +186,7 @@ def _shifted_model(model: SoundModel, clip: DemoClip) -> SoundModel:
     parameter = SHIFTS[_choice(clip.machine, clip.section) % len(SHIFTS)][0]
     amount = AMOUNTS[clip.domain][clip.index % 2]
     if parameter == "vel":
-        return _faster(model, 1 + 0.12 * amount)
+        return faster(model, 1 + 0.12 * amount)
     if parameter == "wt":
         tones = tuple(level + 3 * amount for level in model.tones)
         return replace(
@@ -211,38 +198,9 @@ def _shifted_model(model: SoundModel, clip: DemoClip) -> SoundModel:
     return replace(model, background=model.background + 5 * amount)
 
 
-def _condition_model(model: SoundModel, clip: DemoClip, attributes: int) -> SoundModel:
-    """Return the parameters at the speed and the load of a clip."""
-    speed, load = _condition(clip.domain, clip.index, attributes)
-    amount = LOAD_AMOUNTS[clip.domain][load]
-    faster = _faster(model, (1 + SPEED_STEP) ** speed)
-    # A load makes low tones louder and high ones softer, and shifts the resonances.
-    middle = (len(model.tones) - 1) / 2
-    return replace(
-        faster,
-        tones=tuple(
-            level + 3 * amount * (1 if number < middle else -1)
-            for number, level in enumerate(model.tones)
-        ),
-        bumps=tuple((f * 1.12**amount, w, level) for f, w, level in model.bumps),
-        ring=model.ring * 1.08**amount,
-        stroke_level=model.stroke_level - amount,
-    )
-
-
-def _faster(model: SoundModel, factor: float) -> SoundModel:
-    """Return the parameters of a machine that runs faster by a factor."""
-    return replace(
-        model,
-        rotation=model.rotation * factor,
-        pitch=model.pitch * factor,
-        stroke_rate=model.stroke_rate * factor,
-    )
-
-
 def _clip_model(model: SoundModel, rng: np.random.Generator) -> SoundModel:
     """Return the parameters of one clip, which vary a little around those of its domain."""
-    model = _faster(model, 1 + 0.008 * rng.standard_normal())
+    model = faster(model, 1 + 0.008 * rng.standard_normal())
     return replace(
         model,
         bumps=tuple((f, w, level + 0.6 * rng.standard_normal()) for f, w, level in model.bumps),
@@ -392,7 +350,7 @@ def _crackle(model: SoundModel, time: np.ndarray, rng: np.random.Generator) -> n
 def _deviation(model: SoundModel, rng: np.random.Generator) -> SoundModel:
     """Return the parameters of a machine that runs a little too fast or too slow."""
     share = rng.choice((-1, 1)) * rng.uniform(0.02, 0.045) * _gain(model.fault_level)
-    return _faster(model, float(1 + share))
+    return faster(model, float(1 + share))
 
 
 def _imbalance(model: SoundModel, rng: np.random.Generator) -> SoundModel:
@@ -403,7 +361,7 @@ def _imbalance(model: SoundModel, rng: np.random.Generator) -> SoundModel:
 
 def _stall(model: SoundModel, rng: np.random.Generator) -> SoundModel:
     """Return the parameters of a machine that runs too slow and leaves out strokes."""
-    slower = _faster(model, rng.uniform(0.82, 0.9))
+    slower = faster(model, rng.uniform(0.82, 0.9))
     return replace(slower, missing=0.25, tilt=model.tilt + 0.5)
 
 

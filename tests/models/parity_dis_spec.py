@@ -16,7 +16,7 @@ from data.frames import Frames
 from models.dis_networks import SubClusterAdaCos
 from models.dis_spec import DisSpec, cross_entropy
 from tests.models.parity_fixture import Fixture, assert_forward
-from tests.models.parity_training import Compared, assert_training, losses, one_step, outputs
+from tests.models.parity_training import Build, Compared, assert_training, losses, one_step, outputs
 
 # Fixture's name of a statistic of a place, without "stat_" → the layer's name after the branch's.
 SPECTRUM = {
@@ -82,8 +82,8 @@ def outputs_at(system: DisSpec, wave: tf.Tensor, *names: str) -> list[np.ndarray
     return [np.moveaxis(np.asarray(made[str(n)]), -1, 1) for n in range(len(names))]
 
 
-def check_magnitudes(fixture: Fixture) -> None:
-    system, wave, arrays = build(fixture), wave_of(fixture), fixture.arrays
+def check_magnitudes(fixture: Fixture, make: Build | None = None) -> None:
+    system, wave, arrays = (make or build)(fixture), wave_of(fixture), fixture.arrays
     (spectrum,) = outputs_at(system, wave, "spectrum")
     expected = arrays["fft_abs"]
     assert_forward(spectrum[: len(expected), 0, ::16], expected, "fft_abs")
@@ -96,8 +96,8 @@ def check_magnitudes(fixture: Fixture) -> None:
         assert_forward(levels, expected, f"stft{number}_magnitude")
 
 
-def check_layers(fixture: Fixture) -> None:
-    system, wave, arrays = build(fixture), wave_of(fixture), fixture.arrays
+def check_layers(fixture: Fixture, make: Build | None = None) -> None:
+    system, wave, arrays = (make or build)(fixture), wave_of(fixture), fixture.arrays
     places = dict(SPECTRUM)
     for number in range(len(fixture.settings["stft_branches"])):
         start = f"stft_layer_list.{number}.layer"
@@ -118,8 +118,8 @@ def check_layers(fixture: Fixture) -> None:
         assert_forward(np.moveaxis(largest, 1, -1), arrays["stft0_max"], "stft0_max")
 
 
-def check_embeddings(fixture: Fixture) -> None:
-    system, arrays = build(fixture), fixture.arrays
+def check_embeddings(fixture: Fixture, make: Build | None = None) -> None:
+    system, arrays = (make or build)(fixture), fixture.arrays
     found = system.extractor(wave_of(fixture)).numpy()
     assert_forward(found, arrays["embedding"], "embedding")
     parts = ["fft", *(f"stft{n}" for n in range(len(fixture.settings["stft_branches"])))]
@@ -127,8 +127,8 @@ def check_embeddings(fixture: Fixture) -> None:
         assert_forward(part, arrays[f"{name}_embedding"], f"{name}_embedding")
 
 
-def check_loss(fixture: Fixture) -> None:
-    system, arrays = build(fixture), fixture.arrays
+def check_loss(fixture: Fixture, make: Build | None = None) -> None:
+    system, arrays = (make or build)(fixture), fixture.arrays
     assert system.head.scale == fixture.settings["loss"]["scale"]
     logits = system(wave_of(fixture))
     assert_forward(logits, arrays["logits"], "logits")
@@ -143,11 +143,11 @@ def check_loss(fixture: Fixture) -> None:
             assert_forward(found, arrays[loss], loss)
 
 
-def check_mixup(fixture: Fixture) -> None:
+def check_mixup(fixture: Fixture, make: Build | None = None) -> None:
     arrays = fixture.arrays
     if "mixed_label" not in arrays:
         return
-    system = build(fixture)
+    system = (make or build)(fixture)
     mix(system, arrays["mix_lambda"], arrays["mix_dec"], arrays["mix_perm"])
     wave, classes = system.training_pair(wave_of(fixture), tf.constant(arrays["label"]))
     assert_forward(classes, arrays["mixed_label"], "mixed_label")
@@ -229,11 +229,11 @@ def weights(system: DisSpec, fixture: Fixture) -> list[Compared]:
     ]
 
 
-def check_training(fixture: Fixture) -> None:
+def check_training(fixture: Fixture, make: Build | None = None) -> None:
     if "train_loss" not in fixture.arrays:
         return
-    assert_training(fixture, build, steps_at(""))
+    assert_training(fixture, make or build, steps_at(""))
     slow = copy.copy(fixture)
     slow.settings = {**fixture.settings, "adam": dict(fixture.settings["adam"])}
     slow.settings["adam"]["lr"] = fixture.settings["small_lr"]
-    assert_training(slow, build, steps_at("small_lr_"))
+    assert_training(slow, make or build, steps_at("small_lr_"))
