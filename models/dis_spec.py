@@ -1,8 +1,8 @@
 """Discriminative embeddings of spectra and spectrograms, scored by a back end.
 
-Sources: Fujimura, Imoto, Toda, "Discriminative Neighborhood Smoothing for Generative Anomalous
-Sound Detection" and "ASDKit" (arXiv 2507.10264); Wilkinghoff, "Sub-Cluster AdaCos", EUSIPCO 2021;
-TakuyaFujimura/dcase-asd-toolkit, PyTorch: dis_spec_scac_trainable, dis_multispec_scac_trainable.
+Sources: Fujimura et al., "ASDKit" (arXiv 2507.10264); Wilkinghoff, "Sub-Cluster AdaCos", EUSIPCO
+2021; TakuyaFujimura/dcase-asd-toolkit, PyTorch: the recipes dis_spec_scac_trainable and
+dis_multispec_scac_trainable.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import tensorflow as tf
 import keras_model
 from core import settings
 from core.errors import BadInput
+from core.log import logger
 from core.run_settings import SystemSettings
 from data.clips import Clip, parse_clip
 from data.frames import Frames
@@ -204,16 +206,20 @@ def test_what_cannot_be_learnt_is_bad_input() -> None:
             check_sections(tiny((f"dis_spec.network.{key}", value)), "all", CLASSES, CLASSES)
 
 
-def test_a_class_of_one_clip_is_told(log) -> None:
+def test_a_class_of_one_clip_is_named(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logger, "propagate", True)
     frames = frames_of(*[LENGTH] * 5)
     system = keras_model.system_class("dis_spec")
     run = tiny(("back_end.smote_ratio", 0))
     system.check(run, "all", frames)
-    assert not log.messages
-    system.check(run, "all", frames.select([True, True, True, False, True]))
+    assert not caplog.messages
+    other = replace(frames.clips[4], attributes=(("c", ""),))
+    system.check(run, "all", replace(frames, clips=(*frames.clips[:4], other)))
     assert (
-        "1 of 2 classes have one training clip, such as pump section_00: b_target"
-        in (log.messages[-1])
+        "1 of 3 classes have one training clip, such as fan section_00: c_source"
+        in (caplog.messages[-1])
     )
 
 
