@@ -508,7 +508,7 @@ PUBLISHED: list[Row] = [
         ("fit.train_on", "both", "config/train/datamodule/basic.yaml: path_selector_list"),
         ("fit.weight_decay", 0.01, f"{MULTIRESNET}: optim_cfg, AdamW's default of weight_decay"),
         ("fit.mixup", 0.5, f"{MULTIRESNET}: augmentation_cfg_list, Mixup"),
-        ("network.seconds", 10, "asdkit/datasets/collators.py: sec of the year"),
+        ("network.seconds", 10, "asdkit/utils/dcase_utils/parse_sec.py"),
         ("network.width", 128, f"{MULTIRESNET}: emb_base_size"),
         (
             "network.convolutions",
@@ -543,7 +543,7 @@ PUBLISHED: list[Row] = [
         for row in rows(
             ASD_TOOLKIT,
             DISCRIMINATIVE,
-            ("network.seconds", seconds, "asdkit/datasets/collators.py: sec of the year"),
+            ("network.seconds", seconds, "asdkit/utils/dcase_utils/parse_sec.py"),
             release=release,
         )
     ),

@@ -218,8 +218,7 @@ def test_a_class_of_one_clip_is_named(
     other = replace(frames.clips[4], attributes=(("c", ""),))
     system.check(run, "all", replace(frames, clips=(*frames.clips[:4], other)))
     assert (
-        "1 of 3 classes have one training clip, such as fan section_00: c_source"
-        in (caplog.messages[-1])
+        "1 of 3 classes have one training clip, such as fan section_00: c;" in (caplog.messages[-1])
     )
 
 
