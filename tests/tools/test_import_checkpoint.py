@@ -380,6 +380,16 @@ def test_classes_of_stgram_mfn_are_in_the_order_of_its_release(tmp_path) -> None
     assert import_checkpoint.class_names(args, param, 2, None) == names[:2]
     with pytest.raises(BadInput, match=r"has 4 sections, but .* have 3: fan"):
         import_checkpoint.class_names(args, param, 4, None)
+    # Where no score depends on the classes, those of test clips may be in a checkpoint, too.
+    other = (
+        settings.read_config()
+        .for_system("dis_spec")
+        .with_values(
+            {"dev_directory": tmp_path / "dev_data", "eval_directory": tmp_path / "eval_data"}
+        )
+    )
+    more = import_checkpoint.class_names(args, other, 5, None)
+    assert more == [*names, "class_00003", "class_00004"]
     tensors = {
         "arcface.weight": np.arange(6.0)[:, None],  # two centres a class
         "mobilefacenet.fc_out.bias": np.arange(3.0),
