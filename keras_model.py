@@ -52,6 +52,8 @@ SYSTEMS = {
     "twfr_gmm": "models.twfr_gmm.TWFRGMM",
     "raw_spec": "models.raw_spec.RawSpec",
     "embeddings": "models.precomputed.Precomputed",
+    "dis_spec": "models.dis_spec.DisSpec",
+    "dis_multispec": "models.dis_spec.DisMultispec",
 }
 
 

@@ -52,6 +52,10 @@ CASES = {
     "grlnet": Case(4, 5, 20),
     "stgram_mfn": Case(128, 32, 128),
     "anomaly_transformer": Case(24, 2, 6),
+    "twfr_gmm": Case(1000, 250, 1000),
+    "raw_spec": Case(1000, 250, 1000),
+    "dis_spec": Case(1000, 250, 1000),
+    "dis_multispec": Case(128, 32, 128),
 }
 EXPLANATION = """\
 Peak resident memory of a process, which includes the mapped feature cache (the column "features",

@@ -4,6 +4,8 @@ It imports nothing of this project but `benchmarks.side`, so that it runs with t
 the original needs. DIR is a checkout of the original. Every step and every score is made by the
 original's own network, loss, optimiser and function; only what stands around them is replaced: the
 loader has one made-up batch, results are not written, and the AUC is not computed.
+
+Longer than 450 lines because it has every original, and may import nothing but `benchmarks.side`.
 """
 
 from __future__ import annotations
@@ -389,6 +391,78 @@ def aegan_ad(folder: str, name: str) -> Side:
     )
 
 
+def toolkit_network(sizes: tuple[int, ...]) -> Any:
+    """Return dcase-asd-toolkit's network with spectrograms of some sizes of the FFT."""
+    with stand_ins("peft", "timm"):
+        network = importlib.import_module("asdkit.models.multiresnet.multiresnet")
+    inside = "asdkit.models.multiresnet"
+    return network.MultiResNet(
+        sec=CLIP_SAMPLES / RATE,
+        sr=RATE,
+        use_fft=True,
+        stft_cfg_list=[
+            {
+                "sr": RATE,
+                "n_fft": n,
+                "hop_length": n // 2,
+                "power": 1.0,
+                "f_min": 200.0,
+                "f_max": 8e3,
+            }
+            for n in sizes
+        ],
+        fft_network_cfg={"tgt_class": f"{inside}.fft_encoder_networks.Conv1dEncoderLayer"},
+        stft_network_cfg={
+            "tgt_class": f"{inside}.stft_encoder_networks.Conv2dEncoderLayer",
+            "resnet_additional_layer": "SEBlock",
+        },
+    )
+
+
+def discriminative(folder: str, name: str) -> Side:
+    """Return dcase-asd-toolkit: `BasicDisPLModel.training_step` without Lightning, and `Knn`.
+
+    As in the release, mixing, spectra and spectrograms are part of the step.
+    """
+    import numpy as np
+    import torch
+
+    with stand_ins("imblearn", "imblearn.over_sampling", "peft"):
+        losses, backends, augmentations = (
+            importlib.import_module(f"asdkit.{part}")
+            for part in ("losses", "backends", "augmentations")
+        )
+    device, size, n_classes = torch_device(), BATCHES[name], CLASSES[name]
+    sizes = {"dis_spec": (1024,), "dis_multispec": (256, 1024, 4096)}[name]
+    extractor = toolkit_network(sizes).to(device)
+    head = losses.SCAdaCos(extractor.embed_size, n_classes, 16, trainable=True, dynamic=False)
+    head = head.to(device)
+    mixup = augmentations.Mixup(prob=0.5)
+    optimizer = torch.optim.AdamW([*extractor.parameters(), *head.parameters()], lr=0.001)
+    clips = torch.randn(size, CLIP_SAMPLES, device=device)
+    classes = torch.eye(n_classes, device=device)[torch.arange(size) % n_classes]
+
+    def step() -> None:
+        batch = mixup({"wave": clips, "onehot_main": classes})
+        loss = head(extractor(batch["wave"]), batch["onehot_main"])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        wait_for_gpu()
+
+    def embedded(samples: Any) -> dict[str, Any]:
+        extractor.eval()
+        with torch.no_grad():
+            made = extractor(samples).cpu().numpy()
+        extractor.train()
+        nought = np.zeros(len(made), int)
+        return {"embed": made, "is_target": nought, "section": nought}
+
+    back_end = backends.Knn(1, 1)
+    back_end.fit(embedded(clips))
+    return torch_side(repeated(step), repeated(lambda: back_end.anomaly_score(embedded(clips[:1]))))
+
+
 SIDES: dict[str, Callable[[str, str], Side]] = {
     "ae": official_autoencoder,
     "ae_asd": ae_asd,
@@ -398,6 +472,8 @@ SIDES: dict[str, Callable[[str, str], Side]] = {
     "aegan_ad": aegan_ad,
     "grlnet": grlnet,
     "stgram_mfn": stgram_mfn,
+    "dis_spec": discriminative,
+    "dis_multispec": discriminative,
     "anomaly_transformer": anomaly_transformer,
 }
 

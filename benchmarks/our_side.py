@@ -70,6 +70,8 @@ SETUPS = {
         "grlnet", Clips(2, SEGMENT), Clips(8, SEGMENT), (("grlnet.release", "length_16000"),)
     ),
     "stgram_mfn": Setup("stgram_mfn", Clips(8, CLIP_SAMPLES), Clips(100, CLIP_SAMPLES)),
+    "dis_spec": Setup("dis_spec", Clips(16, CLIP_SAMPLES), Clips(26, CLIP_SAMPLES)),
+    "dis_multispec": Setup("dis_multispec", Clips(8, CLIP_SAMPLES), Clips(26, CLIP_SAMPLES)),
     "anomaly_transformer": Setup("anomaly_transformer", Clips(32, 100), Clips(100, CLIP_FRAMES)),
 }
 

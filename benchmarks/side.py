@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 N_MELS, RATE = 128, 16000
 CLIP_FRAMES, CLIP_SAMPLES = 313, 160000  # of 10 s
 SEGMENT = 16000  # samples, GRLNet's shortest released length
-CLASSES = {"stgram_mfn": 41, "mobilenet_v2": 3}
+CLASSES = {"stgram_mfn": 41, "mobilenet_v2": 3, "dis_spec": 4, "dis_multispec": 4}
 # Windows, clips or segments of a training step.
 BATCHES = {
     "ae": 512,
@@ -29,6 +29,8 @@ BATCHES = {
     "aegan_ad": 32,
     "grlnet": 2,
     "stgram_mfn": 8,
+    "dis_spec": 16,
+    "dis_multispec": 8,
     "anomaly_transformer": 32,
 }
 SHORTEST = 0.3  # seconds of a measurement: what is quicker is done several times

@@ -38,6 +38,8 @@ SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
     "grlnet": ("tools/demo.yaml", {}),
     "stgram_mfn": ("tools/demo.yaml", {}),
     "anomaly_transformer": ("tools/demo.yaml", {}),
+    "dis_spec": ("tools/demo.yaml", {}),
+    "dis_multispec": ("tools/demo.yaml", {}),
 }
 CLIPS = {"ae": 60, "vae": 60, "idnn": 60}
 FEW = 20

@@ -61,7 +61,7 @@ class Feature(Block):
     pad_mode: Literal["constant", "reflect"] = "constant"
     floor: Positive = 2.220446049250313e-16
     top_db: Decibels = 0.0
-    classes: Literal["section", "attributes", "domain"] = "section"
+    classes: Literal["section", "attributes", "domain", "attributes_and_domain"] = "section"
 
 
 TORCHAUDIO = {"mel_scale": "htk", "mel_norm": "none", "pad_mode": "reflect", "floor": 1e-10}
@@ -211,6 +211,9 @@ class SystemSettings(SharedSettings):
         if self.feature.classes == "domain":
             return f"{section}: {clip.named_domain or 'hidden'}"
         words = [word for pair in sorted(clip.attributes) for word in pair if word]
+        if self.feature.classes == "attributes_and_domain":
+            words += [clip.named_domain] if clip.named_domain else []
+            return f"{section}: {'_'.join(words)}" if words else section
         return f"{section}: {'_'.join(words) or 'hidden'}"
 
     def section_of(self, class_name: str) -> str:

@@ -84,6 +84,14 @@ Bottlenecks = Annotated[
     list[FourCounts],
     Field(min_length=1, description="a list of lists of four whole numbers of 1 or more"),
 ]
+Pair = Annotated[
+    list[Count],
+    Field(min_length=2, max_length=2, description="a list of two whole numbers of 1 or more"),
+]
+Pairs = Annotated[
+    list[Pair],
+    Field(min_length=1, description="a list of lists of two whole numbers of 1 or more"),
+]
 Blocks = Annotated[
     list[dict[str, Any]] | None, Field(description="a list of blocks of keys, or nothing")
 ]

@@ -12,14 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from core.errors import BadInput, nearest
 from core.log import logger
 from core.run_settings import SharedSettings, Submission, SystemSettings, Values
 from core.schema import check_named, check_tree
 from core.system_settings import system_classes
-from core.yaml_file import read_yaml
+from core.yaml_file import read_yaml, yaml_text
 
 __version__ = "0.2.0.dev0"
 
@@ -151,7 +149,7 @@ class Config:
             if any(machines.values()):
                 tree[system]["machines"] = {name: own for name, own in machines.items() if own}
         tree["submission"] = self.submission().model_dump(mode="json")
-        return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=100)
+        return yaml_text(tree)
 
     def _values(self, system: str, machine_type: str | None) -> tuple[Values, Values]:
         """Return all values, and those that the person gave with the names of their layers."""

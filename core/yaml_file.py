@@ -1,4 +1,4 @@
-"""YAML files of any origin, read without filling the memory.
+"""YAML files of any origin, read without filling the memory; and YAML text for people.
 
 YAML lets a value be repeated by an alias, and aliases of aliases: a few lines that stand for
 billions of values. So values are counted as often as they are repeated, before any is made.
@@ -38,6 +38,18 @@ def read_yaml(path: Path) -> dict[Any, Any]:
     if not isinstance(tree, dict):
         raise BadInput(f"{path}: expected keys and values, as in baseline.yaml")
     return tree
+
+
+class _Plain(yaml.SafeDumper):
+    """Writes a list that several keys share in full for each of them, not as an alias."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def yaml_text(tree: dict[str, Any]) -> str:
+    """Return keys and values as YAML, in their order."""
+    return yaml.dump(tree, Dumper=_Plain, sort_keys=False, allow_unicode=True, width=100)
 
 
 def _count_nodes(node: yaml.Node | None, within: tuple[yaml.Node, ...] = ()) -> int:

@@ -36,7 +36,7 @@ def check_scored(run: SystemSettings, frames: Frames) -> None:
 
 def check_classes(run: SystemSettings, frames: Frames) -> None:
     """Raise BadInput where training clips do not say which class they are of, naming them."""
-    if not run.classifier or run.feature.classes == "section":
+    if not run.classifier or run.feature.classes not in ("attributes", "domain"):
         return
     silent = [
         clip

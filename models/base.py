@@ -72,6 +72,7 @@ class System(keras.Model):
     constant_weights : scoring takes the weights as constants, and TensorFlow then folds batch
         norms into the convolutions before them
     marks : names of tensors that only its published checkpoints have
+    scores_by_class : a classifier's scores depend on which of its outputs is which class
     class_axes : tensor of a checkpoint → the axis along which its classes lie
     distribution_remark : what to know of an imported distribution of scores
 
@@ -87,6 +88,7 @@ class System(keras.Model):
     loss_names: tuple[str, ...] = ()
     values_per_scoring_batch = 2**21
     constant_weights = False
+    scores_by_class: ClassVar[bool] = True
     marks: ClassVar[tuple[str, ...]] = ()
     class_axes: ClassVar[dict[str, int]] = {}
     distribution_remark: ClassVar[str] = ""

@@ -65,7 +65,12 @@ def too_few_classes(run: SystemSettings, trained: list[str]) -> str | None:
     """Return why a classifier cannot learn from one class, and what to do; None for several."""
     if len(trained) > 1:
         return None
-    kinds = {"section": "sections", "attributes": "attribute values", "domain": "domains"}
+    kinds = {
+        "section": "sections",
+        "attributes": "attribute values",
+        "domain": "domains",
+        "attributes_and_domain": "sections, attribute values, domains",
+    }
     kind = kinds[run.feature.classes] + (" or machine types" if run.joint else "")
     others = [key for key in ("attributes", "domain", "section") if key != run.feature.classes]
     return (

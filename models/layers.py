@@ -92,10 +92,12 @@ class Adam(keras.optimizers.Adam):
     torch : add epsilon after the correction of the second moment, as PyTorch does. Keras adds it
         before, which in the first steps makes it up to thirty times as large; that is seen where
         many gradients are tiny.
+    weight_decay : what every weight loses per step, as a share of itself and of the learning rate,
+        apart from the gradients (AdamW); None: nothing
     """
 
-    def __init__(self, fit: Fit, torch: bool = False):
-        super().__init__(fit.lr, fit.beta_1, fit.beta_2, fit.epsilon)
+    def __init__(self, fit: Fit, torch: bool = False, weight_decay: float | None = None):
+        super().__init__(fit.lr, fit.beta_1, fit.beta_2, fit.epsilon, weight_decay=weight_decay)
         self.torch = torch
 
     def update_step(
@@ -149,10 +151,11 @@ class BatchNorm(keras.layers.BatchNormalization):
             )
             unbiased = biased * bessel
         else:
+            width = inputs.shape[-1:]
             outputs, mean, unbiased, *_ = tf.raw_ops.FusedBatchNormV3(
-                x=tf.reshape(inputs, (-1, 1, 1, inputs.shape[-1])),
-                scale=self.gamma.value,
-                offset=self.beta.value,
+                x=tf.reshape(inputs, (-1, 1, 1, *width)),
+                scale=self.gamma.value if self.scale else tf.ones(width),
+                offset=self.beta.value if self.center else tf.zeros(width),
                 mean=tf.zeros(0),
                 variance=tf.zeros(0),
                 epsilon=self.epsilon,

@@ -81,7 +81,9 @@ NOT_A_SETTING = {
     *("tf.nn.moments", "dev_data", "eval_data", "vel_6"),
     *("log_mel", "machine_type", "last_class", "ae_asd", "selective_mahalanobis"),  # values
     *("nearest_neighbour", "k_means", "local_density", "gaussian_mixture"),
-    *("local_outlier_factor", "mean_and_deviation"),
+    *("local_outlier_factor", "mean_and_deviation", "attributes_and_domain"),
+    # Recipes of a release.
+    *("dis_spec_scac_trainable", "dis_multispec_scac_trainable", "scac_fixed", "adacos_fixed"),
 }
 PLACEHOLDERS = {"key", "key.path", "KEY"}
 OTHER_YAML = {"cluster_name"}  # the first key of a YAML block of another program

@@ -72,6 +72,8 @@ STGRAM_MFN = "liuyoude/STgram-MFN"
 ANOMALY_TRANSFORMER = "thuml/Anomaly-Transformer"
 TWFR_GMM = "liuyoude/TWFR-GMM"
 ASD_TOOLKIT = "TakuyaFujimura/dcase-asd-toolkit"
+MULTIRESNET = "config/train/frontend/dis_multiresnet_1024.yaml"
+RECIPE = "config/train/experiments/dis_spec_scac_trainable.yaml"
 
 
 def pytorch_adam(where: str, beta_1: float = 0.9) -> tuple[Entry, ...]:
@@ -276,6 +278,8 @@ def aegan_ad_rows() -> Iterator[Row]:
             )
 
 
+DISCRIMINATIVE = ("dis_spec", "dis_multispec")
+WITH_BACK_END = ("raw_spec", "embeddings", *DISCRIMINATIVE)
 PUBLISHED: list[Row] = [
     *rows(
         OFFICIAL_AE,
@@ -472,7 +476,7 @@ PUBLISHED: list[Row] = [
     ),
     *rows(
         ASD_TOOLKIT,
-        ("raw_spec", "embeddings"),
+        WITH_BACK_END,
         ("back_end.name", "nearest_neighbour", "config/score/experiments/default.yaml: Knn"),
         ("back_end.metric", "cosine", "config/score/experiments/default.yaml: metric"),
         ("back_end.source_neighbours", 1, "config/score/experiments/default.yaml: n_neighbors_so"),
@@ -483,18 +487,78 @@ PUBLISHED: list[Row] = [
         ("back_end.neighbours", 1, "config/score/experiments/default.yaml: KnnRescale"),
         ("back_end.density_neighbours", 4, "config/score/experiments/default.yaml: KnnRescale"),
     ),
+    *rows(
+        ASD_TOOLKIT,
+        DISCRIMINATIVE,
+        ("max_fpr", 0.1, "asdkit/utils/asdkit_utils/evaluate.py: max_fpr"),
+        ("feature.input", "waveform", "asdkit/models/multiresnet/multiresnet.py: forward"),
+        ("feature.sample_rate", 16000, "config/train/datamodule/basic.yaml: sr"),
+        (
+            "feature.classes",
+            "attributes_and_domain",
+            "config/label/experiments/dcase2023.yaml: label_name",
+        ),
+        ("fit.lr", 0.001, f"{MULTIRESNET}: optim_cfg"),
+        *pytorch_adam(f"{MULTIRESNET}: optim_cfg"),
+        ("fit.epochs", 16, "config/train/trainer/default.yaml: max_epochs"),
+        ("fit.batch_size", 64, "config/train/datamodule/basic.yaml: batch_size"),
+        ("fit.shuffle", True, "config/train/datamodule/basic.yaml: shuffle"),
+        ("fit.validation_split", 0, "config/train/datamodule/basic.yaml, which has no valid"),
+        ("fit.precision", "float32", "config/train/trainer/default.yaml, PyTorch's default"),
+        ("fit.train_on", "both", "config/train/datamodule/basic.yaml: path_selector_list"),
+        ("fit.weight_decay", 0.01, f"{MULTIRESNET}: optim_cfg, AdamW's default of weight_decay"),
+        ("fit.mixup", 0.5, f"{MULTIRESNET}: augmentation_cfg_list, Mixup"),
+        ("network.seconds", 10, "asdkit/utils/dcase_utils/parse_sec.py"),
+        ("network.width", 128, f"{MULTIRESNET}: emb_base_size"),
+        (
+            "network.convolutions",
+            [[256, 64], [64, 32], [16, 4]],
+            "asdkit/models/multiresnet/fft_encoder_networks.py: conv_param_list",
+        ),
+        ("network.lowest", 200, f"{MULTIRESNET}: f_min"),
+        ("network.highest", 8000, f"{MULTIRESNET}: f_max"),
+        ("network.squeeze", 16, "asdkit/models/modules.py: SEBlock, ratio"),
+        ("network.sub_clusters", 16, f"{RECIPE}: n_subclusters"),
+        ("network.train_centres", True, f"{RECIPE}: trainable"),
+    ),
+    *rows(
+        ASD_TOOLKIT,
+        ("dis_spec",),
+        ("network.spectrograms", [[1024, 512]], f"{MULTIRESNET}: n_fft, hop_length"),
+    ),
+    *rows(
+        ASD_TOOLKIT,
+        ("dis_multispec",),
+        (
+            "network.spectrograms",
+            [[256, 128], [1024, 512], [4096, 2048]],
+            "config/train/frontend/dis_multiresnet_0256_1024_4096.yaml: n_fft, hop_length",
+        ),
+    ),
+    *(
+        row
+        for release, seconds in (
+            *(("dcase2020", 11), ("dcase2022", 10), ("dcase2023", 18), ("dcase2024", 12)),
+        )
+        for row in rows(
+            ASD_TOOLKIT,
+            DISCRIMINATIVE,
+            ("network.seconds", seconds, "asdkit/utils/dcase_utils/parse_sec.py"),
+            release=release,
+        )
+    ),
 ]
 
 WITHOUT_NETWORK = ("twfr_gmm", "raw_spec", "embeddings")
-WITH_BACK_END = ("raw_spec", "embeddings")
 SINGLE_MACHINE = (
     *("ae", "mobilenet_v2", "vae", "idnn", "aegan_ad", "grlnet", "anomaly_transformer"),
     *WITHOUT_NETWORK,
 )
-EVERY = (*SINGLE_MACHINE, "stgram_mfn")
+EVERY = (*SINGLE_MACHINE, "stgram_mfn", *DISCRIMINATIVE)
 NOT_OFFICIAL = (
     *("vae", "idnn", "aegan_ad", "grlnet", "stgram_mfn", "anomaly_transformer"),
     *WITHOUT_NETWORK,
+    *DISCRIMINATIVE,
 )
 LOG_MEL_RECIPE = ("n_mels", "n_fft", "hop_length", "power", "mel_scale", "mel_norm", "pad_mode")
 LOG_MEL_LEVELS = ("floor", "top_db")
@@ -542,13 +606,13 @@ OWN_CHOICES: list[Own] = [
     ),
     Own(WITHOUT_NETWORK, "fit", "nothing is trained over epochs"),
     Own(
-        WITH_BACK_END,
+        ("raw_spec", "embeddings"),
         "feature",
         "as the official baselines; raw_spec has no release, and"
         " embeddings only reads the clips' names",
     ),
-    Own(WITH_BACK_END, "network", "raw_spec and embeddings have no release"),
-    Own(WITH_BACK_END, "max_fpr", "as the official baselines"),
+    Own(("raw_spec", "embeddings"), "network", "raw_spec and embeddings have no release"),
+    Own(("raw_spec", "embeddings"), "max_fpr", "as the official baselines"),
     Own(
         EVERY,
         "feature.channel",
@@ -620,6 +684,10 @@ OWN_CHOICES: list[Own] = [
     *(
         Own(("grlnet",), f"feature.{key}", "shared, and unused: it hears the waveform alone")
         for key in (*LOG_MEL_RECIPE, *LOG_MEL_LEVELS)
+    ),
+    *(
+        Own(DISCRIMINATIVE, f"feature.{key}", "shared, and unused: a clip is one window of samples")
+        for key in ("n_frames", "n_hop_frames", *LOG_MEL_RECIPE, *LOG_MEL_LEVELS)
     ),
     *(
         Own(("stgram_mfn",), f"feature.{key}", "a clip is one window of network.seconds")

@@ -43,6 +43,7 @@ def make_dataset(
     test_clips: int = 40,
     seconds: float = 5.0,
     seed: int = 0,
+    attributes: int = 0,
     *,
     force: bool = False,
     progress: bool = False,
@@ -60,6 +61,9 @@ def make_dataset(
     test_clips : test clips per section, 4 to 9999, spread evenly over domains and labels.
     seconds : length of a clip, 0.1 to 60.
     seed : 0 or more; another seed gives other clips of other sections.
+    attributes : 0: one attribute per section, with two values per domain. 2 to 6: two attributes
+        that change the sound much, a speed and a load; the source domain has so many speeds. For
+        systems that learn to tell attributes apart; from 2021 on.
     force : replace a dataset that this tool made here with other options.
     progress : show a progress bar on stderr.
 
@@ -73,7 +77,7 @@ def make_dataset(
     BadInput : `to` has files that this tool did not make, or a dataset with other options, or it
         cannot be written.
     """
-    options = _options(year, machines, clips, test_clips, seconds, seed)
+    options = _options(year, machines, clips, test_clips, seconds, seed, attributes)
     root = Path(to)
     try:
         plan = make_plan(options)
@@ -101,6 +105,7 @@ def main(argv: list[str] | None = None) -> int:
             args.test_clips,
             args.seconds,
             args.seed,
+            args.attributes,
             force=args.force,
             progress=True,
         )
@@ -155,6 +160,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
     parser.add_argument(
+        "--attributes",
+        type=int,
+        default=0,
+        metavar="N",
+        help="2 to 6: every clip has a speed, one of N in the source domain, and a load "
+        "(default: 0, one attribute that changes the sound a little)",
+    )
+    parser.add_argument(
         "--force",
         action="store_true",
         help="replace a dataset that this tool made here with other options",
@@ -169,6 +182,7 @@ def _options(
     test_clips: int,
     seconds: float,
     seed: int,
+    attributes: int = 0,
 ) -> dict[str, object]:
     """Return the options as they are saved; raise ValueError for one out of its range."""
     if year not in LAYOUTS:
@@ -190,6 +204,10 @@ def _options(
         raise ValueError(f"--seconds is {seconds}; expected 0.1 to 60")
     if seed < 0:
         raise ValueError(f"--seed is {seed}; expected 0 or more")
+    if attributes and not 2 <= attributes <= 6:
+        raise ValueError(f"--attributes is {attributes}; expected 0, or 2 to 6")
+    if attributes and "target" not in layout.domains:
+        raise ValueError(f"--attributes is {attributes}; the clips of {year} have no attributes")
     return {
         "recipe_version": RECIPE_VERSION,
         "year": year,
@@ -198,6 +216,7 @@ def _options(
         "test_clips": test_clips,
         "seconds": float(seconds),
         "seed": seed,
+        **({"attributes": attributes} if attributes else {}),
     }
 
 
@@ -221,7 +240,9 @@ def _prepare(root: Path, options: dict[str, object], plan: Plan, force: bool) ->
         return missing
     if before and not force:
         differing = ", ".join(
-            f"{key} {before[key]}" for key in options if before[key] != options[key]
+            f"{key} {before.get(key, 0)}"
+            for key in {**options, **before}
+            if before.get(key, 0) != options.get(key, 0)
         )
         raise BadInput(
             f"{root} has a dataset made with other options ({differing}); choose another folder "
@@ -298,7 +319,8 @@ def _write_clips(
 def _write_clip(root: Path, clip: DemoClip, options: dict[str, object]) -> None:
     import soundfile
 
-    samples = render(clip, options["seconds"], options["seed"], LAYOUTS[options["year"]].channels)
+    channels, attributes = LAYOUTS[options["year"]].channels, options.get("attributes", 0)
+    samples = render(clip, options["seconds"], options["seed"], channels, attributes)
     # To memory first: on a full disk soundfile's own error would not name the file.
     wav = io.BytesIO()
     soundfile.write(wav, samples, SAMPLE_RATE, subtype="PCM_16", format="WAV")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from tools.demo_sounds import DemoClip, attribute_name, random_generator
+from tools.demo_sounds import DemoClip, attribute_pairs, random_generator
 
 
 class Layout(NamedTuple):
@@ -58,7 +58,8 @@ class Section(NamedTuple):
     """One section of one machine type.
 
     root : dev_data or eval_data
-    named : whether the names of its clips show the attribute
+    named : whether the names of its clips show the attributes
+    attributes : speeds of the source domain, as of `tools.demo_sounds.render`
     """
 
     year: int
@@ -66,6 +67,11 @@ class Section(NamedTuple):
     machine: str
     section: str
     named: bool
+    attributes: int
+
+    def attributes_of(self, domain: str, index: int) -> tuple[tuple[str, str], ...]:
+        """Return the attributes of a clip and their values."""
+        return attribute_pairs(self.machine, self.section, domain, index, self.attributes)
 
 
 class Plan(NamedTuple):
@@ -89,7 +95,9 @@ def make_plan(options: dict[str, object]) -> Plan:
         for machine in machines:
             named = not (layout.without_attribute and machine == machines[-1])
             for section in sections:
-                _plan_section(plan, options, Section(year, root, machine, section, named))
+                attributes = options.get("attributes", 0)
+                at = Section(year, root, machine, section, named, attributes)
+                _plan_section(plan, options, at)
     return plan
 
 
@@ -113,7 +121,7 @@ def _plan_section(plan: Plan, options: dict[str, object], at: Section) -> None:
             plan.clips.append(DemoClip(f"{folder}/supplemental/{name}", *key))
     if at.year >= 2022:
         listed = [c for c in clips if c.split == "train" or at.root == "dev_data"]
-        plan.tables[f"{folder}/attributes_{at.section}.csv"] = _attribute_table(listed, at.named)
+        plan.tables[f"{folder}/attributes_{at.section}.csv"] = _attribute_table(at, listed)
     if at.root == "eval_data":
         plan.tables.update(_ground_truth(at.year, [c for c in clips if c.split == "test"]))
 
@@ -160,11 +168,8 @@ def _place(at: Section, split: str, key: ClipKey, number: int) -> str:
 
 
 def _attribute_in_name(at: Section, domain: str, index: int) -> str:
-    return (
-        "_".join(attribute_name(at.machine, at.section, domain, index))
-        if at.named
-        else NO_ATTRIBUTE
-    )
+    pairs = at.attributes_of(domain, index)
+    return "_".join(word for pair in pairs for word in pair) if at.named else NO_ATTRIBUTE
 
 
 def _hidden_number(key: ClipKey) -> int:
@@ -174,13 +179,14 @@ def _hidden_number(key: ClipKey) -> int:
     return 2 * index + int((label == "anomaly") != bool(index % 2))
 
 
-def _attribute_table(clips: list[DemoClip], named: bool) -> Rows:
+def _attribute_table(at: Section, clips: list[DemoClip]) -> Rows:
     """Return the rows of a section's attribute CSV file."""
-    rows: Rows = [("file_name", "d1p", "d1v")]
+    columns = range(1, 1 + len(at.attributes_of("source", 0)))
+    rows: Rows = [("file_name", *(f"d{number}{kind}" for number in columns for kind in "pv"))]
     for clip in clips:
-        attribute = attribute_name(clip.machine, clip.section, clip.domain, clip.index)
-        columns = attribute if named else ("", "")
-        rows.append((clip.path.partition("/")[2], *columns))
+        pairs = at.attributes_of(clip.domain, clip.index)
+        words = [word if at.named else "" for pair in pairs for word in pair]
+        rows.append((clip.path.partition("/")[2], *words))
     return rows
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -142,3 +142,13 @@ SOUND_MODELS = {
         glide=1.2,
     ),
 }
+
+
+def faster(model: SoundModel, factor: float) -> SoundModel:
+    """Return the parameters of a machine that runs faster by a factor."""
+    return replace(
+        model,
+        rotation=model.rotation * factor,
+        pitch=model.pitch * factor,
+        stroke_rate=model.stroke_rate * factor,
+    )

@@ -16,7 +16,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tools.demo_sound_models import SOUND_MODELS, SoundModel
+from tools.demo_conditions import condition_of
+from tools.demo_sound_models import SOUND_MODELS, SoundModel, faster
 
 SAMPLE_RATE = 16000
 
@@ -51,7 +52,9 @@ FAULTS = ("whine", "deviation", "knock", "resonance", "rub", "imbalance", "crack
 LEVEL_DB = -32.0  # re full scale
 
 
-def render(clip: DemoClip, seconds: float, seed: int, channels: int = 1) -> np.ndarray:
+def render(
+    clip: DemoClip, seconds: float, seed: int, channels: int = 1, attributes: int = 0
+) -> np.ndarray:
     """Return the samples of a clip; the same arguments give the same bytes.
 
     Parameters
@@ -60,6 +63,8 @@ def render(clip: DemoClip, seconds: float, seed: int, channels: int = 1) -> np.n
     seconds : length, more than 0.
     seed : of the dataset.
     channels : 1, or 2: a microphone at the machine and one far from it.
+    attributes : 0: one attribute with two values per domain; N: a speed, with N values in the
+        source domain, and a load
 
     Returns
     -------
@@ -71,7 +76,11 @@ def render(clip: DemoClip, seconds: float, seed: int, channels: int = 1) -> np.n
     time = np.arange(round(seconds * SAMPLE_RATE), dtype=np.float32) / np.float32(SAMPLE_RATE)
     fault = _fault_name(clip) if clip.label == "anomaly" else None
     model = _section_model(clip.machine, clip.section, seed)
-    model = _shifted_model(model, clip)
+    if attributes:
+        rng_of_noise = random_generator(seed, *clip[1:], "noise")
+        model = condition_of(clip.domain, clip.index, attributes).change(model, rng_of_noise)
+    else:
+        model = _shifted_model(model, clip)
     model = _clip_model(model, rng)
     if fault in MODEL_FAULTS:
         model = MODEL_FAULTS[fault](model, rng)
@@ -103,10 +112,17 @@ def _level(clip: DemoClip, seed: int) -> float:
     return LEVEL_DB + 3.0 * ((start + 0.618034 * clip.index) % 1.0) - 1.5
 
 
-def attribute_name(machine: str, section: str, domain: str, index: int) -> tuple[str, str]:
-    """Return the attribute of a clip and its value, such as ("vel", "12")."""
+def attribute_pairs(
+    machine: str, section: str, domain: str, index: int, attributes: int = 0
+) -> tuple[tuple[str, str], ...]:
+    """Return the attributes of a clip and their values, such as (("vel", "12"),).
+
+    attributes : as of `render`
+    """
+    if attributes:
+        return condition_of(domain, index, attributes).pairs()
     parameter, *values = SHIFTS[_choice(machine, section) % len(SHIFTS)]
-    return parameter, values[domain == "target"][index % 2]
+    return ((parameter, values[domain == "target"][index % 2]),)
 
 
 def _choice(machine: str, section: str) -> int:
@@ -170,7 +186,7 @@ def _shifted_model(model: SoundModel, clip: DemoClip) -> SoundModel:
     parameter = SHIFTS[_choice(clip.machine, clip.section) % len(SHIFTS)][0]
     amount = AMOUNTS[clip.domain][clip.index % 2]
     if parameter == "vel":
-        return _faster(model, 1 + 0.12 * amount)
+        return faster(model, 1 + 0.12 * amount)
     if parameter == "wt":
         tones = tuple(level + 3 * amount for level in model.tones)
         return replace(
@@ -182,19 +198,9 @@ def _shifted_model(model: SoundModel, clip: DemoClip) -> SoundModel:
     return replace(model, background=model.background + 5 * amount)
 
 
-def _faster(model: SoundModel, factor: float) -> SoundModel:
-    """Return the parameters of a machine that runs faster by a factor."""
-    return replace(
-        model,
-        rotation=model.rotation * factor,
-        pitch=model.pitch * factor,
-        stroke_rate=model.stroke_rate * factor,
-    )
-
-
 def _clip_model(model: SoundModel, rng: np.random.Generator) -> SoundModel:
     """Return the parameters of one clip, which vary a little around those of its domain."""
-    model = _faster(model, 1 + 0.008 * rng.standard_normal())
+    model = faster(model, 1 + 0.008 * rng.standard_normal())
     return replace(
         model,
         bumps=tuple((f, w, level + 0.6 * rng.standard_normal()) for f, w, level in model.bumps),
@@ -344,7 +350,7 @@ def _crackle(model: SoundModel, time: np.ndarray, rng: np.random.Generator) -> n
 def _deviation(model: SoundModel, rng: np.random.Generator) -> SoundModel:
     """Return the parameters of a machine that runs a little too fast or too slow."""
     share = rng.choice((-1, 1)) * rng.uniform(0.02, 0.045) * _gain(model.fault_level)
-    return _faster(model, float(1 + share))
+    return faster(model, float(1 + share))
 
 
 def _imbalance(model: SoundModel, rng: np.random.Generator) -> SoundModel:
@@ -355,7 +361,7 @@ def _imbalance(model: SoundModel, rng: np.random.Generator) -> SoundModel:
 
 def _stall(model: SoundModel, rng: np.random.Generator) -> SoundModel:
     """Return the parameters of a machine that runs too slow and leaves out strokes."""
-    slower = _faster(model, rng.uniform(0.82, 0.9))
+    slower = faster(model, rng.uniform(0.82, 0.9))
     return replace(slower, missing=0.25, tilt=model.tilt + 0.5)
 
 

@@ -183,6 +183,9 @@ def class_names(
     system's release counts those of the development set first, machine types sorted without
     regard to case, then those of the evaluation set.
 
+    Where the scores do not depend on which class is which, a checkpoint may have more classes than
+    the training clips.
+
     Parameters
     ----------
     classes : how many classes the checkpoint has; 0 for a system that is no classifier
@@ -215,6 +218,8 @@ def class_names(
     if fitting or not any(candidates):
         return [*fitting, [f"class_{number:05}" for number in range(classes)]][0]
     longest = max(candidates, key=len)
+    if not keras_model.system_class(run.system).scores_by_class and len(longest) < classes:
+        return [*longest, *(f"class_{number:05}" for number in range(len(longest), classes))]
     raise BadInput(
         f"the checkpoint has {classes} sections, but the training clips have "
         f"{len(longest)}: {', '.join(longest)}"

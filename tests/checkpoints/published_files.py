@@ -30,6 +30,13 @@ UNREAD = {
     "aegan_ad": ("feature.n_fft=1024",),
     "grlnet": ("grlnet.feature.n_hop_frames=16000",),
     "stgram_mfn": ("stgram_mfn.network.bottlenecks=[[1, 4, 1, 2], [1, 4, 1, 2], [1, 4, 1, 2]]",),
+    **{
+        name: (
+            *(f"{name}.feature.classes=section", f"{name}.network.seconds=0.6"),
+            f"{name}.network.convolutions=[[64, 16], [16, 4], [4, 2]]",
+        )
+        for name in ("dis_spec", "dis_multispec")
+    },
     "anomaly_transformer": ("feature.n_frames=20", "anomaly_transformer.network.temperature=1"),
 }
 SIZES = {
@@ -42,6 +49,16 @@ SIZES = {
     ),
     "grlnet": ("grlnet.feature.n_frames=512", "grlnet.network.channels=[2, 3, 4, 5]"),
     "stgram_mfn": ("stgram_mfn.network.seconds=0.512", "feature.n_fft=512"),
+    **{
+        name: (
+            *(f"{name}.network.width=16", f"{name}.network.squeeze=2"),
+            f"{name}.network.spectrograms={spectrograms}",
+        )
+        for name, spectrograms in (
+            ("dis_spec", [[256, 128]]),
+            ("dis_multispec", [[128, 64], [256, 128]]),
+        )
+    },
     "anomaly_transformer": (
         *("feature.n_mels=24", "anomaly_transformer.network.d_model=16"),
         *("anomaly_transformer.network.heads=2", "anomaly_transformer.network.n_layers=2"),
@@ -101,6 +118,8 @@ def parts(system: str, tensors: dict[str, np.ndarray]) -> dict[str, Any]:
         # In another order than they are named in the readme.
         files = {"discriminator": "D.pth", "local": "L.pth", "regional": "R.pth"}
         return {file: below(f"{network}.") for network, file in files.items()}
+    if system in ("dis_spec", "dis_multispec"):
+        return {"last.ckpt": {"epoch": 15, "state_dict": below("")}}
     if system == "anomaly_transformer":
         return {"checkpoint.pth": below("")}
     return {"best_checkpoint.pth.tar": {"epoch": 3, "optimizer": None, "model": below("")}}

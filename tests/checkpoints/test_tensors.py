@@ -59,6 +59,13 @@ def expected_of(fixture: Fixture) -> dict[str, Any]:
             return {"feature.n_frames": published["segment_length"], **kernels}
         case "mobilenet_v2":
             return {"network.alpha": published["alpha"]}
+        case "dis_spec" | "dis_multispec":
+            branches = published["stft_branches"]
+            return {
+                "network.width": published["emb_base_size"],
+                "network.squeeze": published["se_ratio"],
+                "network.spectrograms": [[one["n_fft"], one["hop_length"]] for one in branches],
+            }
         case "stgram_mfn":
             return {"network.sub_centers": published["arcface"]["sub"]}
         case "idnn":
@@ -77,6 +84,7 @@ def test_sizes_are_read_from_the_tensors(folder) -> None:
     expected = expected_of(fixture)
     assert {key: inferred.values.get(key) for key in expected} == expected
     classes = fixture.settings.get("num_classes", fixture.settings.get("classes", 0))
+    classes = fixture.settings.get("loss", {}).get("n_classes", classes)
     assert inferred.classes == classes
 
 

@@ -70,6 +70,8 @@ RECIPES: dict[str, Recipe | None] = {
     # No release: the shared front end.
     "raw_spec": (official, SAME_LIBRARY),
     "embeddings": (official, SAME_LIBRARY),
+    "dis_spec": None,
+    "dis_multispec": None,
 }
 
 

@@ -85,7 +85,7 @@ def test_test_clips_stay_those_of_the_command(resolve, tmp_path) -> None:
 
 def test_the_defaults_are_as_published(resolve) -> None:
     both = [name for name in settings.system_classes() if resolve(name).fit.train_on == "both"]
-    assert both == ["vae", "idnn", "stgram_mfn"]
+    assert both == ["vae", "idnn", "stgram_mfn", "dis_spec", "dis_multispec"]
     assert resolve("aegan_ad").for_machine("fan").fit.train_on == "both"
 
 

@@ -30,6 +30,15 @@ DENSE = [
     ("fit.batch_size", 512),
     ("{}.network.momentum", 0.8),
 ]
+SMALL_EMBEDDINGS = [
+    ("{}.network.seconds", 2.0),
+    ("{}.network.width", 32),
+    ("{}.network.squeeze", 4),
+    ("{}.network.convolutions", [[256, 64], [16, 8], [4, 2]]),
+    ("{}.network.spectrograms", [[512, 256]]),
+    ("fit.epochs", 8),
+    ("fit.batch_size", 8),
+]
 QUICK: dict[str, list[tuple[str, Any]]] = {
     "ae": DENSE,
     "vae": DENSE,
@@ -71,6 +80,11 @@ QUICK: dict[str, list[tuple[str, Any]]] = {
         ("fit.lr", 0.003),
         ("fit.epochs", 10),
         ("fit.batch_size", 8),
+    ],
+    "dis_spec": SMALL_EMBEDDINGS,
+    "dis_multispec": [
+        *SMALL_EMBEDDINGS,
+        ("{}.network.spectrograms", [[256, 128], [512, 256], [1024, 512]]),
     ],
     # A few epochs do not teach the associations yet, so that the error decides.
     "anomaly_transformer": [

@@ -83,6 +83,7 @@ KERAS = [
 ]
 RUNNING = [(r".*\.running_mean", ZEROS), (r".*\.running_var", ONES)]
 TORCH = [*RUNNING, (r".*\.(weight|bias)", torch_layer)]
+DISCRIMINATIVE = [*RUNNING, (r"head_dict\.main\.W", xavier), (r".*\.weight", torch_default)]
 # System → (pattern of a whole name, rule); the first that fits counts.
 RULES: dict[str, list[tuple[str, Any]]] = {
     "ae": KERAS,
@@ -112,6 +113,8 @@ RULES: dict[str, list[tuple[str, Any]]] = {
         (r"mobilefacenet\..*(bn|conv\.[147])\.bias", ZEROS),
         (r"mobilefacenet\..*\.weight", by_outputs),
     ],
+    "dis_spec": DISCRIMINATIVE,
+    "dis_multispec": DISCRIMINATIVE,
     "anomaly_transformer": [
         (r".*tokenConv\.weight", kaiming),
         (r".*\.(weight|bias)", torch_layer),

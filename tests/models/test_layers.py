@@ -26,6 +26,8 @@ FOLLOWED = {
     "grlnet": ("torch", "torch"),
     "stgram_mfn": ("torch", "torch"),
     "anomaly_transformer": ("torch", None),
+    "dis_spec": ("torch", "torch"),
+    "dis_multispec": ("torch", "torch"),
 }
 
 
@@ -99,6 +101,31 @@ def test_batch_norm_is_its_formula(shape: tuple[int, ...], torch: bool, precisio
             variance = 0.7 * variance + 0.3 * of_batch
         running = np.asarray(layer.moving_mean), np.asarray(layer.moving_variance)
     np.testing.assert_allclose(running, (mean, variance), rtol=TOLERANCE[precision])
+
+
+def test_batch_norm_without_gain_and_bias_is_that_with_ones_and_zeros() -> None:
+    batch = tf.constant(np.random.default_rng(1).normal(3, 2, (2, 4, 1, 3)), "float32")
+    found = []
+    for affine in (True, False):
+        layer = BatchNorm(torch=True, momentum=0.7, epsilon=1e-3, scale=affine, center=affine)
+        layer.build(batch.shape)
+        assert len(layer.trainable_weights) == (2 if affine else 0)
+        trained = layer(batch, training=True)
+        found.append([trained, layer.moving_mean, layer.moving_variance, layer(batch)])
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6)
+
+
+def test_weights_decay_apart_from_the_gradients() -> None:
+    fit, gradient = Fit(lr=0.01), tf.constant([3.0, -1.0])
+    moved = []
+    for weight_decay in (None, 0.1):
+        variable = keras.Variable([2.0, 5.0])
+        optimizer = Adam(fit, torch=True, weight_decay=weight_decay)
+        optimizer.build([variable])
+        optimizer.apply([gradient], [variable])
+        moved.append(variable.numpy())
+    np.testing.assert_allclose(moved[0] - moved[1], 0.01 * 0.1 * np.array([2.0, 5.0]), rtol=1e-3)
 
 
 @pytest.mark.parametrize("torch", [False, True])

@@ -14,6 +14,7 @@ from core.errors import BadInput
 from tests import processes
 from tests.conftest import ROOT
 from tools import demo_data
+from tools.demo_conditions import condition_of
 from tools.demo_layouts import LAYOUTS
 from tools.demo_sound_models import SOUND_MODELS
 from tools.demo_sounds import DemoClip, render
@@ -329,3 +330,47 @@ def test_a_file_in_place_of_the_folder_is_refused(tmp_path):
     result = run_tool("--to", tmp_path / "file")
     assert result.returncode == 1
     assert result.stderr.startswith("error: ") and "is a file" in result.stderr
+
+
+def test_attributes_are_in_names_and_tables_and_change_the_sound(tmp_path) -> None:
+    demo_data.make_dataset(tmp_path, machines=["fan"], attributes=3, **TINY | {"clips": 20})
+    home = tmp_path / "dev_data" / "fan"
+    pairs = {
+        domain: {
+            re.search(r"vel_\d+_wt_\d+", path.name)[0]
+            for path in (home / "train").glob(f"section_00_{domain}_*.wav")
+        }
+        for domain in ("source", "target")
+    }
+    assert len(pairs["source"]) == 3 * 3
+    assert len(pairs["target"]) == 2  # of the two clips
+    assert not pairs["source"] & pairs["target"]
+    rows = (home / "attributes_00.csv").read_text().splitlines()
+    assert rows[0] == "file_name,d1p,d1v,d2p,d2v"
+    for row in rows[1:]:
+        name, *words = row.split(",")
+        assert "_".join(words) in name
+    # The machine itself: of two clips of a condition, and of another speed or load.
+    first, again, faster, loaded = (
+        condition_of("source", index, 3).change(SOUND_MODELS["fan"], np.random.default_rng(0))
+        for index in (0, 9, 1, 3)
+    )
+    assert first == again
+    assert faster.pitch / first.pitch == pytest.approx(1.06)
+    assert faster.bumps == first.bumps
+    assert loaded.pitch == first.pitch
+    assert loaded.bumps[-1][0] / first.bumps[-1][0] == pytest.approx(1.35)
+
+
+def test_attributes_are_an_option_of_a_dataset(tmp_path, capsys) -> None:
+    demo_data.make_dataset(tmp_path, machines=["fan"], **TINY)
+    assert "attributes" not in json.loads((tmp_path / "demo_data.json").read_text())
+    with pytest.raises(BadInput, match=r"other options \(attributes 0\)"):
+        demo_data.make_dataset(tmp_path, machines=["fan"], attributes=2, **TINY)
+    demo_data.make_dataset(tmp_path, machines=["fan"], attributes=2, force=True, **TINY)
+    assert demo_data.make_dataset(tmp_path, machines=["fan"], attributes=2, **TINY) == 0
+    with pytest.raises(BadInput, match=r"other options \(attributes 2\)"):
+        demo_data.make_dataset(tmp_path, machines=["fan"], **TINY)
+    for year, attributes, words in ((2020, 3, "2020 have no"), (2022, 1, "expected 0, or 2 to 6")):
+        with pytest.raises(ValueError, match=words):
+            demo_data.make_dataset(tmp_path, year, attributes=attributes)
