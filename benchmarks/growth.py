@@ -54,6 +54,7 @@ class Case(NamedTuple):
 CASES = (
     Case("ae", 50, ("fit.epochs=10",)),
     Case("mobilenet_v2", 5, ("fit.epochs=1", "mobilenet_v2.feature.n_hop_frames=32")),
+    Case("dis_spec", 63, ("fit.epochs=16", "dis_spec.fit.train_on=same")),
 )
 
 

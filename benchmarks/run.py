@@ -294,7 +294,8 @@ def report(rows: list[Row], size: Size, reference: list[str] | None) -> str:
         *("| " + " | ".join(row.cells()) + " |" for row in rows),
         "",
         "Memory of training and scoring each system: [memory.md](memory.md). Time and memory of "
-        "whole runs with more clips: [growth.md](growth.md).",
+        "whole runs with more clips, and of training dis_spec on 1000 clips: "
+        "[growth.md](growth.md).",
         "",
     ]
     return "\n".join(lines)
