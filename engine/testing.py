@@ -16,8 +16,8 @@ from data import clips
 from data.dataset import read_clips, report_bad_clips
 from data.frame_cache import RemoteWorkers
 from data.frames import Frames, FramesRef
+from engine import embedding_maps, results, scoring
 from engine import options as test_options
-from engine import results, scoring
 from engine.checks import check_scored, check_sections
 from engine.jobs import Executor, Job, run_jobs
 from engine.options import TestOptions
@@ -212,6 +212,7 @@ def test_run(
             sections += results.save(
                 run, machine_type, scored.clips, scored.scores, fitted, evaluation.definition
             )
+            embedding_maps.save(run, machine_type, scored, evaluation.mode)
             scores[machine_type], thresholds[machine_type] = scored, fitted
     if scores:
         results.save_summary(run, sections, thresholds, evaluation)
