@@ -37,7 +37,8 @@ class BackEnds:
 
     Attributes
     ----------
-    embeddings : (n_clips, width) of the training clips
+    embeddings : (n_clips, width) of the training clips; with `feature.channel: near_minus_far`
+        (n_clips, 2 * width), near and far, so that another `back_end.far_weight` needs no training
     machine_types, sections, domains, classes : (n_clips,) of the same clips; the last is for maps
 
     Parameters
@@ -80,7 +81,8 @@ class BackEnds:
         scores = np.empty(len(clips))
         for group in sorted(set(groups)):
             chosen = groups == group
-            scores[chosen] = self._back_end(group).anomaly_score(embeddings[chosen])
+            of_group = self._subtracted(embeddings[chosen], machine_types[chosen][0])
+            scores[chosen] = self._back_end(group).anomaly_score(of_group)
         return scores
 
     def training_scores(self, other: np.ndarray | None = None) -> np.ndarray:
@@ -112,12 +114,13 @@ class BackEnds:
         chosen = self.machine_types == machine_type
         if not chosen.any():
             return None
-        training = self.embeddings[chosen]
+        training = self._subtracted(self.embeddings[chosen], machine_type)
         if machine_type not in self._projections:
             self._projections[machine_type] = Projection(training)
         project = self._projections[machine_type].coordinates
         columns = self.domains[chosen], self.classes[chosen]
-        return EmbeddingMap(project(embeddings), project(training), *columns)
+        places = project(self._subtracted(embeddings, machine_type))
+        return EmbeddingMap(places, project(training), *columns)
 
     def state(self) -> dict[str, np.ndarray]:
         """Return what has to be saved; empty before there are embeddings."""
@@ -157,13 +160,25 @@ class BackEnds:
         self._groups = group_names(self.run, machine_types, sections, self.by_section)
         self._fitted, self._projections = {}, {}
 
+    def _subtracted(self, embeddings: np.ndarray, machine_type: str) -> np.ndarray:
+        """Return embeddings of a machine type, less the weighted ones of the far channel.
+
+        embeddings : as `EmbeddingSystem.channel_embeddings` returns them
+        """
+        if self.run.feature.channel != "near_minus_far":
+            return embeddings
+        near, far = np.split(embeddings, 2, axis=1)
+        return near - settings_of(self.run, str(machine_type)).back_end.far_weight * far
+
     def _back_end(self, group: str) -> BackEnd:
         if group not in self._fitted:
             chosen = self._groups == group
-            run = settings_of(self.run, str(self.machine_types[chosen][0]))
+            machine_type = str(self.machine_types[chosen][0])
+            run = settings_of(self.run, machine_type)
             back_end = self.build(run)
             try:
-                back_end.fit(self.embeddings[chosen], self.domains[chosen].tolist())
+                embeddings = self._subtracted(self.embeddings[chosen], machine_type)
+                back_end.fit(embeddings, self.domains[chosen].tolist())
             except BadInput as error:
                 raise BadInput(f"{run.system} {group}: {error}") from None
             self._fitted[group] = back_end

@@ -40,8 +40,19 @@ class SystemWithEmbeddings(System):
     def embeddings_once(self, frames: Frames) -> np.ndarray:
         """Return embeddings; asked again for the frames it was asked for last, the same ones."""
         if self.last_embeddings is None or self.last_embeddings[0] is not frames:
-            self.last_embeddings = (frames, self.embeddings(frames))
+            self.last_embeddings = (frames, self.channel_embeddings(frames))
         return self.last_embeddings[1]
+
+    def channel_embeddings(self, frames: Frames) -> np.ndarray:
+        """Return embeddings as the back ends take them: (n_clips, width).
+
+        With `feature.channel: near_minus_far` they are those of the near channel, and beside them
+        those of the far one: (n_clips, 2 * width). The back ends subtract, with their weight.
+        """
+        near = self.embeddings(frames)
+        if self.settings.feature.channel != "near_minus_far":
+            return near
+        return np.concatenate([near, self.embeddings(frames.far)], axis=1)
 
     def embedding_map(self, frames: Frames) -> EmbeddingMap | None:
         """Return the clips of one machine type in two dimensions; None without a back end."""
