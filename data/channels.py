@@ -28,15 +28,15 @@ def load_channels(
     """
     if run.reads_files:
         return Frames.without_frames(clips), []
-    how = (jobs, title, remote, meanwhile)
     if run.feature.channel != "near_minus_far":
-        return load_frames(clips, run, *how)
+        return load_frames(clips, run, jobs, title, remote, meanwhile)
+    second, first = (run.with_values({"feature.channel": name}) for name in ("second", "first"))
     # The second channel comes first: a clip without one shows before the long work.
-    far, bad = load_frames(clips, run.with_values({"feature.channel": "second"}), *how)
+    far, bad = load_frames(clips, second, jobs, f"{title} far", remote, meanwhile)
     if not far.clips:
         return far, bad
     # It has the same place in the cache as for the other systems, which read the first only.
-    near, more = load_frames(far.clips, run.with_values({"feature.channel": "first"}), *how)
+    near, more = load_frames(far.clips, first, jobs, f"{title} near", remote, meanwhile)
     usable = set(near.clips)
     far = far.select([clip in usable for clip in far.clips])
     return replace(near, far=far), bad + more

@@ -49,6 +49,7 @@ def test_near_and_far_stay_beside_each_other(tmp_path: Path, param: SystemSettin
     sent = pickle.loads(pickle.dumps(FramesRef.to(part))).load()
     for each in (part, part.trim(), sent):
         assert_channels(each, param)
+    assert len(part.trim().far.array) == part.count.sum()
 
 
 def test_the_near_channel_is_in_the_cache_for_other_systems_too(
