@@ -40,6 +40,7 @@ class BackEndSettings(Block):
         "minimum",
     ] = "none"
     by_section: Boolean = False
+    far_weight: NotNegative = 1.0
     metric: Literal["cosine", "euclidean"] = "cosine"
     source_neighbours: Count = 1
     target_neighbours: Natural = 1

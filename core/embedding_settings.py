@@ -78,6 +78,7 @@ class RawSpecSettings(SystemSettings):
 
     has_network: ClassVar[bool] = False
     takes_back_end: ClassVar[bool] = True
+    takes_two_channels: ClassVar[bool] = True
     description: ClassVar[NamedDescription] = NamedDescription(
         name="Pooled log-mel energies",
         abbreviation="RawSpec",
@@ -157,6 +158,7 @@ class DisSpecSettings(SystemSettings):
     classifier: ClassVar[bool] = True
     joint: ClassVar[bool] = True
     takes_back_end: ClassVar[bool] = True
+    takes_two_channels: ClassVar[bool] = True
     releases: ClassVar[dict[str, dict[str, Any]]] = _DIS_RELEASES
     description: ClassVar[NamedDescription] = NamedDescription(
         name="Discriminative embeddings",
@@ -181,6 +183,7 @@ class DisMultispecSettings(SystemSettings):
     classifier: ClassVar[bool] = True
     joint: ClassVar[bool] = True
     takes_back_end: ClassVar[bool] = True
+    takes_two_channels: ClassVar[bool] = True
     releases: ClassVar[dict[str, dict[str, Any]]] = _DIS_RELEASES
     description: ClassVar[NamedDescription] = NamedDescription(
         name="Discriminative embeddings of three resolutions",

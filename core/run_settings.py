@@ -49,7 +49,7 @@ class Feature(Block):
 
     input: Literal["log_mel", "waveform"] = "log_mel"
     sample_rate: Count = 16000
-    channel: Literal["first", "mix"] = "first"
+    channel: Literal["first", "second", "mix", "near_minus_far"] = "first"
     n_mels: Count = 128
     n_frames: Count = 5
     n_hop_frames: Count = 1
@@ -135,7 +135,9 @@ class SystemSettings(SharedSettings):
     classifier : it learns to tell the classes of `feature.classes` apart
     has_network : it learns weights, over epochs; without, only its back end learns
     takes_back_end : it has embeddings that the back end of `back_end` can score
-    reads_files : it reads a file of its own for each clip, see `System.clip_files`
+    takes_two_channels : it can subtract the embedding of a far microphone, see `feature.channel`
+    reads_files : it reads a file of its own for each clip, see `System.clip_files`, and not the
+            clip
     official : the official baseline's own `.hdf5` is a trained model of this system
     releases : name of a release → the values that it has in place of the defaults, among them
             `machines`, machine type → values; `release` names the one that counts
@@ -147,6 +149,7 @@ class SystemSettings(SharedSettings):
     classifier: ClassVar[bool] = False
     has_network: ClassVar[bool] = True
     takes_back_end: ClassVar[bool] = False
+    takes_two_channels: ClassVar[bool] = False
     reads_files: ClassVar[bool] = False
     official: ClassVar[bool] = False
     releases: ClassVar[dict[str, dict[str, Any]]] = {}

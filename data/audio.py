@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import re
 import warnings
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,18 +22,21 @@ if TYPE_CHECKING:
 # MOST_SAMPLES. Except for silence the best codecs reach some 20 samples per byte.
 SAMPLES_PER_BYTE = 64
 MOST_SAMPLES = 2**22
+ONE_CHANNEL = "has 1 channel; feature.channel second and near_minus_far need two microphones"
 LARGEST_SAMPLE = 1e10  # its energies are still finite in float32
 
 
 def file_load(path: str | Path, channel: str = "first") -> tuple[np.ndarray, int]:
     """Return the samples of a clip: (n_samples,) float32, and its sampling rate in hertz.
 
-    channel : of several, "first" or "mix", their mean
+    channel : of several, "first", "second" or "mix", their mean; "near_minus_far" gives the first
 
-    Raises ValueError as `read_samples`.
+    Raises ValueError as `read_samples`, and where there is no second channel.
     """
     samples, sample_rate = read_samples(path)
-    y = samples[:, 0] if channel == "first" else samples.mean(axis=1)
+    if channel == "second" and samples.shape[1] < 2:
+        raise ValueError(ONE_CHANNEL)
+    y = samples.mean(axis=1) if channel == "mix" else samples[:, int(channel == "second")]
     return np.ascontiguousarray(y), sample_rate
 
 
@@ -84,6 +88,25 @@ def file_header(path: Path, sample_rate: int) -> tuple[int, int]:
             f"is sampled at {actual_rate} Hz, not at the {sample_rate} Hz of feature.sample_rate"
         )
     return frames, channels
+
+
+def channel_problems(counts: Mapping[int, int], channel: str) -> list[tuple[int, str]]:
+    """Return the clips with too few channels, or others than most: (index, problem).
+
+    Parameters
+    ----------
+    counts : index of a clip → its channels
+    channel : the one that is read, as `file_load` takes it
+    """
+    ranked = Counter(counts.values()).items()
+    usual = max(ranked, key=lambda pair: pair[::-1], default=(0, 0))[0]
+    problems = []
+    for index, number in counts.items():
+        if channel == "second" and number == 1:
+            problems.append((index, ONE_CHANNEL))
+        elif number != usual:
+            problems.append((index, f"has {number} channels, where most clips have {usual}"))
+    return problems
 
 
 @contextlib.contextmanager

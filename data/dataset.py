@@ -9,9 +9,10 @@ from core.errors import BadInput
 from core.files import save_csv
 from core.log import logger
 from core.run_settings import SystemSettings
+from data.channels import load_channels
 from data.clips import Clip, dataset_directory, list_wavs, select_machines, shown
 from data.csv_signals import has_signals, list_signals
-from data.frame_cache import RemoteWorkers, load_frames
+from data.frame_cache import RemoteWorkers
 from data.frames import Frames
 
 TRAIN = ("train",)  # the folder of training clips
@@ -40,7 +41,7 @@ def read_clips(
         clips += listed
         bad += problems
     machine_type = ", ".join(names)
-    frames, unusable = load_frames(clips, run, jobs, machine_type, remote, meanwhile)
+    frames, unusable = load_channels(clips, run, jobs, machine_type, remote, meanwhile)
     bad += unusable
     if not frames.clips:
         raise BadInput(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 import hashlib
 import itertools
 import json
@@ -21,7 +20,7 @@ from core.files import atomic_write, remove_stale_files, save_json
 from core.log import progress_bar
 from core.run_settings import Feature, SystemSettings
 from core.script import without_ctrl_c
-from data.audio import file_header, file_load, log_mel
+from data.audio import channel_problems, file_header, file_load, log_mel
 from data.clips import Clip
 from data.frames import Frames
 
@@ -400,13 +399,9 @@ def _read_headers(
             count[index] = _n_frames(n_samples, recipe)
         except ValueError as problem:
             problems.append((index, str(problem)))
-    usual = max(
-        collections.Counter(channels.values()).items(), key=lambda pair: pair[::-1], default=(0, 0)
-    )[0]
-    for index, n_channels in channels.items():
-        if n_channels != usual:
-            count[index] = 0
-            problems.append((index, f"has {n_channels} channels, where most clips have {usual}"))
+    for index, problem in channel_problems(channels, recipe["channel"]):
+        count[index] = 0
+        problems.append((index, problem))
     return count, problems
 
 

@@ -9,8 +9,21 @@ import numpy as np
 import keras_model
 from core.errors import BadInput
 from core.run_settings import SystemSettings
+from core.system_settings import system_classes
 from data.clips import Clip
 from data.frames import Frames
+
+
+def check_channel(run: SystemSettings) -> None:
+    """Raise BadInput where a system cannot subtract the embedding of a far microphone."""
+    if run.feature.channel != "near_minus_far" or run.takes_two_channels:
+        return
+    where = run.given().get("feature.channel", "its settings")
+    systems = [name for name, kind in system_classes().items() if kind.takes_two_channels]
+    raise BadInput(
+        f"{run.system}: feature.channel is near_minus_far (from {where}), which "
+        f"{', '.join(systems)} can take; set {run.system}.feature.channel: first"
+    )
 
 
 def check_sections(

@@ -19,6 +19,7 @@ from data.frames import Frames
 from data.training_scores import TrainingScores
 from engine.checks import check_finite
 from evaluation.thresholds import Threshold, fit_thresholds
+from models.embedding_map import EmbeddingMap
 from models.saved import Model, OfficialModel
 
 CLIPS_PER_SLICE = 1024  # scored and cached in one piece: an interruption costs no more
@@ -38,12 +39,14 @@ class Scores(NamedTuple):
     scores : (n_clips,) float64
     extra : every score of a system that has several, name → (n_clips,)
     training : the scores of the clips that the system was trained on
+    map : test and training clips in two dimensions, of a system that scores embeddings
     """
 
     clips: Sequence[Clip]
     scores: np.ndarray
     extra: dict[str, np.ndarray]
     training: TrainingScores
+    map: EmbeddingMap | None = None
 
 
 def score(
@@ -72,8 +75,9 @@ def score(
     for number, (path, part) in enumerate(zip(paths, parts, strict=True)):
         if scored[number] is None:
             frames = part.trim()
-            scores = Scores(part.clips, system.score(frames), system.extra_scores(frames), training)
-            check_finite(scores.scores, part.clips, title)
+            values, extra = system.score(frames), system.extra_scores(frames)
+            check_finite(values, part.clips, title)
+            scores = Scores(part.clips, values, extra, training, system.embedding_map(frames))
             _save(path, scores)
             scored[number] = scores
         if len(parts) > 1:
@@ -102,7 +106,9 @@ def _join(parts: Sequence[Scores]) -> Scores:
     extra = {name: np.concatenate([part.extra[name] for part in parts]) for name in parts[0].extra}
     clips = [clip for part in parts for clip in part.clips]
     scores = np.concatenate([part.scores for part in parts])
-    return Scores(clips, scores, extra, parts[0].training)
+    maps = [part.map for part in parts if part.map]
+    whole = maps[0]._replace(test=np.concatenate([one.test for one in maps])) if maps else None
+    return Scores(clips, scores, extra, parts[0].training, whole)
 
 
 def _cache_path(model: Model, run: SystemSettings, frames: Frames) -> Path:
@@ -120,7 +126,7 @@ def _cache_path(model: Model, run: SystemSettings, frames: Frames) -> Path:
 
 
 def _save(path: Path, scores: Scores) -> None:
-    training = scores.training
+    training, mapped = scores.training, scores.map._asdict() if scores.map else {}
     with atomic_write(path) as temporary, temporary.open("wb") as stream:
         np.savez(
             stream,
@@ -130,6 +136,7 @@ def _save(path: Path, scores: Scores) -> None:
             training_names=np.array(training.names, dtype=str),
             distribution=np.array(training.distribution or (), np.float64),
             **{f"extra_{name}": values for name, values in scores.extra.items()},
+            **{f"map_{name}": values for name, values in mapped.items()},
         )
 
 
@@ -143,8 +150,20 @@ def _read(path: Path, clips: Sequence[Clip]) -> Scores | None:
             arrays.pop("training_names").tolist(),
             tuple(arrays.pop("distribution").tolist()) or None,
         )
+        mapped = _read_map(arrays, len(clips), len(training.scores))
     except (OSError, ValueError, KeyError, TypeError):
         return None
     extra = {name.removeprefix("extra_"): values for name, values in arrays.items()}
     complete = all(len(values) == len(clips) for values in (scores, *extra.values()))
-    return Scores(clips, scores, extra, training) if complete else None
+    return Scores(clips, scores, extra, training, mapped) if complete else None
+
+
+def _read_map(arrays: dict[str, np.ndarray], n_clips: int, n_training: int) -> EmbeddingMap | None:
+    """Take the arrays of a map out of others; raise ValueError where they do not fit the clips."""
+    if "map_test" not in arrays:
+        return None
+    mapped = EmbeddingMap(*(arrays.pop(f"map_{name}") for name in EmbeddingMap._fields))
+    shapes = [(n_clips, 2), (n_training, 2), (n_training,), (n_training,)]
+    if [values.shape for values in mapped] != shapes:
+        raise ValueError("its map is of other clips")
+    return mapped

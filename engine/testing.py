@@ -16,9 +16,9 @@ from data import clips
 from data.dataset import read_clips, report_bad_clips
 from data.frame_cache import RemoteWorkers
 from data.frames import Frames, FramesRef
+from engine import embedding_maps, results, scoring
 from engine import options as test_options
-from engine import results, scoring
-from engine.checks import check_scored, check_sections
+from engine.checks import check_channel, check_scored, check_sections
 from engine.jobs import Executor, Job, run_jobs
 from engine.options import TestOptions
 from engine.results import Evaluation, TestedRun
@@ -99,6 +99,7 @@ def _task(
     combined : an ensemble takes the scores, so those of the training clips are needed too
     """
     mode, jobs = command.mode, command.jobs
+    check_channel(run.for_machine(machine_type))
     model, run = usable_model(run.for_machine(machine_type), machine_type, mode)
     frames, bad = read_clips(
         *(run, mode, machine_type, clips.TEST_FOLDERS, jobs, remote), pending_import()
@@ -212,6 +213,7 @@ def test_run(
             sections += results.save(
                 run, machine_type, scored.clips, scored.scores, fitted, evaluation.definition
             )
+            embedding_maps.save(run, machine_type, scored, evaluation.mode)
             scores[machine_type], thresholds[machine_type] = scored, fitted
     if scores:
         results.save_summary(run, sections, thresholds, evaluation)

@@ -20,7 +20,13 @@ from data.dataset import read_clips, report_bad_clips, training_machines, warn_o
 from data.frames import Frames
 from data.training_scores import TrainingScores
 from engine import jobs
-from engine.checks import check_classes, check_finite, check_sections, check_trainable
+from engine.checks import (
+    check_channel,
+    check_classes,
+    check_finite,
+    check_sections,
+    check_trainable,
+)
 from evaluation.thresholds import fit_thresholds
 from models import saved
 from models.quiet_keras import pending_import
@@ -52,6 +58,7 @@ def plan(
         warn_of_missing_clips(networks, command.mode)
         for (name, members), (run, _) in zip(groups, networks, strict=True):
             with problems:
+                check_channel(run)
                 frames, unusable = read_clips(
                     *(run, command.mode, members, ("train",), command.jobs, remote),
                     pending_import(),

@@ -11,14 +11,15 @@ from core.errors import BadInput
 from core.log import logger
 from core.run_settings import SystemSettings
 from data.clips import Clip
+from models.embedding_map import EmbeddingMap, Projection, map_class
 from models.saved import BACK_END_ARRAY
 
 if TYPE_CHECKING:
     from backends.base import BackEnd
 
 Build = Callable[[SystemSettings], "BackEnd"]
-_MACHINE_TYPES, _SECTIONS, _DOMAINS = (
-    f"back_end_{name}" for name in ("machine_types", "sections", "domains")
+_MACHINE_TYPES, _SECTIONS, _DOMAINS, _CLASSES = (
+    f"back_end_{name}" for name in ("machine_types", "sections", "domains", "classes")
 )
 
 
@@ -36,8 +37,9 @@ class BackEnds:
 
     Attributes
     ----------
-    embeddings : (n_clips, width) of the training clips
-    machine_types, sections, domains : (n_clips,) of the same clips
+    embeddings : (n_clips, width) of the training clips; with `feature.channel: near_minus_far`
+        (n_clips, 2 * width), near and far, so that another `back_end.far_weight` needs no training
+    machine_types, sections, domains, classes : (n_clips,) of the same clips; the last is for maps
 
     Parameters
     ----------
@@ -52,6 +54,7 @@ class BackEnds:
         self.run, self.build, self.by_section = run, build, by_section
         self.embeddings: np.ndarray | None = None
         self._fitted: dict[str, BackEnd] = {}
+        self._projections: dict[str, Projection] = {}
 
     def fit(self, embeddings: np.ndarray, clips: Sequence[Clip]) -> None:
         """Take the embeddings (n_clips, width) of training clips.
@@ -59,7 +62,8 @@ class BackEnds:
         What they lack shows when a back end is first asked: BadInput as of `BackEnd.fit`.
         """
         kept = np.array(embeddings)  # its own copy: nothing may change it later
-        self._take(kept, *clip_columns(clips))
+        classes = np.array([map_class(self.run, clip) for clip in clips], str)
+        self._take(kept, *clip_columns(clips), classes)
 
     def score(self, embeddings: np.ndarray, clips: Sequence[Clip]) -> np.ndarray:
         """Return the anomaly scores of clips (n_clips,) float64.
@@ -77,7 +81,8 @@ class BackEnds:
         scores = np.empty(len(clips))
         for group in sorted(set(groups)):
             chosen = groups == group
-            scores[chosen] = self._back_end(group).anomaly_score(embeddings[chosen])
+            of_group = self._subtracted(embeddings[chosen], machine_types[chosen][0])
+            scores[chosen] = self._back_end(group).anomaly_score(of_group)
         return scores
 
     def training_scores(self, other: np.ndarray | None = None) -> np.ndarray:
@@ -97,6 +102,26 @@ class BackEnds:
         named = {name: settings_of(self.run, name).back_end.name != "none" for name in names}
         return np.array([named[str(name)] for name in machine_types], bool)
 
+    def embedding_map(self, embeddings: np.ndarray, machine_type: str) -> EmbeddingMap | None:
+        """Return clips of a machine type in two dimensions, with its training clips.
+
+        None where there are no training clips of it.
+
+        embeddings : (n_clips, width)
+        """
+        if self.embeddings is None:
+            return None
+        chosen = self.machine_types == machine_type
+        if not chosen.any():
+            return None
+        training = self._subtracted(self.embeddings[chosen], machine_type)
+        if machine_type not in self._projections:
+            self._projections[machine_type] = Projection(training)
+        project = self._projections[machine_type].coordinates
+        columns = self.domains[chosen], self.classes[chosen]
+        places = project(self._subtracted(embeddings, machine_type))
+        return EmbeddingMap(places, project(training), *columns)
+
     def state(self) -> dict[str, np.ndarray]:
         """Return what has to be saved; empty before there are embeddings."""
         if self.embeddings is None:
@@ -106,6 +131,7 @@ class BackEnds:
             _MACHINE_TYPES: self.machine_types,
             _SECTIONS: self.sections,
             _DOMAINS: self.domains,
+            _CLASSES: self.classes,
         }
 
     def restore(self, arrays: dict[str, np.ndarray]) -> None:
@@ -114,6 +140,7 @@ class BackEnds:
             return
         embeddings = arrays[BACK_END_ARRAY]
         columns = [arrays[name] for name in (_MACHINE_TYPES, _SECTIONS, _DOMAINS)]
+        columns.append(arrays.get(_CLASSES, columns[1]))
         if embeddings.ndim != 2 or any(column.shape != embeddings.shape[:1] for column in columns):
             raise ValueError("its embeddings are not one per training clip")
         if embeddings.dtype.kind != "f" or not np.isfinite(embeddings).all():
@@ -126,19 +153,32 @@ class BackEnds:
         machine_types: np.ndarray,
         sections: np.ndarray,
         domains: np.ndarray,
+        classes: np.ndarray,
     ) -> None:
-        self.embeddings, self.domains = embeddings, domains
+        self.embeddings, self.domains, self.classes = embeddings, domains, classes
         self.machine_types, self.sections = machine_types, sections
         self._groups = group_names(self.run, machine_types, sections, self.by_section)
-        self._fitted = {}
+        self._fitted, self._projections = {}, {}
+
+    def _subtracted(self, embeddings: np.ndarray, machine_type: str) -> np.ndarray:
+        """Return embeddings of a machine type, less the weighted ones of the far channel.
+
+        embeddings : as `EmbeddingSystem.channel_embeddings` returns them
+        """
+        if self.run.feature.channel != "near_minus_far":
+            return embeddings
+        near, far = np.split(embeddings, 2, axis=1)
+        return near - settings_of(self.run, str(machine_type)).back_end.far_weight * far
 
     def _back_end(self, group: str) -> BackEnd:
         if group not in self._fitted:
             chosen = self._groups == group
-            run = settings_of(self.run, str(self.machine_types[chosen][0]))
+            machine_type = str(self.machine_types[chosen][0])
+            run = settings_of(self.run, machine_type)
             back_end = self.build(run)
             try:
-                back_end.fit(self.embeddings[chosen], self.domains[chosen].tolist())
+                embeddings = self._subtracted(self.embeddings[chosen], machine_type)
+                back_end.fit(embeddings, self.domains[chosen].tolist())
             except BadInput as error:
                 raise BadInput(f"{run.system} {group}: {error}") from None
             self._fitted[group] = back_end

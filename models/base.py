@@ -22,6 +22,7 @@ from data.clips import Clip
 from data.frames import Frames
 from models.batches import epoch_batches
 from models.callbacks import Resume, StopAtNonFiniteLoss, epoch_bar
+from models.embedding_map import EmbeddingMap
 from models.layers import Adam
 
 FEWEST_STEPS_FOR_XLA = 2000  # XLA takes seconds to compile a step and saves milliseconds of each
@@ -286,6 +287,9 @@ class System(keras.Model):
             )
             curves.append(total / np.round(times))
         return curves
+
+    def embedding_map(self, frames: Frames) -> EmbeddingMap | None:
+        """Return clips of one machine type in two dimensions; None: it has no embeddings."""
 
     def reconstruct(self, windows: tf.Tensor) -> tf.Tensor:
         """Return windows as the system rebuilds them, in decibels; not every system does."""

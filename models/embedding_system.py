@@ -11,18 +11,13 @@ from data.frames import Frames
 from models.back_ends import BackEnds, build_back_end, check_back_ends
 from models.base import System
 from models.callbacks import Resume
+from models.embedding_map import EmbeddingMap
 
 OWN_SCORES = "back_end_own_scores"
 
 
-class EmbeddingSystem(System):
-    """A system whose scores are those of a back end, fitted to embeddings of the training clips.
-
-    A subclass writes `embeddings`, and what `System` asks of every system but the scores. The back
-    end is that of the `back_end` block; each machine type has its own.
-
-    The scores of its training clips (`training_scores`) leave each clip out of its own reference;
-    `score` does not know which clips are training clips.
+class SystemWithEmbeddings(System):
+    """A system that can give embeddings of clips to back ends; a subclass writes `embeddings`.
 
     Class attributes
     ----------------
@@ -42,6 +37,39 @@ class EmbeddingSystem(System):
         """Return the embeddings of clips: (n_clips, width)."""
         raise NotImplementedError
 
+    def embeddings_once(self, frames: Frames) -> np.ndarray:
+        """Return embeddings; asked again for the frames it was asked for last, the same ones."""
+        if self.last_embeddings is None or self.last_embeddings[0] is not frames:
+            self.last_embeddings = (frames, self.channel_embeddings(frames))
+        return self.last_embeddings[1]
+
+    def channel_embeddings(self, frames: Frames) -> np.ndarray:
+        """Return embeddings as the back ends take them: (n_clips, width).
+
+        With `feature.channel: near_minus_far` they are those of the near channel, and beside them
+        those of the far one: (n_clips, 2 * width). The back ends subtract, with their weight.
+        """
+        near = self.embeddings(frames)
+        if self.settings.feature.channel != "near_minus_far":
+            return near
+        return np.concatenate([near, self.embeddings(frames.far)], axis=1)
+
+    def embedding_map(self, frames: Frames) -> EmbeddingMap | None:
+        """Return the clips of one machine type in two dimensions; None without a back end."""
+        machine_type = frames.clips[0].machine_type
+        return self.back_ends.embedding_map(self.embeddings_once(frames), machine_type)
+
+
+class EmbeddingSystem(SystemWithEmbeddings):
+    """A system whose scores are those of a back end, fitted to embeddings of the training clips.
+
+    A subclass writes `embeddings`, and what `System` asks of every system but the scores. The back
+    end is that of the `back_end` block; each machine type has its own.
+
+    The scores of its training clips (`training_scores`) leave each clip out of its own reference;
+    `score` does not know which clips are training clips.
+    """
+
     @classmethod
     def check(cls, run: SystemSettings, machine_type: str, frames: Frames) -> None:
         """Raise BadInput where there are too few training clips for the back end."""
@@ -58,12 +86,6 @@ class EmbeddingSystem(System):
         """Fit the back ends to the embeddings of training clips."""
         self.last_embeddings = None
         self.back_ends.fit(self.embeddings_once(frames), frames.clips)
-
-    def embeddings_once(self, frames: Frames) -> np.ndarray:
-        """Return embeddings; asked again for the frames it was asked for last, the same ones."""
-        if self.last_embeddings is None or self.last_embeddings[0] is not frames:
-            self.last_embeddings = (frames, self.embeddings(frames))
-        return self.last_embeddings[1]
 
     def score(self, frames: Frames) -> np.ndarray:
         """Return anomaly scores of clips (n_clips,) float64."""
@@ -85,7 +107,7 @@ class EmbeddingSystem(System):
         return "the embeddings of the training clips, which its back end compares clips with"
 
 
-class OptionalBackEnd(System):
+class OptionalBackEnd(SystemWithEmbeddings):
     """A system with scores of its own, and embeddings that a back end may score in their place.
 
     A subclass writes `embeddings`, `own_score` where its own score is not the mean over windows,
@@ -95,12 +117,7 @@ class OptionalBackEnd(System):
 
     def __init__(self, run: SystemSettings, sections: list[str]):
         super().__init__(run, sections)
-        self.back_ends = BackEnds(run)
         self.own_scores: np.ndarray | None = None  # (n_clips,) of the training clips
-
-    def embeddings(self, frames: Frames) -> np.ndarray:
-        """Return the embeddings of clips: (n_clips, width)."""
-        raise NotImplementedError
 
     def own_score(self, frames: Frames) -> np.ndarray:
         """Return the scores that the system gives clips without a back end: (n_clips,) float64."""
@@ -129,8 +146,13 @@ class OptionalBackEnd(System):
             return self.own_score(frames)
         scores = np.empty(len(named)) if named.all() else self.own_score(frames)
         chosen = frames if named.all() else frames.select(named)
-        scores[named] = self.back_ends.score(self.embeddings(chosen), chosen.clips)
+        self.last_embeddings = None  # the network may have learnt more since
+        scores[named] = self.back_ends.score(self.embeddings_once(chosen), chosen.clips)
         return scores
+
+    def embedding_map(self, frames: Frames) -> EmbeddingMap | None:
+        named = self.back_ends.named([frames.clips[0].machine_type])
+        return super().embedding_map(frames) if named.all() else None
 
     def training_scores(self, saved: np.ndarray) -> np.ndarray:
         if self.own_scores is None:

@@ -17,7 +17,7 @@ import keras_model
 from core.errors import BadInput
 from core.run_settings import SystemSettings
 from core.settings import Config
-from data import frame_cache
+from data.channels import load_channels
 from data.clips import parse_clip
 from data.dataset import read_clips
 from data.frames import Frames
@@ -115,7 +115,7 @@ def _explain(
         raise BadInput(f"a clip is {problem}") from None
     # Not into the cache of the scripts: these are odd clips of a report.
     with tempfile.TemporaryDirectory() as aside:
-        frames, _ = frame_cache.load_frames(
+        frames, _ = load_channels(
             listed, run_settings.with_values({"cache_directory": aside}), 1, machine_type
         )
         if not frames.clips:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from evaluation.metrics import ScoredSection, SectionKey, SectionResult
+from reporting.embedding_maps import MappedClips, read_maps
 from reporting.folder import slug
 from reporting.runs import ReportData, Run, Threshold
 
@@ -45,6 +46,7 @@ LINES = tuple(
     )
 )
 NORMAL, ANOMALY = "#A9D6F5", "#B04A00"
+MARKERS = "os^vDPX"  # of the most frequent classes in a map of embeddings; the others have dots
 
 
 class Picture(NamedTuple):
@@ -121,6 +123,7 @@ def _figures(
                 ),
                 histograms(sections, run.thresholds),
             )
+    yield from _embedding_maps(data, first)
     for system, paths in histories.items():
         curves = _read_histories(paths, data.not_shown)
         if curves:
@@ -131,6 +134,23 @@ def _figures(
                     f"Losses of {system} in training; thin: its further seeds.",
                 ),
                 losses(curves),
+            )
+
+
+def _embedding_maps(data: ReportData, first: Mapping[str, Run]) -> Iterator[tuple[Picture, Figure]]:
+    for system, run in first.items():
+        for (machine_type, mode), mapped in read_maps(run, data.not_shown).items():
+            ending, words = ("", "") if mode == "dev" else ("_eval", ", evaluation data")
+            yield (
+                Picture(
+                    f"embeddings_{slug(system)}_{slug(machine_type)}{ending}",
+                    f"Map of embeddings, {machine_type}, {system}{words}",
+                    f"Embeddings of {run.name} on {machine_type}{words}, on the two principal "
+                    "components of the training clips. Left: training clips (filled) and test "
+                    "clips (hollow) by class; right: training clips grey, test clips by label. "
+                    "Only a picture: scores are made of all dimensions, and of no label.",
+                ),
+                embedding_map(mapped),
             )
 
 
@@ -263,6 +283,45 @@ def histograms(
             axes.set(title=title, yticks=[])
     _outer_labels(panels.ravel(), "anomaly score", "density")
     _legend(figure, panels.ravel())
+    return figure
+
+
+def embedding_map(mapped: MappedClips) -> Figure:
+    """Draw the clips of a machine type twice: by class, and by label."""
+    figure = _figure(PAGE_WIDTH, 4.2)
+    by_class, by_label = figure.subplots(1, 2, sharex=True, sharey=True)
+    names = mapped.frequent_classes(len(MARKERS))
+    looks = [
+        (name, mapped.classes == name, colour, marker, 9)
+        for name, marker, (colour, _) in zip(names, MARKERS, _cycled(len(names)), strict=False)
+    ]
+    others = ~np.isin(mapped.classes, names)
+    kinds = len(set(mapped.classes[others].tolist()))
+    rest = "1 other class" if kinds == 1 else f"{kinds} other classes"
+    looks.append((rest, others, LINES[7][0], ".", 9))
+    points = {"linewidths": 0.7, "rasterized": True}  # thousands of shapes make a large PDF
+    for name, inside, colour, marker, size in looks:
+        look = {"color": colour, "marker": marker, **points}
+        filled, hollow = (mapped.places[inside & (mapped.is_test == test)] for test in (0, 1))
+        by_class.scatter(*filled.T, size, label=_short(name, 34), **look)
+        by_class.scatter(*hollow.T, 2 * size, facecolors="none", **look)
+    by_label.scatter(*mapped.places[~mapped.is_test].T, 4, "#CCCCCC", label="training", **points)
+    for name, colour, marker in (
+        ("normal", LINES[2][0], "o"),
+        ("anomaly", ANOMALY, "x"),
+        ("unknown", "#000000", "+"),
+    ):
+        chosen = mapped.places[mapped.is_test & (mapped.labels == name)]
+        edge = {"facecolors": "none", "edgecolors": colour} if marker == "o" else {"color": colour}
+        by_label.scatter(*chosen.T, 14, marker=marker, label=name, **edge, **points)
+    for axes, title in ((by_class, "by class"), (by_label, "by label")):
+        axes.set(title=title, xticks=[], yticks=[])
+        entries = zip(*axes.get_legend_handles_labels(), strict=True)
+        shown = [(handle, name) for handle, name in entries if len(handle.get_offsets())]
+        axes.legend(
+            *zip(*shown, strict=True), loc="upper center", bbox_to_anchor=(0.5, -0.06), ncols=2
+        )
+    _outer_labels([by_class, by_label], "first component", "second component")
     return figure
 
 

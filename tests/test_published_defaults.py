@@ -593,7 +593,8 @@ OWN_CHOICES: list[Own] = [
     *(
         Own(WITH_BACK_END, f"back_end.{key}", "the toolkit has no such back end, or no such switch")
         for key in (
-            *("by_section", "components", "smallest_variance", "outlier_neighbours", "members"),
+            *("by_section", "far_weight", "components", "smallest_variance"),
+            *("outlier_neighbours", "members"),
         )
     ),
     *(

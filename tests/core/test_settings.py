@@ -212,6 +212,7 @@ KEYS = {
     "fit.precision": ("mixed_float16", "mixed_bfloat16", "float32", "mixed_float16"),
     "back_end.name": ("k_means", "none", "local_density", "mahalanobis"),
     "back_end.by_section": (True, False, True, False),
+    "back_end.far_weight": (0.5, 0.25, 2.0, 1.0),
     "back_end.metric": ("euclidean", "cosine", "euclidean", "cosine"),
     "back_end.source_neighbours": COUNTS,
     "back_end.target_neighbours": COUNTS,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 from tests.conftest import run_inside
 from tests.precomputed import write_embeddings
@@ -86,3 +87,72 @@ def test_another_embedding_is_another_score(bare: Path, tmp_path: Path) -> None:
     assert run_inside("01_test.py", *given, **where).returncode == 0
     after = scores(tmp_path / "result" / "embeddings")
     assert [one != other for one, other in zip(before, after, strict=True)].count(True) == 1
+
+
+def test_embeddings_need_the_names_of_the_clips_and_not_their_sound(
+    bare: Path, tmp_path: Path
+) -> None:
+    folder = write_embeddings(bare / "dev_data", tmp_path / "embeddings")
+    for wav in bare.rglob("*.wav"):
+        empty = tmp_path / wav.relative_to(bare)
+        empty.parent.mkdir(parents=True, exist_ok=True)
+        empty.touch()
+    assigned = (f"embeddings.network.directory={folder}",)
+    for script in ("00_train.py", "01_test.py"):
+        run = run_inside(
+            *(script, "-d", "--system", "embeddings", "--jobs", "1"),
+            **{"data": tmp_path, "out": tmp_path, "assigned": assigned},
+        )
+        assert run.returncode == 0, run.stderr
+    assert len(scores(tmp_path / "result" / "embeddings")) == 8
+    cached = list((tmp_path / "cache").iterdir())
+    assert all(path.name.startswith("scores_") for path in cached)
+
+
+@pytest.fixture(scope="module")
+def stereo(bare: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same fans, with noise of its own in the second channel of each clip."""
+    folder = tmp_path_factory.mktemp("stereo")
+    draw = np.random.default_rng(0)
+    for wav in sorted(bare.rglob("*.wav")):
+        near, rate = soundfile.read(wav)
+        to = folder / wav.relative_to(bare)
+        to.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(to, np.stack([near, 0.01 * draw.standard_normal(len(near))], 1), rate)
+    return folder
+
+
+def test_two_microphones_from_wavs_to_results(stereo: Path, tmp_path: Path) -> None:
+    def tested(*assigned: str) -> list[float]:
+        where = {"data": stereo, "out": tmp_path, "assigned": ("feature.n_mels=16", *assigned)}
+        for script in ("00_train.py", "01_test.py"):
+            run = run_inside(script, "-d", "--system", "raw_spec", "--jobs", "1", **where)
+            assert run.returncode == 0, run.stderr
+        return scores(tmp_path / "result" / "raw_spec")
+
+    one = tested()
+    shutil.rmtree(tmp_path / "model")
+    two = tested("feature.channel=near_minus_far")
+    none = tested("feature.channel=near_minus_far", "back_end.far_weight=0")
+    assert one != two
+    assert none == one
+
+
+def test_one_microphone_is_named_before_any_work(bare: Path, stereo: Path, tmp_path: Path) -> None:
+    shutil.copytree(stereo, tmp_path, dirs_exist_ok=True)
+    where = {"data": tmp_path, "out": tmp_path, "assigned": ("feature.channel=near_minus_far",)}
+    systems = ("-d", "--system", "raw_spec", "ae", "--jobs", "1")
+    run = run_inside("00_train.py", *systems, **where)
+    assert run.returncode == 1
+    assert "ae: feature.channel is near_minus_far (from --set), which raw_spec, " in run.stderr
+    assert not list((tmp_path / "model").rglob("model_*"))
+    given = ("-d", "--system", "raw_spec", "--jobs", "1")
+    assert run_inside("00_train.py", *given, **where).returncode == 0
+    single = sorted(bare.glob("dev_data/fan/test/*.wav"))[:2]
+    for wav in single:
+        shutil.copy(wav, tmp_path / wav.relative_to(bare))
+    run = run_inside("01_test.py", *given, **where)
+    assert run.returncode == 1
+    for wav in single:
+        assert f"{wav.name}: has 1 channel; feature.channel second and near_minus_far" in run.stderr
+    assert not list((tmp_path / "result").rglob("anomaly_score_*"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from data.clips import Clip
 from data.frames import Frames
 from engine.training import train
 from models.back_ends import BackEnds
+from models.embedding_map import Projection
 from models.embedding_system import EmbeddingSystem
 from models.saved import SavedModel, back_end_of, usable_model
 
@@ -151,7 +153,7 @@ def saved_model(tmp_path: Path, *assignments: tuple[str, Any]) -> tuple[SystemSe
         Clip(file, clip.machine_type, clip.section, "train", clip.domain)
         for file, clip in zip(files, frames.clips, strict=True)
     )
-    frames = Frames(frames.array, clips, frames.first, frames.count)
+    frames = with_far(Frames(frames.array, clips, frames.first, frames.count), 2)
     train(run, "dev", "fan", ["fan"], frames)
     return run, frames
 
@@ -297,8 +299,12 @@ def test_a_system_with_scores_of_its_own_takes_a_back_end_of_its_embeddings(name
     again, _ = optional(name, ("back_end.name", "local_density"))
     again.set_extra_state(system.get_extra_state())
     assert np.array_equal(again.score(test), system.score(test))
+    expected = Projection(system.embeddings(frames)).coordinates(system.embeddings(test))
+    np.testing.assert_allclose(again.embedding_map(test).test, expected, rtol=1e-4, atol=1e-6)
+    assert plain.embedding_map(test) is None
     without, _ = optional(name)
     without.set_extra_state(system.get_extra_state())
+    assert without.embedding_map(test) is None
     of_training = without.training_scores(system.training_scores(None))
     assert np.array_equal(of_training, plain.training_scores(plain.score(frames)))
 
@@ -323,3 +329,53 @@ def test_the_saved_description_names_the_back_end(tmp_path: Path) -> None:
     about = json.loads((tmp_path / "model" / "model_fan.json").read_text())
     assert about["thresholds"]["back_ends"]["fan"]["name"] == "nearest_neighbour"
     assert "back_end" not in about["settings"]  # another one needs no training
+
+
+TWO = ("feature.channel", "near_minus_far")
+
+
+def with_far(frames: Frames, seed: int) -> Frames:
+    """Return frames with those of a second microphone, which are others."""
+    draw = np.random.default_rng(seed)
+    far = replace(frames, array=draw.normal(-30, 10, frames.array.shape).astype(np.float32))
+    return replace(frames, far=far)
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.5, 1.0])
+def test_the_weighted_embedding_of_the_far_channel_is_subtracted(weight: float) -> None:
+    training = with_far(clip_frames("fan"), 2)
+    test = with_far(clip_frames("fan", seed=1), 3)
+    system = build(run_of("raw_spec", TWO, ("back_end.far_weight", weight)))
+    system.train(training)
+    subtracted, of_test = (means(each) - weight * means(each.far) for each in (training, test))
+    back_end = NearestNeighbour().fit(subtracted, domains(training))
+    np.testing.assert_allclose(system.score(test), back_end.anomaly_score(of_test))
+    np.testing.assert_allclose(system.training_scores(np.zeros(12)), back_end.training_scores())
+    project = Projection(subtracted).coordinates
+    mapped = system.embedding_map(test)
+    np.testing.assert_allclose(mapped.test, project(of_test))
+    np.testing.assert_allclose(mapped.training, project(subtracted))
+
+
+def test_another_weight_of_the_far_channel_needs_no_training(tmp_path: Path) -> None:
+    run, frames = saved_model(tmp_path, TWO)
+    other = run.with_values({"back_end.far_weight": 0.25})
+    model, other = usable_model(other, "fan", "dev")
+    assert model.thresholds(run, "fan") is not None
+    assert model.thresholds(other, "fan") is None
+    _, training = keras_model.load_system(model, other, "fan")
+    subtracted = means(frames) - 0.25 * means(frames.far)
+    loo = NearestNeighbour().fit(subtracted, domains(frames)).training_scores()
+    np.testing.assert_allclose(training.scores, loo)
+    with pytest.raises(BadInput, match=r"feature\.channel: near_minus_far then, first now"):
+        usable_model(run.with_values({"feature.channel": "first"}), "fan", "dev")
+
+
+def test_a_model_of_before_the_map_has_its_sections_for_classes(tmp_path: Path) -> None:
+    run, frames = saved_model(tmp_path)
+    model = SavedModel(tmp_path / "model" / "model_fan")
+    arrays = dict(model.read_arrays())
+    del arrays["back_end_classes"]
+    np.savez(model.files[1], **arrays)
+    system, _ = keras_model.load_system(model, run, "fan")
+    assert set(system.embedding_map(frames).classes) == {"section_00"}

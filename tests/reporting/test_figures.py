@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from engine.embedding_maps import COLUMNS
 from reporting import figures
+from reporting.embedding_maps import read_maps
 from reporting.folder import slug
 from reporting.runs import ReportData, Threshold, read_runs
 from tests.reporting.report_data import results, write
@@ -29,11 +31,15 @@ def history(path: Path, *rows: tuple) -> tuple[str, Path]:
 @pytest.mark.slow
 def test_every_picture_is_drawn_twice_and_described(data, tmp_path) -> None:
     histories = {"ae": [history(tmp_path / "history_fan.csv", (1, 3.0, 4.0), (2, 2.0, 3.5))]}
+    for name in ("fan", "valve_eval"):
+        path = data.systems["ae"][0].directory / f"embedding_map_{name}.csv"
+        write(path, [COLUMNS, *embedding_rows()])
     drawn = figures.draw(tmp_path / "to", data, histories)
     assert data.not_shown == []
     assert [picture.stem for picture in drawn] == [
         *("auc", "roc_fan", "roc_valve"),
-        *("scores_ae_fan", "scores_ae_valve", "scores_idnn_fan", "loss_ae"),
+        *("scores_ae_fan", "scores_ae_valve", "scores_idnn_fan"),
+        *("embeddings_ae_fan", "embeddings_ae_valve_eval", "loss_ae"),
     ]
     for picture in drawn:
         assert len(picture.caption) > 20
@@ -143,3 +149,44 @@ def test_names_with_dollar_signs_are_drawn_as_they_are(tmp_path) -> None:
     data = read_runs([tmp_path / "result"], "./result/{system}")
     drawn = figures.draw(tmp_path / "to", data, {})
     assert len(drawn) == 3
+
+
+def embedding_rows() -> list[tuple]:
+    """Return the map of 20 training clips of nine classes, and four test clips."""
+    rows = [
+        (f"{number}.wav", "train", "section_00", "source", f"class {number % 9}", "normal", number)
+        for number in range(20)
+    ]
+    labels = ("normal", "anomaly", "anomaly", "unknown")
+    rows += [(f"{at}.wav", "test", "section_00", "", "<i>$x$", labels[at], at) for at in range(4)]
+    return [(*row, 2.5) for row in rows]
+
+
+def test_a_map_of_embeddings_has_every_clip_by_class_and_by_label(data, tmp_path) -> None:
+    run = data.systems["ae"][0]
+    write(run.directory / "embedding_map_fan.csv", [COLUMNS, *embedding_rows()])
+    mapped = read_maps(run, data.not_shown)
+    assert list(mapped) == [("fan", "dev")]
+    by_class, by_label = figures.embedding_map(mapped["fan", "dev"]).axes
+    legend = [text.get_text() for text in by_class.get_legend().get_texts()]
+    assert legend == [*(f"class {number}" for number in range(7)), "3 other classes"]
+    assert sum(len(points.get_offsets()) for points in by_class.collections) == 24
+    counts = {points.get_label(): len(points.get_offsets()) for points in by_label.collections}
+    assert counts == {"training": 20, "normal": 1, "anomaly": 2, "unknown": 1}
+    assert by_label.collections[2].get_offsets().tolist() == [[1, 2.5], [2, 2.5]]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        ("a.wav", "train", "section_00"),
+        ("a.wav", "train", "section_00", "", "a", "normal", "nan", "0"),
+        ("a.wav", "train", "section_00", "", "a", "normal", "far", "0"),
+    ],
+)
+def test_a_damaged_map_of_embeddings_is_named_and_not_drawn(data, row) -> None:
+    run = data.systems["ae"][0]
+    write(run.directory / "embedding_map_fan.csv", [COLUMNS, row])
+    assert read_maps(run, data.not_shown) == {}
+    (line,) = data.not_shown
+    assert "embedding_map_fan.csv: half-written or foreign, so not drawn" in line
