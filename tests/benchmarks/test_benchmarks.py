@@ -111,3 +111,13 @@ def test_the_peak_is_that_of_the_work_only() -> None:
     for name, mebibytes in (("large", 300), ("small", 10)):
         memory.with_peak(measured, name, lambda n=mebibytes: bytes([1]) * (n * 2**20))
     assert measured["large"] - measured["small"] == pytest.approx(290, abs=20)
+
+
+def test_the_gpu_page_has_a_row_per_precision_and_the_machine() -> None:
+    from benchmarks import gpu
+
+    page = gpu.report(
+        ["| float32 | 50.0 | 800 | 0 |", "| mixed_float16 | 40.0 | 700 | 1e-4 |"], 8, 2
+    )
+    assert "`python -m benchmarks.gpu --clips 8 --epochs 2`" in page
+    assert page.endswith("| mixed_float16 | 40.0 | 700 | 1e-4 |\n")
