@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import importlib.util
 import io
@@ -125,6 +126,26 @@ def call_script(
         command += ["--set", *assigned, *(places(data, out) if data else [])]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     return processes.run(command, cwd=out, env=env)
+
+
+def imports_of(command: list[str], names: tuple[str, ...], timeout: float) -> tuple[list[str], str]:
+    """Return which packages a run of a script has imported at its end, and its output.
+
+    Parameters
+    ----------
+    command : the script, which must end with 0, and its arguments
+    names : the packages to look for
+    timeout : seconds
+    """
+    code = (
+        f"import runpy, sys; sys.argv = {command!r}\n"
+        "try: runpy.run_path(sys.argv[0], run_name='__main__')\n"
+        f"finally: print([name for name in {names!r} if name in sys.modules])"
+    )
+    run = processes.run([sys.executable, "-c", code], cwd=ROOT, timeout=timeout)
+    assert run.returncode == 0, run.stderr
+    *output, last = run.stdout.splitlines()
+    return ast.literal_eval(last), "\n".join(output)
 
 
 @pytest.fixture

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests import processes
-from tests.conftest import ROOT, call_script, places
+from tests.conftest import call_script, imports_of, places
 
 SMALL = ("fit.epochs=1", "fit.verbose=0", "feature.n_mels=16")
 HEAVY = ("tensorflow", "keras", "librosa", "matplotlib", "soundfile")
@@ -17,15 +15,7 @@ HEAVY = ("tensorflow", "keras", "librosa", "matplotlib", "soundfile")
 def heavy_imports(*arguments: str, data: Path, out: Path) -> tuple[list[str], str]:
     """Return which of HEAVY a run of 01_test.py has imported at its end, and its output."""
     command = ["01_test.py", "-d", *arguments, "--set", *SMALL, *places(data, out)]
-    code = (
-        f"import runpy, sys; sys.argv = {command!r}\n"
-        "try: runpy.run_path(sys.argv[0], run_name='__main__')\n"
-        f"finally: print([name for name in {HEAVY!r} if name in sys.modules])"
-    )
-    run = processes.run([sys.executable, "-c", code], cwd=ROOT, timeout=120)
-    assert run.returncode == 0, run.stderr
-    *output, names = run.stdout.splitlines()
-    return [name for name in HEAVY if repr(name) in names], "\n".join(output)
+    return imports_of(command, HEAVY, timeout=120)
 
 
 @pytest.mark.slow
